@@ -1,0 +1,135 @@
+"""What a tensor is made of; its operations come in `kuai.ops`, its methods in `kuai.tensor`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kuai import dtypes
+
+if TYPE_CHECKING:
+    from kuai.core.tape import Edge
+    from kuai.tensor import Tensor
+
+_new = object.__new__
+
+
+class Size(tuple[int, ...]):
+    """The shape of a tensor: a tuple of ints."""
+
+    __slots__ = ()
+
+    def numel(self) -> int:
+        """The number of elements of a tensor of this shape."""
+        count = 1
+        for n in self:
+            count *= n
+        return count
+
+    def __repr__(self) -> str:
+        return f"kuai.Size([{', '.join(map(str, self))}])"
+
+    def __getitem__(self, index: Any) -> Any:
+        item = tuple.__getitem__(self, index)
+        return Size(item) if isinstance(index, slice) else item
+
+    def __add__(self, other: Any) -> Size:
+        return Size(tuple.__add__(self, tuple(other)))
+
+    def __radd__(self, other: Any) -> Size:
+        return Size(tuple(other) + tuple(self))
+
+
+class View:
+    """How a view came from another tensor: `primitive(source, **parameters)`.
+
+    `generation` is the source memory's generation for which the view's payload and node hold;
+    when an in-place operation has moved it on, both are derived from the source again.
+    """
+
+    __slots__ = ("generation", "parameters", "primitive", "source")
+
+    def __init__(
+        self, source: TensorBase, primitive: Any, parameters: dict[str, Any], generation: int
+    ) -> None:
+        self.source = source
+        self.primitive = primitive
+        self.parameters = parameters
+        self.generation = generation
+
+
+class TensorBase:
+    """The fields of a tensor.
+
+    Attributes:
+        _payload: a NumPy array, or a value of the graph that is being captured.
+        _requires_grad: whether gradients flow to it.
+        _grad: the gradient that `backward` left here (leaves, and after `retain_grad`).
+        _node: what computed it on the tape; `None` for a leaf.
+        _counter: `[version, generation]`, shared by all tensors on the same memory. The version
+            counts changes in place; the generation counts those that changed the tape or graph.
+        _view: for a differentiable view, how it was taken.
+        _hooks: functions to call with its gradient.
+    """
+
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_counter",
+        "_grad",
+        "_hooks",
+        "_node",
+        "_payload",
+        "_requires_grad",
+        "_view",
+    )
+
+    _payload: np.ndarray
+    _requires_grad: bool
+    _grad: Tensor | None
+    _node: Edge | None
+    _counter: list[int]
+    _view: View | None
+    _hooks: dict[int, Any] | None
+
+    @property
+    def shape(self) -> Size:
+        """The sizes of the dimensions."""
+        return Size(self._payload.shape)
+
+    @property
+    def dtype(self) -> dtypes.dtype:
+        """The data type of the elements."""
+        numpy_dtype = self._payload.dtype
+        return dtypes.FROM_NUMPY.get(numpy_dtype) or dtypes.from_numpy_dtype(numpy_dtype)
+
+
+tensor_class: type[Tensor] = TensorBase  # type: ignore[assignment]  # until kuai.tensor binds it
+
+
+def bind_tensor_class(cls: type[Tensor]) -> type[Tensor]:
+    """Make `cls` the class of all results; `kuai.tensor` calls it once."""
+    global tensor_class
+    tensor_class = cls
+    return cls
+
+
+def wrap(payload: Any) -> Tensor:
+    """A new tensor on this array (or captured value), without gradient."""
+    t = _new(tensor_class)
+    t._payload = payload
+    t._requires_grad = False
+    t._grad = None
+    t._node = None
+    t._counter = [0, 0]
+    t._view = None
+    t._hooks = None
+    return t
+
+
+def alias(source: TensorBase) -> Tensor:
+    """A new tensor on the same memory, sharing its version, detached from the tape."""
+    t = wrap(source._payload)
+    t._counter = source._counter
+    return t

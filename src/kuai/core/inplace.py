@@ -1,0 +1,187 @@
+"""Changing tensors in place, as seen by the tape and by views of the same memory.
+
+Every in-place operation is its out-of-place form, computed on the tensor as it was, and then
+`assign`ed: the memory receives the new values, the version goes up, and where gradients are
+recorded, the tensor (and, through `view_scatter`, what it is a view of) gets the new node. Other
+views of the memory notice by its generation and derive their nodes anew (`tape.refresh`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from sys import getrefcount
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kuai import dtypes
+from kuai.core import primitive as primitives
+from kuai.core.base import TensorBase, alias, wrap
+from kuai.core.primitive import Meta, Primitive, primitive
+from kuai.core.tape import mode, refresh
+from kuai.errors import GradientError, ShapeError
+
+if TYPE_CHECKING:
+    from kuai.tensor import Tensor
+
+
+def snapshot(x: TensorBase) -> Tensor:
+    """The tensor as it is on the tape now, to compute from while `x` itself moves on."""
+    if x._view is not None:
+        refresh(x)
+    old = alias(x)
+    old._requires_grad = x._requires_grad
+    old._node = x if x._node is None and x._requires_grad else x._node
+    return old
+
+
+def inplace(x: Any, function: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Any:
+    """Change `x` to `function(x, *args, **kwargs)`; returns `x`.
+
+    Raises:
+        GradientError: `x` is a leaf that requires grad (or a view of one).
+        ShapeError: the result does not have the shape of `x`.
+        RuntimeError: the result's type cannot be stored in that of `x`.
+    """
+    check_writable(x)
+    old = snapshot(x)
+    new = function(old, *args, **kwargs)
+    if primitives.intercept is None and getrefcount(old) > 2:
+        # A node keeps the old values for its gradient.
+        old._payload = old._payload.copy()
+        old._counter = list(old._counter)
+    assign(x, new)
+    return x
+
+
+def check_writable(x: TensorBase) -> None:
+    """Raise where `x` must not be changed in place.
+
+    Raises:
+        GradientError: a leaf that requires grad, or a view of one, while recording.
+    """
+    if not isinstance(x, TensorBase):
+        raise TypeError(f"an in-place operation needs a tensor, got {type(x).__name__}")
+    if not mode.grad:
+        return
+    if x._view is not None:
+        refresh(x)
+    if not x._requires_grad:
+        return
+    if x._view is None:
+        if x._node is None:
+            raise GradientError(
+                "a leaf Variable that requires grad is being used in an in-place operation."
+            )
+        return
+    source = x._view.source
+    while source._view is not None:
+        source = source._view.source
+    if source._requires_grad and source._node is None:
+        raise GradientError(
+            "a view of a leaf Variable that requires grad is being used in an in-place operation."
+        )
+
+
+def assign(x: TensorBase, new: TensorBase) -> None:
+    """Give `x` the values of `new` and its place on the tape."""
+    mine, theirs = x._payload, new._payload
+    if theirs.shape != mine.shape:
+        raise ShapeError(
+            f"output with shape {list(mine.shape)} doesn't match the broadcast shape "
+            f"{list(theirs.shape)}"
+        )
+    if theirs.dtype is not mine.dtype and theirs.dtype != mine.dtype:
+        to, from_ = x.dtype, new.dtype
+        if not dtypes.can_cast(from_, to):
+            raise RuntimeError(
+                f"result type {from_.name} can't be cast to the desired output type {to.name}"
+            )
+        new = primitives.PRIMITIVES["cast"](new, dtype=to)
+        theirs = new._payload
+    recording = mode.grad and (new._requires_grad or x._requires_grad)
+    if type(mine) is np.ndarray and type(theirs) is np.ndarray:
+        if 0 in mine.strides and _overlaps(mine):
+            raise RuntimeError(
+                "unsupported operation: more than one element of the written-to tensor refers to "
+                "a single memory location. Please clone() the tensor before performing the "
+                "operation."
+            )
+        np.copyto(mine, theirs)
+        counter = x._counter
+        counter[0] += 1
+        if recording:
+            _move_on(x, new)
+        return
+    x._counter[0] += 1
+    _move_on(x, new)
+
+
+def _move_on(x: TensorBase, new: TensorBase) -> None:
+    """Give `x`, and what it is a view of, their new nodes (and values, in a capture)."""
+    captured = type(new._payload) is not np.ndarray
+    counter = x._counter
+    counter[1] += 1
+    while True:
+        view = x._view
+        old = snapshot_of_view(x) if view is not None else None
+        x._requires_grad = new._requires_grad
+        x._node = new._node
+        if captured:
+            x._payload = new._payload
+        if view is None or old is None:
+            return
+        view.generation = counter[1]
+        parameters = {"view": view.primitive, "parameters": view.parameters}
+        if captured:
+            new = view_scatter(old, new, **parameters)
+        else:
+            scattered = alias(old)
+            if old._requires_grad or new._requires_grad:
+                view_scatter.record(scattered, (old, new), parameters)
+            new = scattered
+        x = view.source
+
+
+def snapshot_of_view(x: TensorBase) -> Tensor:
+    """A snapshot of what `x` is a view of."""
+    assert x._view is not None
+    source = x._view.source
+    old = alias(source)
+    old._requires_grad = source._requires_grad
+    old._node = source._node
+    return old
+
+
+def _overlaps(array: np.ndarray) -> bool:
+    return any(
+        stride == 0 and n > 1 for stride, n in zip(array.strides, array.shape, strict=True)
+    )
+
+
+@primitive
+class view_scatter(Primitive):  # noqa: N801
+    """`x` with the part that a view of it shows replaced by `y`."""
+
+    inputs = ("x", "y")
+    gradient_name = "CopySlices"
+
+    def kernel(
+        self, x: np.ndarray, y: np.ndarray, view: Primitive, parameters: dict[str, Any]
+    ) -> np.ndarray:
+        result = x.copy()
+        view.kernel(result, **parameters)[...] = y
+        return result
+
+    def infer(
+        self, x: Meta, y: Meta, view: Primitive, parameters: dict[str, Any]
+    ) -> Meta:
+        return x
+
+    def gradient(self, grad, view, parameters):  # type: ignore[no-untyped-def]
+        def of_x() -> Any:
+            part = view(grad, **parameters)._payload
+            zeros = wrap(np.zeros(part.shape, part.dtype))
+            return view_scatter(grad, zeros, view=view, parameters=parameters)
+
+        return of_x, lambda: view(grad, **parameters)

@@ -1,0 +1,468 @@
+"""What a primitive operation is, and how it is applied: run now, or handed to a capture.
+
+A primitive is one class with one instance. It says everything that the system knows of an
+operation; `docs/architecture.md` explains the parts. Nothing else in the system lists operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from kuai import dtypes
+from kuai.core import base
+from kuai.core.base import TensorBase, View, wrap
+from kuai.core.tape import (
+    FREED,
+    Node,
+    OutputEdge,
+    _sequence,
+    edge_of,
+    edge_shape,
+    enable_grad,
+    mode,
+    refresh,
+)
+from kuai.errors import DataDependentError, GradientError, ShapeError
+
+if TYPE_CHECKING:
+    from kuai.tensor import Tensor
+
+_new = object.__new__
+ndarray = np.ndarray
+
+try:  # overflow, 1/0 and log(0) are results here, not warnings; errstate costs ten times as much
+    from numpy._core.umath import _extobj_contextvar, _make_extobj
+
+    _SILENT: Any = _make_extobj(all="ignore")
+    silence = _extobj_contextvar.set
+    unsilence = _extobj_contextvar.reset
+except ImportError:  # pragma: no cover - another NumPy
+
+    def silence(_: Any) -> Any:
+        """Turn NumPy's floating-point warnings off in this context."""
+        return np.seterr(all="ignore")
+
+    def unsilence(before: Any) -> None:
+        """Undo `silence`."""
+        np.seterr(**before)
+
+    _SILENT = None
+
+
+class Meta:
+    """Shape and dtype of an array that is not there: what `infer` takes and gives."""
+
+    __slots__ = ("dtype", "shape")
+
+    def __init__(self, shape: Sequence[int], dtype: dtypes.dtype) -> None:
+        self.shape = tuple(shape)
+        self.dtype = dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions."""
+        return len(self.shape)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Meta) and self.shape == other.shape and self.dtype is other.dtype
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.shape, self.dtype))
+
+    def __repr__(self) -> str:
+        return f"{self.dtype.name}{list(self.shape)}"
+
+
+PRIMITIVES: dict[str, Primitive] = {}
+
+Interceptor = Callable[["Primitive", tuple[Any, ...], dict[str, Any]], Any]
+intercept: Interceptor | None = None
+
+
+@contextmanager
+def intercepted(interceptor: Interceptor) -> Iterator[None]:
+    """Hand every application of a primitive to `interceptor` instead of running it."""
+    global intercept
+    before, intercept = intercept, interceptor
+    try:
+        yield
+    finally:
+        intercept = before
+
+
+@contextmanager
+def observe(callback: Callable[[Primitive, tuple[Any, ...], dict[str, Any], Any], None]) -> Any:
+    """Call `callback(primitive, inputs, parameters, result)` after each application."""
+    before = intercept
+
+    def run_and_tell(
+        primitive: Primitive, inputs: tuple[Any, ...], parameters: dict[str, Any]
+    ) -> Any:
+        if before is not None:
+            result = before(primitive, inputs, parameters)
+        else:
+            result = primitive.run(inputs, parameters)
+        callback(primitive, inputs, parameters, result)
+        return result
+
+    with intercepted(run_and_tell):
+        yield
+
+
+def primitive(cls: type[Primitive]) -> Any:
+    """Class decorator: make the one instance, and put it into the table under its name."""
+    instance = cls()
+    instance.name = cls.__name__.rstrip("_")
+    if not instance.gradient_name:
+        words = instance.name.split("_")
+        instance.gradient_name = "".join(w[:1].upper() + w[1:] for w in words) + "Backward0"
+    instance.__doc__ = cls.__doc__
+    instance.prepare()
+    PRIMITIVES[instance.name] = instance
+    return instance
+
+
+GRAD, RESULT, INPUT, SHAPE, DTYPE, PARAMETER, INPUTS, SHAPES = range(8)
+
+
+class Primitive:
+    """Base of all primitives. See `docs/architecture.md`."""
+
+    name: str = ""
+    gradient_name: str = ""
+    inputs: ClassVar[tuple[str, ...]] = ("x",)
+    variadic: ClassVar[bool] = False  # one tuple of inputs, named by `inputs[0]`
+    differentiable: ClassVar[bool] = True
+
+    kernel: Callable[..., Any]
+    gradient: Callable[..., Any]
+
+    def infer(self, *metas: Meta, **parameters: Any) -> Meta | tuple[Meta, ...]:
+        """Shape and dtype of the result; by default those of the kernel's result on zeros.
+
+        Raises:
+            ShapeError: the shapes do not fit.
+        """
+        arrays = [np.zeros(m.shape, m.dtype.numpy) for m in metas]
+        token = silence(_SILENT)
+        try:
+            result = self.kernel(*arrays, **parameters)
+        except (ValueError, IndexError) as error:
+            raise ShapeError(f"{self.name}: {error}; got {_list(metas)}") from None
+        finally:
+            unsilence(token)
+        if isinstance(result, tuple):
+            return tuple(_meta(r) for r in result)
+        return _meta(result)
+
+    # -- applying ---------------------------------------------------------------------------
+
+    def __call__(self, *inputs: Any, **parameters: Any) -> Any:
+        if intercept is not None:
+            return intercept(self, inputs, parameters)
+        return self.run(inputs, parameters)
+
+    def run(self, inputs: Sequence[Any], parameters: dict[str, Any]) -> Any:
+        """Compute the result now, and record it where a gradient is wanted."""
+        token = silence(_SILENT)
+        try:
+            payload = self.kernel(
+                *[x._payload if isinstance(x, TensorBase) else x for x in inputs], **parameters
+            )
+        except Exception as error:
+            self.explain(error, inputs, parameters)
+            raise
+        finally:
+            unsilence(token)
+        return self.finish(payload, inputs, parameters)
+
+    def finish(self, payload: Any, inputs: Sequence[Any], parameters: dict[str, Any]) -> Any:
+        """Make the result's tensor, or tuple of tensors, and record it."""
+        if type(payload) is not ndarray:
+            if type(payload) is tuple:
+                return self._finish_all(payload, inputs, parameters)
+            if not hasattr(payload, "graph"):
+                payload = np.asarray(payload)
+        result = _new(base.tensor_class)
+        result._payload = payload
+        result._requires_grad = False
+        result._grad = None
+        result._node = None
+        result._counter = [0, 0]
+        result._view = None
+        result._hooks = None
+        if self.differentiable:
+            for x in inputs:
+                if isinstance(x, TensorBase):
+                    if x._view is not None:
+                        refresh(x)
+                    if x._requires_grad:
+                        if mode.grad:
+                            self.record(result, inputs, parameters)
+                        break
+        return result
+
+    def _finish_all(
+        self, payloads: tuple[Any, ...], inputs: Sequence[Any], parameters: dict[str, Any]
+    ) -> tuple[Tensor, ...]:
+        results = tuple(wrap(p if hasattr(p, "graph") else np.asarray(p)) for p in payloads)
+        if self.differentiable and mode.grad and any(edge_of(x) is not None for x in inputs):
+            node = self._node(inputs, parameters)
+            node.outputs = len(results)
+            node.shape = results[0]._payload.shape
+            node.numpy_dtype = results[0]._payload.dtype
+            if self._keeps_result:
+                node.result = [(r._payload, r._counter, 0) for r in results]
+            for i, r in enumerate(results):
+                if is_floating(r._payload):
+                    r._requires_grad = True
+                    r._node = OutputEdge(node, i, r._payload.shape, r._payload.dtype)
+        return results
+
+    def record(
+        self, result: TensorBase, inputs: Sequence[Any], parameters: dict[str, Any]
+    ) -> None:
+        """Put a node on the tape for `result`, which has one."""
+        payload = result._payload
+        if payload.dtype.kind not in "fV":
+            return
+        node = self._node(inputs, parameters)
+        node.shape = payload.shape
+        node.numpy_dtype = payload.dtype
+        if self._keeps_result:
+            counter = result._counter
+            node.result = (payload, counter, counter[0])
+        result._node = node
+        result._requires_grad = True
+
+    def _node(self, inputs: Sequence[Any], parameters: dict[str, Any]) -> Node:
+        node = _new(Node)
+        node.primitive = self
+        node.parameters = parameters
+        node.edges = tuple(
+            [
+                (x if x._node is None else x._node)
+                if isinstance(x, TensorBase) and x._requires_grad
+                else None
+                for x in inputs
+            ]
+        )
+        node.result = None
+        node.pre_hooks = None
+        node.post_hooks = None
+        if self._keeps_inputs:
+            if self.variadic:
+                node.saved = tuple(inputs)
+            else:
+                node.saved = tuple([inputs[i] for i in self._kept])
+            node.versions = [
+                x._counter[0] if isinstance(x, TensorBase) else 0 for x in node.saved
+            ]
+        else:
+            node.saved = None if not self._keeps_result else ()
+            node.versions = ()
+        if self._keeps_shapes:
+            node.shapes = [
+                (x._payload.shape, x._payload.dtype) if isinstance(x, TensorBase) else ((), None)
+                for x in inputs
+            ]
+        else:
+            node.shapes = None
+        node.sequence = _sequence()
+        return node
+
+    def explain(
+        self, error: Exception, inputs: Sequence[Any], parameters: dict[str, Any]
+    ) -> None:
+        """After a kernel failed: raise what `infer` has to say about it, if anything."""
+        if isinstance(error, (ValueError, IndexError, TypeError)) and type(self).infer is not (
+            Primitive.infer
+        ):
+            metas = [meta_of(x) for x in inputs if isinstance(x, TensorBase)]
+            if len(metas) == len(inputs):
+                try:
+                    self.infer(*metas, **parameters)
+                except (ShapeError, IndexError, RuntimeError) as better:
+                    raise better from None
+        if isinstance(error, ValueError):
+            metas = [meta_of(x) for x in inputs if isinstance(x, TensorBase)]
+            raise ShapeError(f"{self.name}: {error}; got {_list(metas)}") from None
+
+    # -- differentiating --------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Read from the signature of `gradient` what a node has to keep."""
+        self._plan: list[tuple[int, Any]] = []
+        self._kept: list[int] = []
+        self._keeps_result = self._keeps_inputs = self._keeps_shapes = False
+        function = getattr(type(self), "gradient", None)
+        if function is None:
+            self.differentiable = False  # type: ignore[misc]
+            return
+        code = function.__code__
+        for name in code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]:
+            self._plan.append(self._source(name))
+
+    def _source(self, name: str) -> tuple[int, Any]:
+        if name == "grad":
+            return GRAD, None
+        if name == "result":
+            self._keeps_result = True
+            return RESULT, None
+        if self.variadic and name == self.inputs[0]:
+            self._keeps_inputs = True
+            return INPUTS, None
+        if self.variadic and name == self.inputs[0] + "_shapes":
+            self._keeps_shapes = True
+            return SHAPES, None
+        if name in self.inputs:
+            self._keeps_inputs = True
+            self._kept.append(self.inputs.index(name))
+            return INPUT, len(self._kept) - 1
+        stem, _, kind = name.rpartition("_")
+        if stem in self.inputs and kind in ("shape", "dtype"):
+            self._keeps_shapes = True
+            return (SHAPE if kind == "shape" else DTYPE), self.inputs.index(stem)
+        return PARAMETER, name
+
+    def gradients(self, node: Node, grad: Any) -> Sequence[Any]:
+        """Call `gradient` with what it names, and evaluate what the edges want."""
+        if node.saved:
+            self._check_versions(node)
+        arguments: list[Any] = []
+        for kind, key in self._plan:
+            if kind == GRAD:
+                arguments.append(grad)
+            elif kind == INPUT:
+                arguments.append(node.saved[key])
+            elif kind == RESULT:
+                arguments.append(self._result(node))
+            elif kind == PARAMETER:
+                arguments.append(node.parameters[key])
+            elif kind == SHAPE:
+                arguments.append(node.shapes[key][0])
+            elif kind == DTYPE:
+                arguments.append(dtypes.from_numpy_dtype(node.shapes[key][1]))
+            elif kind == INPUTS:
+                arguments.append(node.saved)
+            else:
+                arguments.append([shape for shape, _ in node.shapes])
+        result = self.gradient(*arguments)
+        if not isinstance(result, (tuple, list)):
+            result = (result,)
+        return [
+            None if edge is None or g is None else g if isinstance(g, TensorBase) else g()
+            for edge, g in zip(node.edges, result, strict=True)
+        ]
+
+    def _check_versions(self, node: Node) -> None:
+        for x, version in zip(node.saved, node.versions, strict=True):
+            if isinstance(x, TensorBase) and x._counter[0] != version:
+                raise _changed(x._payload, x._counter[0], version, node)
+
+    def _result(self, node: Node) -> Any:
+        if isinstance(node.result, list):
+            return tuple(
+                self._unpack(node, saved, OutputEdge(node, i, saved[0].shape, saved[0].dtype))
+                for i, saved in enumerate(node.result)
+            )
+        if node.result is None:
+            raise GradientError("the saved result of this operation has already been freed")
+        return self._unpack(node, node.result, node)
+
+    def _unpack(self, node: Node, saved: tuple[Any, list[int], int], edge: Any) -> Tensor:
+        payload, counter, version = saved
+        if counter[0] != version:
+            raise _changed(payload, counter[0], version, node)
+        result = wrap(payload)
+        result._counter = counter
+        if mode.grad and is_floating(payload):
+            result._requires_grad = True
+            result._node = edge
+        return result
+
+    def __repr__(self) -> str:
+        return f"<primitive {self.name}>"
+
+    def __reduce__(self) -> Any:
+        return PRIMITIVES.__getitem__, (self.name,)
+
+    def __deepcopy__(self, memo: Any) -> Primitive:
+        return self
+
+
+class ViewPrimitive(Primitive):
+    """A primitive whose result lies in its input's memory."""
+
+    def finish(self, payload: Any, inputs: Sequence[Any], parameters: dict[str, Any]) -> Any:
+        source = inputs[0]
+        result = Primitive.finish(self, payload, inputs, parameters)
+        counter = source._counter
+        result._counter = counter
+        result._view = View(source, self, parameters, counter[1])
+        return result
+
+    def retake(self, x: TensorBase, view: View) -> None:
+        """Take the view anew after its source changed on the tape or in the graph."""
+        with enable_grad():
+            fresh = self(view.source, **view.parameters)
+        x._payload = fresh._payload
+        x._node = fresh._node
+        x._requires_grad = fresh._requires_grad
+
+
+def is_floating(payload: Any) -> bool:
+    """Whether an array (or captured value) has a floating type; bfloat16's kind is V."""
+    return payload.dtype.kind in "fV"
+
+
+def meta_of(x: TensorBase) -> Meta:
+    """Shape and dtype of a tensor."""
+    return Meta(x._payload.shape, x.dtype)
+
+
+def _meta(array: Any) -> Meta:
+    array = np.asarray(array)
+    return Meta(array.shape, dtypes.from_numpy_dtype(array.dtype))
+
+
+def _list(metas: Sequence[Meta]) -> str:
+    return ", ".join(map(repr, metas)) or "no tensors"
+
+
+def data_dependent(name: str) -> DataDependentError:
+    """The error of a primitive whose result's shape depends on values."""
+    return DataDependentError(
+        f"{name}: the shape of the result depends on the values of the input, "
+        "so it cannot be captured"
+    )
+
+
+def _changed(payload: Any, version: int, expected: int, node: Node) -> GradientError:
+    name = dtypes.from_numpy_dtype(payload.dtype).name
+    return GradientError(
+        "one of the variables needed for gradient computation has been modified by an inplace "
+        f"operation: [{name} tensor of shape {list(payload.shape)}], saved by {node.name()}, is "
+        f"at version {version}; expected version {expected} instead. Hint: clone() it before "
+        "changing it."
+    )
+
+
+__all__ = [
+    "FREED",
+    "PRIMITIVES",
+    "Meta",
+    "Primitive",
+    "ViewPrimitive",
+    "edge_shape",
+    "intercepted",
+    "meta_of",
+    "observe",
+    "primitive",
+]

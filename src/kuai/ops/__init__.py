@@ -1,0 +1,8 @@
+"""The operations: primitives, and functions composed from them, one family a file."""
+
+from kuai.ops.creation import *  # noqa: F403
+from kuai.ops.elementwise import *  # noqa: F403
+from kuai.ops.matmul import *  # noqa: F403
+from kuai.ops.movement import *  # noqa: F403
+from kuai.ops.pointwise import broadcast_shapes, result_type  # noqa: F401
+from kuai.ops.reduce import *  # noqa: F403
