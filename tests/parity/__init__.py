@@ -1,0 +1,1 @@
+"""kuai compared with PyTorch."""
