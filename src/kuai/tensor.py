@@ -8,13 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from kuai import ops
+from kuai import dtypes, ops
 from kuai.core import tape
 from kuai.core.base import TensorBase, alias, bind_tensor_class, wrap
 from kuai.core.inplace import inplace
+from kuai.device import CPU, check_device
 from kuai.errors import GradientError, ShapeError
 
 Method = Callable[..., Any]
+
+
+def _comparable(x: object) -> bool:
+    return isinstance(x, (TensorBase, int, float, np.generic))
 
 
 def in_place(function: Method) -> Method:
@@ -191,10 +196,10 @@ class Tensor(TensorBase):
         return ops.plus(self, other)
 
     def __sub__(self, other: Any) -> Tensor:
-        return ops.minus(self, other)
+        return ops.sub(self, other)
 
     def __rsub__(self, other: Any) -> Tensor:
-        return ops.minus(other, self)
+        return ops.sub(other, self)
 
     def __mul__(self, other: Any) -> Tensor:
         return ops.mul(self, other)
@@ -207,6 +212,41 @@ class Tensor(TensorBase):
 
     def __rtruediv__(self, other: Any) -> Tensor:
         return ops.quotient(other, self)
+
+    def __floordiv__(self, other: Any) -> Tensor:
+        return ops.floor_divide(self, other)
+
+    def __rfloordiv__(self, other: Any) -> Tensor:
+        return ops.floor_divide(other, self)
+
+    def __mod__(self, other: Any) -> Tensor:
+        return ops.remainder(self, other)
+
+    def __rmod__(self, other: Any) -> Tensor:
+        return ops.remainder(other, self)
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return ops.matmul(other, self)
+
+    def __and__(self, other: Any) -> Tensor:
+        return ops.bitwise_and(self, other)
+
+    def __or__(self, other: Any) -> Tensor:
+        return ops.bitwise_or(self, other)
+
+    def __xor__(self, other: Any) -> Tensor:
+        return ops.bitwise_xor(self, other)
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
+
+    def __lshift__(self, other: Any) -> Tensor:
+        return ops.bitwise_left_shift(self, other)
+
+    def __rshift__(self, other: Any) -> Tensor:
+        return ops.bitwise_right_shift(self, other)
+
+    def __invert__(self) -> Tensor:
+        return ops.bitwise_not(self)
 
     def __pow__(self, other: Any) -> Tensor:
         return ops.pow(self, other)
@@ -227,10 +267,10 @@ class Tensor(TensorBase):
         return ops.abs(self)
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
-        return ops.eq(self, other)
+        return ops.eq(self, other) if _comparable(other) else NotImplemented
 
     def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
-        return ops.ne(self, other)
+        return ops.ne(self, other) if _comparable(other) else NotImplemented
 
     def __lt__(self, other: Any) -> Tensor:
         return ops.lt(self, other)
@@ -270,12 +310,6 @@ class Tensor(TensorBase):
         value = self._payload.reshape(())[()]
         return float(value) if self._payload.dtype.kind == "V" else value.item()
 
-    def tolist(self) -> Any:
-        """The values as nested lists of Python numbers."""
-        if self._payload.dtype.kind == "V":
-            return self._payload.astype(np.float32).tolist()
-        return self._payload.tolist()
-
     def __bool__(self) -> bool:
         if self._payload.size != 1:
             raise RuntimeError(
@@ -284,8 +318,494 @@ class Tensor(TensorBase):
             )
         return bool(self._payload)
 
-    def __repr__(self) -> str:
-        return f"tensor({self._payload!r})"
+    def tolist(self) -> Any:
+        """The values as nested lists of Python numbers."""
+        if self._payload.dtype.kind == "V":
+            return self._payload.astype(np.float32).tolist()
+        return self._payload.tolist()
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self._payload.dtype.kind not in "iub" or self._payload.size != 1:
+            raise TypeError("only integer tensors of a single element can be converted to an index")
+        return int(self.item())
+
+    def __complex__(self) -> complex:
+        return complex(self.item())
+
+    def __len__(self) -> int:
+        if self._payload.ndim == 0:
+            raise TypeError("len() of a 0-d tensor")
+        return len(self._payload)
+
+    def __iter__(self) -> Any:
+        if self._payload.ndim == 0:
+            raise TypeError("iteration over a 0-d tensor")
+        return iter(ops.unbind(self, 0))
+
+    def __contains__(self, element: Any) -> bool:
+        if not isinstance(element, (TensorBase, int, float, bool)):
+            raise RuntimeError(
+                "Tensor.__contains__ only supports Tensor or scalar, but you passed in a "
+                f"{type(element)}."
+            )
+        return bool(ops.any(ops.eq(self, element)))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        array = self.numpy()
+        if dtype is not None and array.dtype != dtype:
+            return array.astype(dtype)
+        return array.copy() if copy else array
+
+    def __dlpack__(self, **options: Any) -> Any:
+        if self.requires_grad:
+            raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
+        return self._payload.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._payload.__dlpack_device__()
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
+        from kuai.printing import format_tensor
+
+        return format_tensor(self)
+
+    def __format__(self, spec: str) -> str:
+        if self._payload.ndim == 0 and not self._requires_grad and type(self) is Tensor:
+            return format(self.item(), spec)
+        return object.__format__(self, spec)
+
+    # -- copies -------------------------------------------------------------------------------
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        if id(self) in memo:
+            return memo[id(self)]  # type: ignore[no-any-return]
+        if not self.is_leaf:
+            raise RuntimeError(
+                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
+                "protocol at the moment."
+            )
+        import copy
+
+        payloads = memo.setdefault("kuai memory", {})  # type: ignore[call-overload]
+        result = _rebuild(type(self), _copy_memory(self._payload, payloads), self._requires_grad)
+        memo[id(self)] = result
+        result._grad = copy.deepcopy(self._grad, memo)
+        result.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return result
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if not self.is_leaf:
+            raise RuntimeError(
+                "Only leaf tensors can be pickled; detach() this one, which was computed from "
+                "others"
+            )
+        payload: Any = self._payload
+        name = None
+        if payload.dtype.kind == "V":
+            payload, name = payload.view(np.int16), self.dtype.name
+        state = self.__dict__ or None
+        return _unpickle, (type(self), payload, name, self._requires_grad), state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+    # -- shape and type -----------------------------------------------------------------------
+
+    def size(self, dim: int | None = None) -> Any:
+        """The sizes of the dimensions, or of one."""
+        shape = self.shape
+        return shape if dim is None else shape[ops.normalize_dim(dim, len(shape))]
+
+    def dim(self) -> int:
+        """The number of dimensions."""
+        return self._payload.ndim
+
+    ndimension = dim
+
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions."""
+        return self._payload.ndim
+
+    def numel(self) -> int:
+        """The number of elements."""
+        return self._payload.size
+
+    nelement = numel
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes an element."""
+        return self._payload.dtype.itemsize
+
+    def element_size(self) -> int:
+        """Bytes an element."""
+        return self._payload.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all elements."""
+        return self._payload.nbytes
+
+    def stride(self, dim: int | None = None) -> Any:
+        """The strides in elements, of all dimensions or of one."""
+        size = self._payload.dtype.itemsize
+        strides = tuple([s // size for s in self._payload.strides])
+        return strides if dim is None else strides[dim]
+
+    def storage_offset(self) -> int:
+        """How many elements of the memory stand before the first."""
+        base: Any = self._payload
+        while isinstance(base.base, np.ndarray):
+            base = base.base
+        start = base.__array_interface__["data"][0]
+        return (self.data_ptr() - start) // self._payload.dtype.itemsize  # type: ignore[no-any-return]
+
+    def data_ptr(self) -> int:
+        """The address of the first element."""
+        return self._payload.__array_interface__["data"][0]  # type: ignore[no-any-return]
+
+    def is_contiguous(self, memory_format: Any = None) -> bool:
+        """Whether the elements lie in memory in order."""
+        return self._payload.flags.c_contiguous
+
+    def contiguous(self, memory_format: Any = None) -> Tensor:
+        """The tensor, copied if its elements do not lie in memory in order."""
+        return self if self._payload.flags.c_contiguous else ops.contiguous_copy(self)
+
+    def is_floating_point(self) -> bool:
+        """Whether its type is floating."""
+        return self._payload.dtype.kind in "fV"
+
+    def is_complex(self) -> bool:
+        """False: kuai has no complex numbers."""
+        return False
+
+    def is_signed(self) -> bool:
+        """Whether its type holds negative numbers."""
+        return self.dtype.is_signed
+
+    def is_inference(self) -> bool:
+        """False: tensors made in inference mode are as any other."""
+        return False
+
+    def is_set_to(self, tensor: Tensor) -> bool:
+        """Whether both are the same memory, read the same way."""
+        a, b = self._payload, tensor._payload
+        return self.data_ptr() == tensor.data_ptr() and (a.shape, a.strides) == (b.shape, b.strides)
+
+    is_cuda = is_sparse = is_quantized = is_meta = is_mps = is_xpu = is_mkldnn = is_nested = False
+    is_cpu = True
+    layout = "kuai.strided"
+    names: tuple[()] = ()
+
+    @property
+    def device(self) -> Any:
+        """Where it lives: the CPU."""
+        return CPU
+
+    def get_device(self) -> int:
+        """-1, which stands for the CPU."""
+        return -1
+
+    @property
+    def real(self) -> Tensor:
+        """The tensor itself."""
+        return self
+
+    @property
+    def _base(self) -> Tensor | None:
+        view = self._view
+        if view is None:
+            return None
+        source = view.source
+        while source._view is not None:
+            source = source._view.source
+        return source  # type: ignore[return-value]
+
+    def _is_view(self) -> bool:
+        return self._view is not None
+
+    output_nr = 0
+
+    @property
+    def retains_grad(self) -> bool:
+        """Whether `retain_grad` was asked of a tensor that is no leaf."""
+        return bool(self.__dict__.get("_retains_grad", False))
+
+    # -- conversion -----------------------------------------------------------------------------
+
+    def to(self, *args: Any, **kwargs: Any) -> Tensor:
+        """The tensor in another type: `to(dtype)`, `to(device)`, `to(device, dtype)`, `to(other)`.
+
+        Raises:
+            RuntimeError: a device other than the CPU.
+        """
+        dtype = kwargs.pop("dtype", None)
+        check_device(kwargs.pop("device", None))
+        copy = kwargs.pop("copy", False)
+        for name in ("non_blocking", "memory_format", "other"):
+            value = kwargs.pop(name, None)
+            if name == "other" and value is not None:
+                dtype = value.dtype
+        if kwargs:
+            raise TypeError(f"to() received unexpected arguments: {sorted(kwargs)}")
+        for i, argument in enumerate(args):
+            if isinstance(argument, dtypes.dtype):
+                dtype = argument
+            elif isinstance(argument, TensorBase):
+                dtype = argument.dtype
+            elif isinstance(argument, bool):
+                copy = copy or (argument and i == len(args) - 1 and i > 1)
+            elif argument is not None:
+                check_device(argument)
+        if dtype is not None and dtype is not self.dtype:
+            return ops.cast(self, dtype=dtype)  # type: ignore[no-any-return]
+        return self.clone() if copy else self
+
+    def type(self, dtype: Any = None, non_blocking: bool = False) -> Any:
+        """The name of its legacy type; or the tensor in another type."""
+        if dtype is None:
+            return f"kuai.{LEGACY_NAMES[self.dtype]}"
+        if isinstance(dtype, str):
+            dtype = _DTYPES_BY_LEGACY_NAME[dtype.rpartition(".")[2]]
+        elif not isinstance(dtype, dtypes.dtype):
+            dtype = dtype.dtype
+        return self.to(dtype)
+
+    def type_as(self, other: Tensor) -> Tensor:
+        """The tensor in the type of another."""
+        return self.to(other.dtype)
+
+    def cpu(self, memory_format: Any = None) -> Tensor:
+        """The tensor itself, which is on the CPU."""
+        return self
+
+    def cuda(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Raise: there is no such device."""
+        check_device("cuda")
+        return self
+
+    def pin_memory(self, device: Any = None) -> Tensor:
+        """The tensor itself."""
+        return self
+
+    def share_memory_(self) -> Tensor:
+        """The tensor itself."""
+        return self
+
+    def is_shared(self) -> bool:
+        """False."""
+        return False
+
+    def is_pinned(self) -> bool:
+        """False."""
+        return False
+
+    def double(self, memory_format: Any = None) -> Tensor:
+        """The tensor in float64."""
+        return self.to(dtypes.float64)
+
+    def half(self, memory_format: Any = None) -> Tensor:
+        """The tensor in float16."""
+        return self.to(dtypes.float16)
+
+    def bfloat16(self, memory_format: Any = None) -> Tensor:
+        """The tensor in bfloat16."""
+        return self.to(dtypes.bfloat16)
+
+    def long(self, memory_format: Any = None) -> Tensor:
+        """The tensor in int64."""
+        return self.to(dtypes.int64)
+
+    def short(self, memory_format: Any = None) -> Tensor:
+        """The tensor in int16."""
+        return self.to(dtypes.int16)
+
+    def char(self, memory_format: Any = None) -> Tensor:
+        """The tensor in int8."""
+        return self.to(dtypes.int8)
+
+    def byte(self, memory_format: Any = None) -> Tensor:
+        """The tensor in uint8."""
+        return self.to(dtypes.uint8)
+
+    def float(self, memory_format: Any = None) -> Tensor:
+        """The tensor in float32."""
+        return self.to(dtypes.float32)
+
+    def int(self, memory_format: Any = None) -> Tensor:
+        """The tensor in int32."""
+        return self.to(dtypes.int32)
+
+    def bool(self, memory_format: Any = None) -> Tensor:
+        """The tensor in bool."""
+        return self.to(dtypes.bool_)
+
+    # -- filling --------------------------------------------------------------------------------
+
+    def copy_(self, src: Tensor, non_blocking: bool = False) -> Tensor:
+        """Store the values of `src`, broadcast and converted."""
+        return inplace(self, ops.overwrite, src)  # type: ignore[no-any-return]
+
+    def fill_(self, value: Any) -> Tensor:
+        """Store one value everywhere."""
+        if isinstance(value, TensorBase) and value._payload.ndim:
+            raise RuntimeError(
+                "fill_ only supports 0-dimension value tensor but got tensor with "
+                f"{value._payload.ndim} dimensions."
+            )
+        return inplace(self, ops.overwrite, value)  # type: ignore[no-any-return]
+
+    def zero_(self) -> Tensor:
+        """Store zeros."""
+        return inplace(self, ops.overwrite, 0)  # type: ignore[no-any-return]
+
+    def fill_diagonal_(self, fill_value: Any, wrap: bool = False) -> Tensor:
+        """Store one value on the diagonal."""
+        if wrap:
+            raise NotImplementedError("fill_diagonal_ with wrap=True")
+        ops.diagonal(self).fill_(fill_value)
+        return self
+
+    def set_(self, source: Tensor) -> Tensor:
+        """Take over the memory of another tensor."""
+        self._payload = source._payload
+        self._counter = source._counter
+        return self
+
+    def resize_(self, *sizes: Any) -> Tensor:
+        """Change the shape in place; new elements have any value."""
+        shape = ops.as_shape(sizes)
+        array = np.zeros(shape, self._payload.dtype)
+        count = min(array.size, self._payload.size)
+        array.reshape(-1)[:count] = self._payload.reshape(-1)[:count]
+        self._payload = array
+        return self
+
+    def new_tensor(self, data: Any, *, dtype: Any = None, **options: Any) -> Tensor:
+        """A new tensor of `data`, in this one's type where nothing else is said."""
+        return ops.tensor(data, dtype=dtype or self.dtype, **options)
+
+    def new_zeros(self, *size: Any, dtype: Any = None, **options: Any) -> Tensor:
+        """Zeros in this tensor's type."""
+        return ops.zeros(*size, dtype=dtype or self.dtype, **options)
+
+    def new_ones(self, *size: Any, dtype: Any = None, **options: Any) -> Tensor:
+        """Ones in this tensor's type."""
+        return ops.ones(*size, dtype=dtype or self.dtype, **options)
+
+    def new_empty(self, *size: Any, dtype: Any = None, **options: Any) -> Tensor:
+        """An empty tensor in this tensor's type."""
+        return ops.empty(*size, dtype=dtype or self.dtype, **options)
+
+    def new_full(self, size: Any, fill_value: Any, *, dtype: Any = None, **options: Any) -> Tensor:
+        """One value, in this tensor's type."""
+        return ops.full(size, fill_value, dtype=dtype or self.dtype, **options)
+
+    def new_empty_strided(self, size: Any, stride: Any, *, dtype: Any = None, **o: Any) -> Tensor:
+        """An empty tensor of this tensor's type with the given strides."""
+        return ops.empty_strided(size, stride, dtype=dtype or self.dtype, **o)
+
+    def apply_(self, function: Callable[[Any], Any]) -> Tensor:
+        """Replace each element by what a Python function makes of it."""
+        flat = [function(v) for v in self._payload.reshape(-1).tolist()]
+        new = np.asarray(flat, self._payload.dtype).reshape(self._payload.shape)
+        return self.copy_(wrap(new))
+
+    def untyped_storage(self) -> Storage:
+        """The memory of the tensor."""
+        return Storage(self)
+
+    storage = untyped_storage
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        ops.set_items(self, index, value)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return ops.get_items(self, index)
+
+
+class Storage:
+    """The memory under a tensor and its views."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        base: Any = tensor._payload
+        while isinstance(base.base, np.ndarray):
+            base = base.base
+        self._array = base
+
+    def data_ptr(self) -> int:
+        """Its address."""
+        return self._array.__array_interface__["data"][0]  # type: ignore[no-any-return]
+
+    def nbytes(self) -> int:
+        """Its size in bytes."""
+        return self._array.nbytes  # type: ignore[no-any-return]
+
+    def size(self) -> int:
+        """Its size in bytes."""
+        return self._array.nbytes  # type: ignore[no-any-return]
+
+    __len__ = size
+
+
+def _rebuild(cls: type, payload: np.ndarray, requires_grad: bool) -> Any:
+    result = wrap(payload)
+    if cls is not Tensor:
+        other = object.__new__(cls)
+        for name in ("_payload", "_grad", "_node", "_counter", "_view", "_hooks"):
+            setattr(other, name, getattr(result, name))
+        result = other
+    result._requires_grad = requires_grad
+    return result
+
+
+def _unpickle(cls: type, payload: np.ndarray, name: str | None, requires_grad: bool) -> Any:
+    if name is not None:
+        payload = payload.view(getattr(dtypes, name).numpy)
+    return _rebuild(cls, payload, requires_grad)
+
+
+def _copy_memory(array: np.ndarray, copies: dict[int, Any]) -> np.ndarray:
+    """A copy of the array; arrays on one memory become arrays on one copy of it."""
+    base: Any = array
+    while isinstance(base.base, np.ndarray):
+        base = base.base
+    if base is array and id(array) not in copies:
+        copy = array.copy("K")
+        if copy.strides == array.strides:
+            copies[id(array)] = (array, copy)
+        return copy
+    if id(base) not in copies:
+        copies[id(base)] = (base, base.copy("K"))
+    new = copies[id(base)][1]
+    if new.strides != base.strides:
+        return array.copy()
+    offset = array.__array_interface__["data"][0] - base.__array_interface__["data"][0]
+    return np.ndarray(array.shape, array.dtype, new.data.cast("B") if new.flags.c_contiguous else (
+        new), offset, array.strides)
+
+
+LEGACY_NAMES = {
+    dtypes.float32: "FloatTensor",
+    dtypes.float64: "DoubleTensor",
+    dtypes.float16: "HalfTensor",
+    dtypes.bfloat16: "BFloat16Tensor",
+    dtypes.uint8: "ByteTensor",
+    dtypes.int8: "CharTensor",
+    dtypes.int16: "ShortTensor",
+    dtypes.int32: "IntTensor",
+    dtypes.int64: "LongTensor",
+    dtypes.bool_: "BoolTensor",
+}
+_DTYPES_BY_LEGACY_NAME = {name: d for d, name in LEGACY_NAMES.items()}
 
 
 def seed_gradient(root: Tensor, gradient: Tensor | None) -> Tensor:
@@ -327,6 +847,8 @@ def _attach_functions() -> None:
     for name in method_names.IN_PLACE:
         if name + "_" not in Tensor.__dict__ and hasattr(ops, name):
             setattr(Tensor, name + "_", in_place(getattr(ops, name)))
+    for function in ops.RANDOM_METHODS:
+        setattr(Tensor, function.__name__, function)
     for operator, name in method_names.IN_PLACE_OPERATORS.items():
         if hasattr(ops, name):
             setattr(Tensor, operator, in_place(getattr(ops, name)))

@@ -4,5 +4,9 @@ from kuai.ops.creation import *  # noqa: F403
 from kuai.ops.elementwise import *  # noqa: F403
 from kuai.ops.matmul import *  # noqa: F403
 from kuai.ops.movement import *  # noqa: F403
+from kuai.ops.ordering import *  # noqa: F403
 from kuai.ops.pointwise import broadcast_shapes, result_type  # noqa: F401
+from kuai.ops.random import *  # noqa: F403
 from kuai.ops.reduce import *  # noqa: F403
+from kuai.ops.rounding import *  # noqa: F403
+from kuai.ops.transcendental import *  # noqa: F403

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +11,35 @@ import numpy as np
 
 from kuai import dtypes
 from kuai.core.base import TensorBase, wrap
-from kuai.ops.movement import as_shape
+from kuai.core.primitive import Meta, Primitive, primitive
+from kuai.device import check_device
+from kuai.ops.movement import as_shape, reshape
+from kuai.ops.pointwise import sum_to, to_dtype
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
 
+_OPTIONS = {"device", "layout", "pin_memory", "memory_format", "names", "out"}
 
-def _finish(array: np.ndarray, requires_grad: bool) -> Tensor:
+
+def check_options(options: dict[str, Any]) -> None:
+    """Accept the options that say nothing on a CPU, and no others.
+
+    Raises:
+        TypeError: an unknown option.
+        RuntimeError: a device that is not the CPU.
+    """
+    for name, value in options.items():
+        if name == "device":
+            check_device(value)
+        elif name not in _OPTIONS:
+            raise TypeError(f"got an unexpected keyword argument '{name}'")
+
+
+def finish(array: np.ndarray, requires_grad: bool, options: dict[str, Any]) -> Tensor:
+    """The new tensor that a function of creation returns."""
+    if options:
+        check_options(options)
     result = wrap(array)
     if requires_grad:
         result.requires_grad_()
@@ -27,6 +51,10 @@ def array_of(data: Any, dtype: dtypes.dtype | None) -> np.ndarray:
 
     Without a dtype, Python floats give the default type, ints int64, bools bool; arrays and
     tensors keep theirs.
+
+    Raises:
+        ValueError: a nesting that is not rectangular.
+        TypeError: something that is no number.
     """
     if isinstance(data, TensorBase):
         array = data._payload
@@ -34,36 +62,70 @@ def array_of(data: Any, dtype: dtypes.dtype | None) -> np.ndarray:
             return array.copy()
     elif isinstance(data, (np.ndarray, np.generic)):
         array = np.asarray(data)
+        if not array.dtype.isnative:
+            raise ValueError("given numpy array has byte order different from the native one")
         dtype = dtype or dtypes.from_numpy_dtype(array.dtype)
+    elif hasattr(data, "__array__") or hasattr(data, "__dlpack__"):
+        return array_of(np.asarray(data), dtype)
     else:
-        data = _plain(data)
-        try:
-            array = np.array(data)
-        except ValueError as error:
-            raise ValueError(f"expected a rectangular nesting of sequences: {error}") from None
-        if array.dtype.kind not in "biufV":
-            raise TypeError(f"can't make a tensor from {type(data).__name__}: {data!r:.80}")
-        if dtype is None:
-            if array.size == 0 or array.dtype.kind == "f":
-                dtype = dtypes.get_default_dtype()
-            elif array.dtype.kind == "b":
-                dtype = dtypes.bool_
-            elif array.dtype.kind == "V":
-                dtype = dtypes.bfloat16
-            else:
-                dtype = dtypes.int64
+        array, inferred = _from_nested(data)
+        dtype = dtype or inferred
+    return convert(array, dtype)
+
+
+def convert(array: np.ndarray, dtype: dtypes.dtype) -> np.ndarray:
+    """A copy of the array in another type; what is not zero becomes True."""
     if dtype.category == dtypes.BOOL and array.dtype != np.bool_:
         return np.asarray(array != 0)
+    if dtype.category == dtypes.INTEGER and array.dtype.kind == "f":
+        return array.astype(np.int64).astype(dtype.numpy)
     return np.array(array, dtype=dtype.numpy)
 
 
-def _plain(data: Any) -> Any:
+def _from_nested(data: Any) -> tuple[np.ndarray, dtypes.dtype]:
+    found: set[Any] = set()
+    plain = _plain(data, found)
+    try:
+        array = np.array(plain)
+    except ValueError as error:
+        raise ValueError(f"expected a rectangular nesting of sequences: {error}") from None
+    except OverflowError:
+        array = np.array(plain, np.float64)
+    if array.dtype.kind not in "biufV":
+        raise TypeError(f"can't make a tensor from {type(data).__name__}: {data!r:.80}")
+    if array.size == 0 or float in found:
+        return array, dtypes.get_default_dtype()
+    kinds = [d for d in found if isinstance(d, dtypes.dtype)]
+    if kinds and not found - set(kinds):
+        result = kinds[0]
+        for d in kinds[1:]:
+            result = dtypes.promote_types(result, d)
+        return array, result
+    if any(d.is_floating_point for d in kinds):
+        return array, dtypes.get_default_dtype()
+    return array, (dtypes.bool_ if array.dtype.kind == "b" else dtypes.int64)
+
+
+def _plain(data: Any, found: set[Any]) -> Any:
+    """Nested lists of numbers; `found` collects `float`, `int`, `bool`, and tensors' types."""
+    kind = type(data)
+    if kind in (float, int, bool):
+        found.add(kind)
+        return data
     if isinstance(data, TensorBase):
-        return data._payload
+        found.add(data.dtype)
+        return data.tolist()
+    if isinstance(data, (np.ndarray, np.generic)):
+        found.add(dtypes.from_numpy_dtype(data.dtype))
+        return data.tolist() if data.dtype.kind != "V" else data.astype(np.float32).tolist()
+    if isinstance(data, (str, bytes)):
+        raise TypeError(f"new(): invalid data type '{kind.__name__}'")
     if isinstance(data, (list, tuple)):
-        return [_plain(d) for d in data]
-    if isinstance(data, Sequence) and not isinstance(data, (str, bytes)):
-        return [_plain(d) for d in data]
+        return [_plain(d, found) for d in data]
+    if isinstance(data, Sequence) or hasattr(data, "__getitem__"):
+        return [_plain(data[i], found) for i in builtins.range(len(data))]
+    if isinstance(data, float):
+        found.add(float)
     return data
 
 
@@ -76,50 +138,335 @@ def tensor(
     pin_memory: bool = False,
 ) -> Tensor:
     """A new tensor with a copy of `data`: a number, nested sequences, an array or a tensor."""
-    return _finish(array_of(data, dtype), requires_grad)
+    return finish(array_of(data, dtype), requires_grad, {"device": device} if device else {})
 
 
-def full_array(shape: Sequence[int], value: Any, dtype: dtypes.dtype) -> np.ndarray:
-    """An array of one value."""
-    return np.full(shape, value, dtype.numpy)
+def as_tensor(data: Any, dtype: dtypes.dtype | None = None, device: Any = None) -> Tensor:
+    """A tensor of `data`, sharing its memory and history where it can."""
+    check_device(device)
+    if isinstance(data, TensorBase):
+        return data if dtype is None else to_dtype(data, dtype)  # type: ignore[arg-type, return-value]
+    if isinstance(data, np.ndarray):
+        result = from_numpy(data)
+        return result if dtype is None else to_dtype(result, dtype)
+    return tensor(data, dtype=dtype)
+
+
+def asarray(
+    obj: Any,
+    *,
+    dtype: dtypes.dtype | None = None,
+    device: Any = None,
+    copy: bool | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """A tensor of `obj`, sharing its memory unless `copy` says otherwise."""
+    result = tensor(obj, dtype=dtype) if copy else as_tensor(obj, dtype, device)
+    return result.requires_grad_() if requires_grad else result
+
+
+def from_numpy(array: np.ndarray) -> Tensor:
+    """A tensor on the array's memory.
+
+    Raises:
+        TypeError: not an array, or of a type that kuai does not have.
+        ValueError: negative strides.
+    """
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
+    dtypes.from_numpy_dtype(array.dtype)
+    if any(s < 0 for s in array.strides):
+        raise ValueError(
+            "At least one stride in the given numpy array is negative, and tensors with negative "
+            "strides are not currently supported. (You can probably work around this by making a "
+            "copy of your array with array.copy().)"
+        )
+    return wrap(array)
+
+
+def frombuffer(
+    buffer: Any,
+    *,
+    dtype: dtypes.dtype,
+    count: int = -1,
+    offset: int = 0,
+    requires_grad: bool = False,
+) -> Tensor:
+    """A tensor on the memory of a buffer."""
+    return finish(np.frombuffer(buffer, dtype.numpy, count, offset), requires_grad, {})
+
+
+def from_dlpack(ext_tensor: Any) -> Tensor:
+    """A tensor on the memory of another library's array, by the DLPack protocol."""
+    return wrap(np.from_dlpack(ext_tensor))
+
+
+def scalar_tensor(s: Any, *, dtype: dtypes.dtype | None = None, **options: Any) -> Tensor:
+    """A zero-dimensional tensor."""
+    return full((), s, dtype=dtype or dtypes.get_default_dtype(), **options)
+
+
+# -- filled ----------------------------------------------------------------------------------------
+
+
+def _shape(size: Sequence[Any], options: dict[str, Any]) -> tuple[int, ...]:
+    if "size" in options:
+        size = (options.pop("size"),)
+    shape = as_shape(size)
+    for n in shape:
+        if n < 0:
+            raise RuntimeError(
+                f"Trying to create tensor with negative dimension {n}: {list(shape)}"
+            )
+    return shape
 
 
 def zeros(
-    *size: Any,
-    dtype: dtypes.dtype | None = None,
-    layout: Any = None,
-    device: Any = None,
-    requires_grad: bool = False,
+    *size: Any, dtype: dtypes.dtype | None = None, requires_grad: bool = False, **options: Any
 ) -> Tensor:
-    """A tensor of zeros."""
-    dtype = dtype or dtypes.get_default_dtype()
-    return _finish(np.zeros(as_shape(size), dtype.numpy), requires_grad)
+    """Zeros."""
+    d = dtype or dtypes.get_default_dtype()
+    return finish(np.zeros(_shape(size, options), d.numpy), requires_grad, options)
 
 
 def ones(
-    *size: Any,
-    dtype: dtypes.dtype | None = None,
-    layout: Any = None,
-    device: Any = None,
-    requires_grad: bool = False,
+    *size: Any, dtype: dtypes.dtype | None = None, requires_grad: bool = False, **options: Any
 ) -> Tensor:
-    """A tensor of ones."""
-    dtype = dtype or dtypes.get_default_dtype()
-    return _finish(np.ones(as_shape(size), dtype.numpy), requires_grad)
+    """Ones."""
+    d = dtype or dtypes.get_default_dtype()
+    return finish(np.ones(_shape(size, options), d.numpy), requires_grad, options)
 
 
-def ones_like(input: Tensor, *, dtype: dtypes.dtype | None = None, **ignored: Any) -> Tensor:
-    """Ones in the shape and type of `input`."""
-    payload = input._payload
-    return wrap(np.ones(payload.shape, dtype.numpy if dtype else payload.dtype))
+def empty(
+    *size: Any, dtype: dtypes.dtype | None = None, requires_grad: bool = False, **options: Any
+) -> Tensor:
+    """A tensor whose values are whatever the memory holds."""
+    d = dtype or dtypes.get_default_dtype()
+    return finish(np.empty(_shape(size, options), d.numpy), requires_grad, options)
 
 
-def zeros_like(input: Tensor, *, dtype: dtypes.dtype | None = None, **ignored: Any) -> Tensor:
+def full(
+    size: Any,
+    fill_value: Any,
+    *,
+    dtype: dtypes.dtype | None = None,
+    requires_grad: bool = False,
+    **options: Any,
+) -> Tensor:
+    """One value everywhere."""
+    value = fill_value.item() if isinstance(fill_value, TensorBase) else fill_value
+    d = dtype
+    if d is None:
+        d = (
+            dtypes.bool_
+            if isinstance(value, bool)
+            else dtypes.int64
+            if isinstance(value, int)
+            else dtypes.get_default_dtype()
+        )
+    array = np.empty(_shape((size,), options), d.numpy)
+    array[...] = value
+    return finish(array, requires_grad, options)
+
+
+def empty_strided(size: Any, stride: Any, **options: Any) -> Tensor:
+    """An empty tensor with the given strides, in elements."""
+    dtype = options.pop("dtype", None) or dtypes.get_default_dtype()
+    span = 1 + builtins.sum((n - 1) * s for n, s in zip(size, stride, strict=True) if n)
+    memory = np.empty(span, dtype.numpy)
+    strides = [s * dtype.itemsize for s in stride]
+    array = np.lib.stride_tricks.as_strided(memory, tuple(size), strides)
+    return finish(array, options.pop("requires_grad", False), options)
+
+
+def _like(x: Tensor, dtype: dtypes.dtype | None) -> tuple[tuple[int, ...], np.dtype]:
+    return x._payload.shape, x._payload.dtype if dtype is None else dtype.numpy
+
+
+def zeros_like(
+    input: Tensor,
+    *,
+    dtype: dtypes.dtype | None = None,
+    requires_grad: bool = False,
+    **options: Any,
+) -> Tensor:
     """Zeros in the shape and type of `input`."""
-    payload = input._payload
-    return wrap(np.zeros(payload.shape, dtype.numpy if dtype else payload.dtype))
+    return finish(np.zeros(*_like(input, dtype)), requires_grad, options)
 
 
-def rand(*size: Any, requires_grad: bool = False, **ignored: Any) -> Tensor:
-    """Uniform numbers (bootstrap; see ops/random)."""
-    return _finish(np.random.random(as_shape(size)).astype("f"), requires_grad)
+def ones_like(
+    input: Tensor,
+    *,
+    dtype: dtypes.dtype | None = None,
+    requires_grad: bool = False,
+    **options: Any,
+) -> Tensor:
+    """Ones in the shape and type of `input`."""
+    return finish(np.ones(*_like(input, dtype)), requires_grad, options)
+
+
+def empty_like(
+    input: Tensor,
+    *,
+    dtype: dtypes.dtype | None = None,
+    requires_grad: bool = False,
+    **options: Any,
+) -> Tensor:
+    """An empty tensor in the shape and type of `input`."""
+    return finish(np.empty(*_like(input, dtype)), requires_grad, options)
+
+
+def full_like(
+    input: Tensor,
+    fill_value: Any,
+    *,
+    dtype: dtypes.dtype | None = None,
+    requires_grad: bool = False,
+    **options: Any,
+) -> Tensor:
+    """One value in the shape and type of `input`."""
+    return full(
+        input._payload.shape,
+        fill_value,
+        dtype=dtype or input.dtype,
+        requires_grad=requires_grad,
+        **options,
+    )
+
+
+# -- sequences -------------------------------------------------------------------------------------
+
+
+def _number(x: Any) -> Any:
+    return x.item() if isinstance(x, TensorBase) else x
+
+
+def arange(
+    start: Any,
+    end: Any = None,
+    step: Any = 1,
+    *,
+    dtype: dtypes.dtype | None = None,
+    requires_grad: bool = False,
+    **options: Any,
+) -> Tensor:
+    """The numbers from `start` (0 where only one is given) by `step`, without `end`.
+
+    Raises:
+        RuntimeError: a step of 0, or in the wrong direction.
+    """
+    if end is None:
+        start, end = options.pop("start", 0), options.pop("end", start)
+    start, end, step = _number(start), _number(end), _number(step)
+    if step == 0:
+        raise RuntimeError("step must be nonzero")
+    if (end - start) * step < 0:
+        raise RuntimeError("upper bound and lower bound inconsistent with step sign")
+    if dtype is None:
+        floating = any(isinstance(v, float) for v in (start, end, step))
+        dtype = dtypes.get_default_dtype() if floating else dtypes.int64
+    count = math.ceil((end - start) / step)
+    whole = all(isinstance(v, int) for v in (start, end, step))
+    base = np.arange(count, dtype=np.int64 if whole else np.float64)
+    return finish(convert(base * step + start, dtype), requires_grad, options)
+
+
+def range(start: Any, end: Any = None, step: Any = 1, **options: Any) -> Tensor:  # noqa: A001
+    """The numbers from `start` by `step`, with `end`."""
+    if end is None:
+        start, end = 0, start
+    dtype = options.pop("dtype", None) or dtypes.get_default_dtype()
+    count = math.floor((end - start) / step) + 1
+    return finish(convert(np.arange(count) * step + start, dtype), False, options)
+
+
+def linspace(
+    start: Any,
+    end: Any,
+    steps: int,
+    *,
+    dtype: dtypes.dtype | None = None,
+    requires_grad: bool = False,
+    **options: Any,
+) -> Tensor:
+    """`steps` evenly spaced numbers from `start` to `end`, both among them."""
+    if steps < 0:
+        raise RuntimeError("number of steps must be non-negative")
+    d = dtype or dtypes.get_default_dtype()
+    a, b = (x._payload if isinstance(x, TensorBase) else x for x in (start, end))
+    return finish(convert(_line(a, b, steps), d), requires_grad, options)
+
+
+def _line(a: Any, b: Any, steps: int) -> np.ndarray:
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    return np.linspace(a, b, steps) if steps != 1 else (a + 0 * b)[None]
+
+
+def logspace(
+    start: Any,
+    end: Any,
+    steps: int,
+    base: float = 10.0,
+    *,
+    dtype: dtypes.dtype | None = None,
+    requires_grad: bool = False,
+    **options: Any,
+) -> Tensor:
+    """`base` to the power of evenly spaced numbers from `start` to `end`."""
+    if steps < 0:
+        raise RuntimeError("number of steps must be non-negative")
+    d = dtype or dtypes.get_default_dtype()
+    a, b = (x._payload if isinstance(x, TensorBase) else x for x in (start, end))
+    values = np.power(np.float64(base), _line(a, b, steps))
+    return finish(convert(values, d), requires_grad, options)
+
+
+def eye(
+    n: int,
+    m: int | None = None,
+    *,
+    dtype: dtypes.dtype | None = None,
+    requires_grad: bool = False,
+    **options: Any,
+) -> Tensor:
+    """A matrix with ones on the diagonal."""
+    if n < 0 or (m is not None and m < 0):
+        raise RuntimeError(f"n must be greater or equal to 0, got {n if n < 0 else m}")
+    d = dtype or dtypes.get_default_dtype()
+    return finish(np.eye(n, m, dtype=d.numpy), requires_grad, options)
+
+
+# -- overwriting -----------------------------------------------------------------------------------
+
+
+@primitive
+class overwrite_(Primitive):
+    """The values of `y`, broadcast to the shape of `x`, in its type; `x` itself is forgotten."""
+
+    inputs = ("x", "y")
+    gradient_name = "CopyBackwards"
+
+    def kernel(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return np.broadcast_to(y, x.shape)
+
+    def infer(self, x: Meta, y: Meta) -> Meta:
+        return x
+
+    def gradient(self, grad, y_shape):
+        return (
+            lambda: wrap(np.zeros(grad._payload.shape, grad._payload.dtype)),
+            lambda: sum_to(grad, y_shape),
+        )
+
+
+def overwrite(x: Tensor, y: Any) -> Tensor:
+    """`y` in the shape and type of `x`: what `copy_`, `fill_` and `zero_` store."""
+    if not isinstance(y, TensorBase):
+        array = np.empty((), x._payload.dtype)
+        array[()] = y
+        y = wrap(array)
+    payload = y._payload
+    extra = payload.ndim - x._payload.ndim
+    if extra > 0 and builtins.all(n == 1 for n in payload.shape[:extra]):
+        y = reshape(y, payload.shape[extra:])
+    return overwrite_(x, to_dtype(y, x.dtype))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kuai import dtypes
 from kuai.core.base import TensorBase
 from kuai.core.primitive import primitive
-from kuai.ops.pointwise import Elementwise, Number, result_type, write_out
+from kuai.ops.pointwise import Elementwise, Number, as_operand, result_type, write_out
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
@@ -116,7 +118,9 @@ class sign(Unary):
     """-1, 0 or 1, as the value is negative, zero or positive."""
 
     def kernel(self, x):
-        return x.copy() if x.dtype == np.bool_ else np.sign(x)
+        if x.dtype == np.bool_:
+            return x.copy()
+        return (x > 0).astype(x.dtype) - (x < 0).astype(x.dtype)  # NaN has none
 
     def gradient(self, grad):
         return grad * 0
@@ -207,15 +211,21 @@ class relu(Unary):
         return np.maximum(x, _zero(x))
 
     def gradient(self, grad, result):
-        return mul(grad, step(result))
+        return gate(grad, result)
 
 
 @primitive
-class step(Unary):
-    """1 where the value is positive and 0 elsewhere, in its type."""
+class gate(Binary):
+    """`x` where `y` is not zero or less (so also where it is NaN), 0 elsewhere."""
 
-    def kernel(self, x):
-        return np.greater(x, _zero(x)).astype(x.dtype)
+    gradient_name = "ThresholdBackwardBackward0"
+
+    def kernel(self, x, y):
+        zero = _zero(x)
+        return np.where(np.less_equal(y, zero), zero, x)
+
+    def gradient(self, grad, y):
+        return gate(grad, y), None
 
 
 _ZEROS: dict[Any, np.ndarray] = {}
@@ -355,35 +365,208 @@ class minimum(Binary):
 def add(input: Any, other: Any, *, alpha: Number = 1, out: Tensor | None = None) -> Tensor:
     """`input + alpha * other`."""
     if alpha != 1:
+        _check_alpha(alpha, input, other)
         other = mul(other, alpha)
     return plus(input, other, out=out)
 
 
 def sub(input: Any, other: Any, *, alpha: Number = 1, out: Tensor | None = None) -> Tensor:
     """`input - alpha * other`."""
+    for x in (input, other):
+        if x is True or x is False or (isinstance(x, TensorBase) and x.dtype is dtypes.bool_):
+            raise RuntimeError(
+                "Subtraction, the `-` operator, with a bool tensor is not supported. If you are "
+                "trying to invert a mask, use the `~` or `logical_not()` operator instead."
+            )
     if alpha != 1:
+        _check_alpha(alpha, input, other)
         other = mul(other, alpha)
     return minus(input, other, out=out)
 
 
-def div(
-    input: Any, other: Any, *, rounding_mode: str | None = None, out: Tensor | None = None
-) -> Tensor:
-    """`input / other`; `rounding_mode` may be `"trunc"` or `"floor"`."""
-    if rounding_mode is None:
-        return quotient(input, other, out=out)
-    raise NotImplementedError(rounding_mode)
+def rsub(input: Any, other: Any, *, alpha: Number = 1) -> Tensor:
+    """`other - alpha * input`."""
+    return sub(other, input, alpha=alpha)
+
+
+def _check_alpha(alpha: Number, *operands: Any) -> None:
+    if isinstance(alpha, float) and not result_type(*operands).is_floating_point:
+        raise RuntimeError(
+            "For integral input tensors, argument alpha must not be a floating point number."
+        )
 
 
 def pow(input: Any, exponent: Any, *, out: Tensor | None = None) -> Tensor:  # noqa: A001
-    """`input` to the power `exponent`."""
+    """`input` to the power `exponent`.
+
+    Raises:
+        RuntimeError: integers to a negative integer power given as a number.
+    """
+    if isinstance(input, TensorBase) and not isinstance(exponent, TensorBase):
+        if exponent == 2 and type(exponent) is int and input._payload.dtype.kind != "b":
+            return square(input, out=out)
+        if type(exponent) is int and exponent < 0 and input._payload.dtype.kind in "iub":
+            raise RuntimeError("Integers to negative integer powers are not allowed.")
     return pow_(input, exponent, out=out)
 
 
+def float_power(input: Any, exponent: Any) -> Tensor:
+    """`input` to the power `exponent`, computed in float64."""
+    return pow_(
+        as_operand(input, dtypes.float64),
+        as_operand(exponent, dtypes.float64) if isinstance(exponent, TensorBase) else exponent,
+    )
+
+
+@primitive
+class square(Unary):
+    """`x * x`."""
+
+    gradient_name = "PowBackward0"
+    kernel = staticmethod(np.square)
+
+    def gradient(self, grad, x):
+        return grad * (2 * x)
+
+
 def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
-    """`input` where `condition` holds, else `other`."""
+    """`input` where `condition` holds, else `other`; the indices of `condition` without both."""
+    if input is None and other is None:
+        from kuai.ops.indexing import nonzero
+
+        return nonzero(condition, as_tuple=True)
+    if condition._payload.dtype.kind not in "bu":
+        raise RuntimeError(
+            f"where expected condition to be a boolean tensor, but got a tensor with dtype "
+            f"{condition.dtype.name}"
+        )
     return select_where(condition, input, other)
 
 
-__all__ = [n for n in globals() if not n.startswith("_")]
+def clamp(
+    input: Tensor, min: Any = None, max: Any = None, *, out: Tensor | None = None  # noqa: A002
+) -> Tensor:
+    """Values limited to lie between `min` and `max`, numbers or tensors; `max` wins.
+
+    Raises:
+        RuntimeError: neither is given.
+    """
+    if min is None and max is None:
+        raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
+    result = input
+    if min is not None and max is not None:
+        result = clamp_(input, min, max)
+    elif min is not None:
+        result = clamp_below(input, min)
+    else:
+        result = clamp_above(input, max)
+    return result if out is None else write_out(out, result)
+
+
+def clamp_min(input: Tensor, min: Any) -> Tensor:  # noqa: A002
+    """Values not below `min`."""
+    return clamp(input, min=min)
+
+
+def clamp_max(input: Tensor, max: Any) -> Tensor:  # noqa: A002
+    """Values not above `max`."""
+    return clamp(input, max=max)
+
+
+@primitive
+class clamp_below(Binary):
+    """`max(x, low)`; at the limit itself, the gradient goes to `x`."""
+
+    gradient_name = "ClampBackward1"
+    kernel = staticmethod(np.maximum)
+
+    def gradient(self, grad, x, y):
+        return lambda: where(ge(x, y), grad, 0), lambda: where(lt(x, y), grad, 0)
+
+
+@primitive
+class clamp_above(Binary):
+    """`min(x, high)`; at the limit itself, the gradient goes to `x`."""
+
+    gradient_name = "ClampBackward1"
+    kernel = staticmethod(np.minimum)
+
+    def gradient(self, grad, x, y):
+        return lambda: where(le(x, y), grad, 0), lambda: where(gt(x, y), grad, 0)
+
+
+@primitive
+class clamp_(Elementwise):
+    """`min(max(x, low), high)`."""
+
+    inputs = ("x", "low", "high")
+    gradient_name = "ClampBackward1"
+
+    def kernel(self, x, low, high):
+        return np.minimum(np.maximum(x, low), high)
+
+    def gradient(self, grad, x, low, high):
+        def inside() -> Any:
+            return where(logical_and(ge(x, low), le(x, high)), grad, 0)
+
+        return (
+            inside,
+            lambda: where(logical_and(lt(x, low), lt(low, high)), grad, 0),
+            lambda: where(logical_or(gt(x, high), gt(low, high)), grad, 0),
+        )
+
+
+def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
+    """`input + weight * (end - input)`."""
+    _check_same_dtype("lerp", input, end, weight)
+    difference = end - input
+    near = mul(weight, difference) + input
+    if not isinstance(weight, TensorBase):
+        return near if builtins.abs(weight) < 0.5 else end - difference * (1 - weight)
+    return select_where(abs(weight) < 0.5, near, end - difference * (1 - weight))
+
+
+def _check_same_dtype(name: str, input: Tensor, *others: Any) -> None:
+    for x in others:
+        if isinstance(x, TensorBase) and x._payload.dtype != input._payload.dtype:
+            raise RuntimeError(
+                f"expected dtype {input.dtype.name} for `{name}` but got dtype {x.dtype.name}"
+            )
+
+
+def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -> Tensor:
+    """`input + value * tensor1 * tensor2`."""
+    product = mul(tensor1, tensor2)
+    return plus(input, product if value == 1 else mul(product, value))
+
+
+def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -> Tensor:
+    """`input + value * tensor1 / tensor2`.
+
+    Raises:
+        RuntimeError: both are integers.
+    """
+    if not (tensor1.is_floating_point() or tensor2.is_floating_point()):
+        raise RuntimeError(
+            "Integer division with addcdiv is no longer supported; convert to floats, or use "
+            "addcmul with div(..., rounding_mode='trunc')"
+        )
+    ratio = quotient(tensor1, tensor2)
+    return plus(input, ratio if value == 1 else mul(ratio, value))
+
+
+subtract, multiply, negative, absolute = sub, mul, neg, abs
+greater, greater_equal, less, less_equal, not_equal = gt, ge, lt, le, ne
+clip = clamp
+
+
+def positive(input: Tensor) -> Tensor:
+    """The tensor itself.
+
+    Raises:
+        RuntimeError: it is bool.
+    """
+    if input.dtype is dtypes.bool_:
+        raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
+    return input
 

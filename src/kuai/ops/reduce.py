@@ -1,21 +1,32 @@
-"""Reductions over dimensions."""
+"""Reductions over dimensions, and running totals along one."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from kuai import dtypes
+from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import Meta, Primitive, primitive
+from kuai.ops import elementwise as e
 from kuai.ops import movement
 from kuai.ops.pointwise import to_dtype
+from kuai.ops.rounding import isfinite, isnan
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
 
 Dim = int | Sequence[int] | None
+
+
+class ValuesAndIndices(NamedTuple):
+    """Values, and where along the dimension they were found."""
+
+    values: Any
+    indices: Any
 
 
 def normalize_dims(dim: Dim, ndim: int) -> tuple[int, ...]:
@@ -28,76 +39,701 @@ def normalize_dims(dim: Dim, ndim: int) -> tuple[int, ...]:
     if dim is None:
         return tuple(range(ndim))
     if isinstance(dim, int):
-        return (movement.normalize_dim(dim, ndim),)
-    dims = tuple(movement.normalize_dim(d, ndim) for d in dim)
+        d = movement.normalize_dim(dim, ndim)
+        return (d,) if ndim else ()
+    dims = tuple([movement.normalize_dim(d, ndim) for d in dim])
     if not dims:
         return tuple(range(ndim))
     if len(set(dims)) != len(dims):
-        raise RuntimeError(f"dim {tuple(dim)} names a dimension twice")
+        raise RuntimeError(f"dim {dims[0]} appears multiple times in the list of dims")
     return dims if ndim else ()
 
 
-def reduced_shape(
-    shape: Sequence[int], dims: Sequence[int], keepdim: bool
-) -> tuple[int, ...]:
+def reduced_shape(shape: Sequence[int], dims: Sequence[int], keepdim: bool) -> tuple[int, ...]:
     """The shape that is left after reducing over `dims`."""
     if keepdim:
-        return tuple(1 if i in dims else n for i, n in enumerate(shape))
-    return tuple(n for i, n in enumerate(shape) if i not in dims)
+        return tuple([1 if i in dims else n for i, n in enumerate(shape)])
+    return tuple([n for i, n in enumerate(shape) if i not in dims])
 
 
-def restore(grad: Tensor, shape: Sequence[int], dim: Sequence[int], keepdim: bool) -> Tensor:
+def restore(x: Tensor, shape: Sequence[int], dim: Sequence[int], keepdim: bool) -> Tensor:
     """Give a reduced tensor its reduced dimensions back, with size 1."""
     if keepdim or not dim:
-        return grad
-    return movement.reshape(grad, reduced_shape(shape, dim, True))
+        return x
+    return movement.reshape(x, reduced_shape(shape, dim, True))
+
+
+class Reduction(Primitive):
+    """A primitive that reduces over `dim`, a tuple of non-negative dimensions."""
+
+    def infer(self, x: Meta, dim: tuple[int, ...], keepdim: bool) -> Meta:
+        return Meta(reduced_shape(x.shape, dim, keepdim), x.dtype)
 
 
 @primitive
-class sum_(Primitive):
-    """Sum over `dim`, a tuple of non-negative dimensions."""
+class sum_(Reduction):
+    """Sum."""
 
     gradient_name = "SumBackward0"
 
     def kernel(self, x: np.ndarray, dim: tuple[int, ...], keepdim: bool) -> Any:
+        if x.dtype.itemsize == 2 and x.dtype.kind in "fV":  # summed in float32
+            return np.add.reduce(x, dim, np.float32, None, keepdim).astype(x.dtype)
         return np.add.reduce(x, dim, None, None, keepdim)
-
-    def infer(self, x: Meta, dim: tuple[int, ...], keepdim: bool) -> Meta:
-        return Meta(reduced_shape(x.shape, dim, keepdim), x.dtype)
 
     def gradient(self, grad, x_shape, dim, keepdim):
         return movement.expand_to(restore(grad, x_shape, dim, keepdim), x_shape)
 
 
+def _as_summand(input: Tensor, dtype: dtypes.dtype | None) -> Tensor:
+    if dtype is not None:
+        return to_dtype(input, dtype)
+    if input._payload.dtype.kind in "iub":
+        return to_dtype(input, dtypes.int64)
+    return input
+
+
 def sum(  # noqa: A001
-    input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: dtypes.dtype | None = None
+    input: Tensor,
+    dim: Dim = None,
+    keepdim: bool = False,
+    *,
+    axis: Dim = None,
+    dtype: dtypes.dtype | None = None,
 ) -> Tensor:
     """Sum over `dim` (one or several dimensions; all by default). Integers sum in int64."""
-    if dtype is not None:
-        input = to_dtype(input, dtype)
-    elif input._payload.dtype.kind in "iub":
-        input = to_dtype(input, dtypes.int64)
-    return sum_(input, dim=normalize_dims(dim, input._payload.ndim), keepdim=keepdim)
+    x = _as_summand(input, dtype)
+    dims = normalize_dims(axis if dim is None else dim, x._payload.ndim)
+    return sum_(x, dim=dims, keepdim=keepdim)
+
+
+def _count(input: Tensor, dims: Sequence[int]) -> int:
+    shape = input._payload.shape
+    return math.prod([shape[d] for d in dims])
+
+
+def _need_float(name: str, input: Tensor) -> None:
+    if not input.is_floating_point():
+        raise RuntimeError(
+            f"{name}(): could not infer output dtype. Input dtype must be either a floating point "
+            f"or complex dtype. Got: {input.dtype.name}"
+        )
 
 
 def mean(
+    input: Tensor,
+    dim: Dim = None,
+    keepdim: bool = False,
+    *,
+    axis: Dim = None,
+    dtype: dtypes.dtype | None = None,
+) -> Tensor:
+    """Mean over `dim` (one or several dimensions; all by default).
+
+    Raises:
+        RuntimeError: the input is not floating.
+    """
+    x = input if dtype is None else to_dtype(input, dtype)
+    _need_float("mean", x)
+    dims = normalize_dims(axis if dim is None else dim, x._payload.ndim)
+    return sum_(x, dim=dims, keepdim=keepdim) / float(_count(x, dims))
+
+
+def nansum(
     input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: dtypes.dtype | None = None
 ) -> Tensor:
-    """Mean over `dim` (one or several dimensions; all by default)."""
-    if dtype is not None:
-        input = to_dtype(input, dtype)
-    if input._payload.dtype.kind in "iub":
+    """Sum over `dim`, with NaN counted as zero."""
+    x = _as_summand(input, dtype)
+    return sum(e.where(isnan(x), 0, x), dim, keepdim)
+
+
+def nanmean(
+    input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: dtypes.dtype | None = None
+) -> Tensor:
+    """Mean over `dim` of what is not NaN."""
+    _need_float("nanmean", input)
+    count = sum(e.logical_not(isnan(input.detach())), dim, keepdim)
+    return nansum(input, dim, keepdim, dtype=dtype) / count
+
+
+def count_nonzero(input: Tensor, dim: Dim = None) -> Tensor:
+    """The number of values that are not zero."""
+    return sum(e.ne(input, 0), dim)
+
+
+# -- products ------------------------------------------------------------------------------------
+
+
+@primitive
+class prod_(Reduction):
+    """Product."""
+
+    gradient_name = "ProdBackward0"
+
+    def kernel(self, x: np.ndarray, dim: tuple[int, ...], keepdim: bool) -> Any:
+        return np.multiply.reduce(x, dim, None, None, keepdim)
+
+    def gradient(self, grad, x, result, dim, keepdim):
+        shape = x._payload.shape
+        grad = movement.expand_to(restore(grad, shape, dim, keepdim), shape)
+        if not (x._payload == 0).any():
+            return grad * (restore(result, shape, dim, keepdim) / x)
+        return grad * _product_of_others(x, dim)
+
+
+def _product_of_others(x: Tensor, dim: tuple[int, ...]) -> Tensor:
+    """For each value, the product of the others along `dim`, without dividing by it."""
+    ndim = x._payload.ndim
+    kept = [d for d in range(ndim) if d not in dim]
+    order = (*kept, *dim)
+    moved = movement.permute(x, order)
+    shape = moved._payload.shape
+    flat = movement.reshape(moved, (*shape[: len(kept)], -1))
+    n = flat._payload.shape[-1]
+    before = cumprod(_shift(flat, n), -1)
+    after = movement.flip(cumprod(_shift(movement.flip(flat, (-1,)), n), -1), (-1,))
+    inverse = [order.index(d) for d in range(ndim)]
+    return movement.permute(movement.reshape(before * after, shape), inverse)
+
+
+def _shift(x: Tensor, n: int) -> Tensor:
+    """The values moved on by one along the last dimension, with a one in front."""
+    from kuai.ops.joining import cat
+
+    first = movement.narrow(x, -1, 0, 1) if n else x
+    one = wrap(np.ones(first._payload.shape, first._payload.dtype))
+    return cat([one, movement.narrow(x, -1, 0, n - 1)], -1) if n else x
+
+
+def prod(
+    input: Tensor,
+    dim: int | None = None,
+    keepdim: bool = False,
+    *,
+    dtype: dtypes.dtype | None = None,
+) -> Tensor:
+    """Product over `dim` (one dimension; all by default). Integers multiply in int64."""
+    x = _as_summand(input, dtype)
+    return prod_(x, dim=normalize_dims(dim, x._payload.ndim), keepdim=keepdim)
+
+
+# -- extremes ------------------------------------------------------------------------------------
+
+
+def _need_values(name: str, x: np.ndarray, dim: Sequence[int]) -> None:
+    for d in dim:
+        if x.shape[d] == 0:
+            raise IndexError(
+                f"{name}(): Expected reduction dim {d} to have non-zero size; "
+                f"the shape is {list(x.shape)}"
+            )
+
+
+class Extreme(Reduction):
+    """The least or greatest; equal ones share the gradient."""
+
+    ufunc: Any
+
+    def kernel(self, x: np.ndarray, dim: tuple[int, ...], keepdim: bool) -> Any:
+        if x.size == 0:
+            _need_values(self.name, x, dim)
+        return type(self).ufunc.reduce(x, dim, None, None, keepdim)
+
+    def gradient(self, grad, x, result, dim, keepdim):
+        shape = x._payload.shape
+        result = restore(result.detach(), shape, dim, keepdim)
+        chosen = e.eq(x, result)
+        if x.is_floating_point():
+            chosen = e.logical_or(chosen, e.logical_and(isnan(x), isnan(result)))
+        share = to_dtype(chosen, x.dtype)
+        grad = restore(grad, shape, dim, keepdim)
+        return share * (grad / sum_(share, dim=dim, keepdim=True))
+
+
+@primitive
+class amax_(Extreme):
+    """The greatest."""
+
+    gradient_name = "AmaxBackward0"
+    ufunc = np.maximum
+
+
+@primitive
+class amin_(Extreme):
+    """The least."""
+
+    gradient_name = "AminBackward0"
+    ufunc = np.minimum
+
+
+def amax(input: Tensor, dim: Dim = (), keepdim: bool = False) -> Tensor:
+    """The greatest value over `dim` (one or several); equal ones share the gradient."""
+    return amax_(input, dim=normalize_dims(dim, input._payload.ndim), keepdim=keepdim)
+
+
+def amin(input: Tensor, dim: Dim = (), keepdim: bool = False) -> Tensor:
+    """The least value over `dim` (one or several); equal ones share the gradient."""
+    return amin_(input, dim=normalize_dims(dim, input._payload.ndim), keepdim=keepdim)
+
+
+class AminAmax(NamedTuple):
+    """The least and the greatest value."""
+
+    min: Any
+    max: Any
+
+
+def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> AminAmax:
+    """The least and the greatest value over `dim`."""
+    return AminAmax(amin(input, dim, keepdim), amax(input, dim, keepdim))
+
+
+class Arg(Primitive):
+    """Where along `dim` (all values in a row for `None`) the extreme stands."""
+
+    differentiable = False
+    function: Any
+
+    def kernel(self, x: np.ndarray, dim: int | None, keepdim: bool) -> Any:
+        if x.dtype.kind == "V":
+            x = x.astype(np.float32)
+        if x.ndim == 0:
+            return np.zeros((), np.int64)
+        if x.size == 0:
+            _need_values(self.name, x, range(x.ndim) if dim is None else (dim,))
+        return np.asarray(type(self).function(x, axis=dim, keepdims=keepdim), np.int64)
+
+    def infer(self, x: Meta, dim: int | None, keepdim: bool) -> Meta:
+        dims = tuple(range(x.ndim)) if dim is None else (dim,)
+        return Meta(reduced_shape(x.shape, dims if x.ndim else (), keepdim), dtypes.int64)
+
+
+@primitive
+class argmax_(Arg):
+    """The index of the greatest value."""
+
+    function = np.argmax
+
+
+@primitive
+class argmin_(Arg):
+    """The index of the least value."""
+
+    function = np.argmin
+
+
+def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """The index of the greatest value along `dim`, or in the flattened tensor."""
+    if dim is not None:
+        dim = movement.normalize_dim(dim, input._payload.ndim)
+    return argmax_(input, dim=dim, keepdim=keepdim)
+
+
+def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """The index of the least value along `dim`, or in the flattened tensor."""
+    if dim is not None:
+        dim = movement.normalize_dim(dim, input._payload.ndim)
+    return argmin_(input, dim=dim, keepdim=keepdim)
+
+
+def pick(x: Tensor, dim: int, index: Tensor, keepdim: bool) -> Tensor:
+    """The values of `x` at `index` (which kept its dimension) along `dim`."""
+    from kuai.ops.gather import gather
+
+    if x._payload.ndim == 0:
+        return x.clone()
+    values = gather(x, dim, index)
+    return values if keepdim else movement.squeeze(values, dim)
+
+
+def _extreme_along(
+    arg: Any, input: Tensor, dim: int, keepdim: bool
+) -> ValuesAndIndices:
+    d = movement.normalize_dim(dim, input._payload.ndim)
+    index = arg(input, dim=d, keepdim=True)
+    values = pick(input, d, index, keepdim)
+    if not keepdim and input._payload.ndim:
+        index = movement.squeeze(index, d)
+    return ValuesAndIndices(values, index)
+
+
+def max(  # noqa: A001
+    input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None
+) -> Any:
+    """The greatest value of all; or values and indices along `dim`; or of two tensors, each."""
+    if isinstance(dim, TensorBase) or other is not None:
+        return e.maximum(input, dim if other is None else other)
+    if dim is None:
+        _need_any("max", input)
+        return amax(input)
+    return _extreme_along(argmax_, input, dim, keepdim)
+
+
+def min(  # noqa: A001
+    input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None
+) -> Any:
+    """The least value of all; or values and indices along `dim`; or of two tensors, each."""
+    if isinstance(dim, TensorBase) or other is not None:
+        return e.minimum(input, dim if other is None else other)
+    if dim is None:
+        _need_any("min", input)
+        return amin(input)
+    return _extreme_along(argmin_, input, dim, keepdim)
+
+
+def _need_any(name: str, input: Tensor) -> None:
+    if input._payload.size == 0:
         raise RuntimeError(
-            f"mean(): could not infer output dtype. Input dtype must be a floating point dtype, "
-            f"got {input.dtype}; convert with .float() first"
+            f"{name}(): Expected reduction dim to be specified for input.numel() == 0. "
+            "Specify the reduction dim with the 'dim' argument."
         )
+
+
+# -- truth ---------------------------------------------------------------------------------------
+
+
+class Truth(Reduction):
+    """A bool from many; uint8 stays uint8, as in PyTorch."""
+
+    differentiable = False
+    ufunc: Any
+
+    def kernel(self, x: np.ndarray, dim: tuple[int, ...], keepdim: bool) -> Any:
+        result = type(self).ufunc.reduce(x != 0, dim, None, None, keepdim)
+        return result.astype(np.uint8) if x.dtype == np.uint8 else result
+
+    def infer(self, x: Meta, dim: tuple[int, ...], keepdim: bool) -> Meta:
+        kept = dtypes.uint8 if x.dtype is dtypes.uint8 else dtypes.bool_
+        return Meta(reduced_shape(x.shape, dim, keepdim), kept)
+
+
+@primitive
+class all_(Truth):
+    """Whether all are true."""
+
+    ufunc = np.logical_and
+
+
+@primitive
+class any_(Truth):
+    """Whether one or more are true."""
+
+    ufunc = np.logical_or
+
+
+def all(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:  # noqa: A001
+    """Whether all values over `dim` are true (not zero)."""
+    return all_(input, dim=_truth_dims(dim, input), keepdim=keepdim)
+
+
+def any(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:  # noqa: A001
+    """Whether one value or more over `dim` is true (not zero)."""
+    return any_(input, dim=_truth_dims(dim, input), keepdim=keepdim)
+
+
+def _truth_dims(dim: Dim, input: Tensor) -> tuple[int, ...]:
+    if isinstance(dim, (tuple, list)) and not dim:
+        return ()
+    return normalize_dims(dim, input._payload.ndim)
+
+
+# -- variance ------------------------------------------------------------------------------------
+
+
+def _variance(
+    input: Tensor, dim: Any, unbiased: Any, correction: Any, keepdim: bool
+) -> tuple[Tensor, Tensor]:
+    _need_float("var", input)
+    if isinstance(dim, bool):  # var(input, unbiased)
+        dim, unbiased = None, dim
+    if correction is None:
+        correction = 1 if unbiased is None or unbiased else 0
     dims = normalize_dims(dim, input._payload.ndim)
-    shape = input._payload.shape
-    count = 1
-    for d in dims:
-        count *= shape[d]
-    total = sum_(input, dim=dims, keepdim=keepdim)
-    return total / count if count else total / 0.0
+    count = _count(input, dims)
+    center = sum_(input, dim=dims, keepdim=True) / float(count)
+    total = sum_(e.square(input - center), dim=dims, keepdim=keepdim)
+    average = center if keepdim else movement.reshape(
+        center, reduced_shape(input._payload.shape, dims, False)
+    )
+    freedom = count - correction
+    return total / float(freedom if freedom > 0 else 0), average
 
 
+def var(
+    input: Tensor,
+    dim: Any = None,
+    unbiased: Any = None,
+    keepdim: bool = False,
+    *,
+    correction: Any = None,
+) -> Tensor:
+    """Variance over `dim`, divided by the count less `correction` (1 by default)."""
+    return _variance(input, dim, unbiased, correction, keepdim)[0]
 
+
+def std(
+    input: Tensor,
+    dim: Any = None,
+    unbiased: Any = None,
+    keepdim: bool = False,
+    *,
+    correction: Any = None,
+) -> Tensor:
+    """Standard deviation over `dim`: the root of `var`; its gradient where that is 0 is 0."""
+    return _root(var(input, dim, unbiased, keepdim, correction=correction))
+
+
+def _root(variance: Tensor) -> Tensor:
+    if not variance._requires_grad:
+        return e.sqrt(variance)
+    zero = e.eq(variance, 0)
+    return e.where(zero, 0.0, e.sqrt(e.where(zero, 1.0, variance)))
+
+
+def var_mean(
+    input: Tensor,
+    dim: Any = None,
+    unbiased: Any = None,
+    keepdim: bool = False,
+    *,
+    correction: Any = None,
+) -> tuple[Tensor, Tensor]:
+    """Variance and mean over `dim`."""
+    return _variance(input, dim, unbiased, correction, keepdim)
+
+
+def std_mean(
+    input: Tensor,
+    dim: Any = None,
+    unbiased: Any = None,
+    keepdim: bool = False,
+    *,
+    correction: Any = None,
+) -> tuple[Tensor, Tensor]:
+    """Standard deviation and mean over `dim`."""
+    variance, average = _variance(input, dim, unbiased, correction, keepdim)
+    return _root(variance), average
+
+
+# -- exponentials ----------------------------------------------------------------------------------
+
+
+def logsumexp(input: Tensor, dim: Dim, keepdim: bool = False) -> Tensor:
+    """`log(sum(exp(input)))` over `dim`, without overflow."""
+    x = input if input.is_floating_point() else to_dtype(input, dtypes.get_default_dtype())
+    dims = normalize_dims(dim, x._payload.ndim)
+    if x._payload.size == 0:
+        return e.log(sum_(e.exp(x), dim=dims, keepdim=keepdim))
+    greatest = amax_(x.detach(), dim=dims, keepdim=True)
+    shift = e.where(isfinite(greatest), greatest, 0)
+    total = e.log(sum_(e.exp(x - shift), dim=dims, keepdim=True)) + shift
+    return total if keepdim else movement.reshape(
+        total, reduced_shape(x._payload.shape, dims, False)
+    )
+
+
+def softmax(input: Tensor, dim: int, dtype: dtypes.dtype | None = None) -> Tensor:
+    """`exp(input)` divided by its sum along `dim`, without overflow."""
+    x = input if dtype is None else to_dtype(input, dtype)
+    _need_softmax_float("softmax", x)
+    if x._payload.size == 0:
+        return x.clone()
+    dims = normalize_dims(dim, x._payload.ndim)
+    raised = e.exp(x - amax_(x.detach(), dim=dims, keepdim=True))
+    return raised / sum_(raised, dim=dims, keepdim=True)
+
+
+def log_softmax(input: Tensor, dim: int, dtype: dtypes.dtype | None = None) -> Tensor:
+    """The logarithm of `softmax`, without overflow."""
+    x = input if dtype is None else to_dtype(input, dtype)
+    _need_softmax_float("log_softmax", x)
+    if x._payload.size == 0:
+        return x.clone()
+    dims = normalize_dims(dim, x._payload.ndim)
+    shifted = x - amax_(x.detach(), dim=dims, keepdim=True)
+    return shifted - e.log(sum_(e.exp(shifted), dim=dims, keepdim=True))
+
+
+def _need_softmax_float(name: str, x: Tensor) -> None:
+    if not x.is_floating_point():
+        raise RuntimeError(f'"{name}_lastdim_kernel_impl" not implemented for {x.dtype.name}')
+
+
+# -- running totals ------------------------------------------------------------------------------
+
+
+@primitive
+class cumsum_(Primitive):
+    """The sum up to each value along `dim`."""
+
+    gradient_name = "CumsumBackward0"
+
+    def kernel(self, x: np.ndarray, dim: int) -> np.ndarray:
+        return np.add.accumulate(x, dim) if x.ndim else x.copy()
+
+    def infer(self, x: Meta, dim: int) -> Meta:
+        return x
+
+    def gradient(self, grad, dim):
+        return _reverse(cumsum_(_reverse(grad, dim), dim=dim), dim)
+
+
+def _reverse(x: Tensor, dim: int) -> Tensor:
+    return movement.flip(x, (dim,)) if x._payload.ndim else x
+
+
+def cumsum(input: Tensor, dim: int, *, dtype: dtypes.dtype | None = None) -> Tensor:
+    """The sum up to each value along `dim`."""
+    x = _as_summand(input, dtype)
+    return cumsum_(x, dim=movement.normalize_dim(dim, x._payload.ndim))
+
+
+@primitive
+class cumprod_(Primitive):
+    """The product up to each value along `dim`."""
+
+    gradient_name = "CumprodBackward0"
+
+    def kernel(self, x: np.ndarray, dim: int) -> np.ndarray:
+        return np.multiply.accumulate(x, dim) if x.ndim else x.copy()
+
+    def infer(self, x: Meta, dim: int) -> Meta:
+        return x
+
+    def gradient(self, grad, x, result, dim):
+        if not (x._payload == 0).any():
+            return _reverse(cumsum(_reverse(grad * result, dim), dim), dim) / x
+        return _cumprod_gradient(grad, x, dim)
+
+
+def _cumprod_gradient(grad: Tensor, x: Tensor, dim: int) -> Tensor:
+    """Where a value is zero: d result[j] / d x[i] is the product of all up to j but i."""
+    from kuai.ops.joining import cat, stack
+
+    n = x._payload.shape[dim] if x._payload.ndim else 1
+    if x._payload.ndim == 0:
+        return grad
+    parts = []
+    for i in range(n):
+        first = movement.narrow(x, dim, 0, i)
+        rest = movement.narrow(x, dim, i + 1, n - i - 1)
+        one = wrap(np.ones_like(movement.narrow(x, dim, i, 1)._payload))
+        products = cumprod(cat([first, one, rest], dim), dim)
+        tail = movement.narrow(products * grad, dim, i, n - i)
+        parts.append(sum(tail, dim))
+    return stack(parts, dim)
+
+
+def cumprod(input: Tensor, dim: int, *, dtype: dtypes.dtype | None = None) -> Tensor:
+    """The product up to each value along `dim`."""
+    x = _as_summand(input, dtype)
+    return cumprod_(x, dim=movement.normalize_dim(dim, x._payload.ndim))
+
+
+class RunningExtreme(Primitive):
+    """Where the latest extreme up to each value along `dim` stands."""
+
+    differentiable = False
+    better: Any
+
+    def kernel(self, x: np.ndarray, dim: int) -> np.ndarray:
+        if x.ndim == 0:
+            return np.zeros((), np.int64)
+        wide = x.astype(np.float32) if x.dtype.kind == "V" else x
+        best = np.moveaxis(type(self).better.accumulate(wide, dim), dim, 0)
+        rows = np.moveaxis(wide, dim, 0)
+        here = (rows == best) | (rows != rows)
+        positions = np.arange(len(rows)).reshape((-1,) + (1,) * (x.ndim - 1))
+        index = np.maximum.accumulate(np.where(here, positions, 0), 0)
+        return np.ascontiguousarray(np.moveaxis(index, 0, dim))
+
+    def infer(self, x: Meta, dim: int) -> Meta:
+        return Meta(x.shape, dtypes.int64)
+
+
+@primitive
+class cummax_index(RunningExtreme):
+    """Where the greatest value so far stands."""
+
+    better = np.maximum
+
+
+@primitive
+class cummin_index(RunningExtreme):
+    """Where the least value so far stands."""
+
+    better = np.minimum
+
+
+def cummax(input: Tensor, dim: int) -> ValuesAndIndices:
+    """The greatest value so far along `dim`, and where it stands."""
+    d = movement.normalize_dim(dim, input._payload.ndim)
+    index = cummax_index(input, dim=d)
+    return ValuesAndIndices(pick(input, d, index, True), index)
+
+
+def cummin(input: Tensor, dim: int) -> ValuesAndIndices:
+    """The least value so far along `dim`, and where it stands."""
+    d = movement.normalize_dim(dim, input._payload.ndim)
+    index = cummin_index(input, dim=d)
+    return ValuesAndIndices(pick(input, d, index, True), index)
+
+
+@primitive
+class logcumsumexp_(Primitive):
+    """`log(cumsum(exp(x)))` along `dim`, without overflow."""
+
+    gradient_name = "LogcumsumexpBackward0"
+
+    def kernel(self, x: np.ndarray, dim: int) -> np.ndarray:
+        if x.ndim == 0:
+            return x.copy()
+        if x.dtype.itemsize == 2:
+            return np.logaddexp.accumulate(x.astype(np.float32), dim).astype(x.dtype)
+        return np.logaddexp.accumulate(x, dim)
+
+    def infer(self, x: Meta, dim: int) -> Meta:
+        return x
+
+    def gradient(self, grad, x, result, dim):
+        # sum over later j of grad[j] * exp(x[i] - result[j]), the signs apart to stay in logs
+        def part(g: Any) -> Any:
+            total = _reverse(logcumsumexp_(_reverse(e.log(g) - result, dim), dim=dim), dim)
+            return e.exp(total + x)
+
+        return part(e.clamp(grad, min=0)) - part(e.clamp(-grad, min=0))
+
+
+def logcumsumexp(input: Tensor, dim: int) -> Tensor:
+    """`log(cumsum(exp(input)))` along `dim`, without overflow."""
+    _need_float("logcumsumexp", input)
+    return logcumsumexp_(input, dim=movement.normalize_dim(dim, input._payload.ndim))
+
+
+def trace(input: Tensor) -> Tensor:
+    """The sum of a matrix's diagonal."""
+    if input._payload.ndim != 2:
+        raise RuntimeError(f"trace: expected a matrix, but got tensor with dim {input.dim()}")
+    return sum(movement.diagonal(input))
+
+
+def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
+    """The p-norm of the difference."""
+    return norm(input - other, p)
+
+
+def norm(
+    input: Tensor,
+    p: Any = "fro",
+    dim: Any = None,
+    keepdim: bool = False,
+    dtype: dtypes.dtype | None = None,
+) -> Tensor:
+    """The p-norm of the values over `dim`, taken as a vector (`"nuc"`: of singular values)."""
+    from kuai import linalg
+
+    if p == "nuc":
+        dims = tuple(dim) if dim is not None else (-2, -1)
+        return linalg.matrix_norm(input, "nuc", dims, keepdim, dtype=dtype)
+    order = 2 if p is None or p == "fro" else p
+    return linalg.vector_norm(input, order, dim, keepdim, dtype=dtype)

@@ -1,0 +1,436 @@
+"""Rounding, remainders, bits, and tests for special values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kuai import dtypes
+from kuai.core.primitive import primitive
+from kuai.ops import elementwise as e
+from kuai.ops.elementwise import Binary, Unary
+
+if TYPE_CHECKING:
+    from kuai.tensor import Tensor
+
+# -- rounding ----------------------------------------------------------------------------------
+
+
+class Step(Unary):
+    """A unary primitive that is constant between its steps: its gradient is zero."""
+
+    function: Any
+
+    def kernel(self, x):
+        return x.copy() if x.dtype.kind in "iu" else type(self).function(x)
+
+    def gradient(self, grad):
+        return grad * 0
+
+
+@primitive
+class floor(Step):
+    """The greatest integer that is not greater."""
+
+    function = np.floor
+
+
+@primitive
+class ceil(Step):
+    """The least integer that is not less."""
+
+    function = np.ceil
+
+
+@primitive
+class trunc(Step):
+    """The value without its fraction."""
+
+    function = np.trunc
+
+
+@primitive
+class round_(Step):
+    """The nearest integer; the even one of two."""
+
+    gradient_name = "RoundBackward0"
+    function = np.rint
+
+
+def round(input: Tensor, *, decimals: int = 0) -> Tensor:  # noqa: A001
+    """The nearest value with so many decimals; half goes to even."""
+    if decimals == 0 or not input.is_floating_point():
+        return round_(input)
+    if decimals > 0:
+        return round_(input * 10.0**decimals) / 10.0**decimals
+    return round_(input / 10.0**-decimals) * 10.0**-decimals
+
+
+def frac(input: Tensor) -> Tensor:
+    """The fraction, with the sign of the value."""
+    return input - trunc(input)
+
+
+fix = trunc
+
+# -- division ----------------------------------------------------------------------------------
+
+
+def _check_divisor(y: Any) -> None:
+    if np.any(np.equal(y, 0)):
+        raise RuntimeError("ZeroDivisionError")
+
+
+@primitive
+class floor_divide_(Binary):
+    """`floor(x / y)`."""
+
+    gradient_name = "DivBackward1"
+
+    def kernel(self, x, y):
+        if x.dtype.kind in "iub":
+            _check_divisor(y)
+            return np.floor_divide(x, y).astype(np.result_type(x, y), copy=False)
+        if x.dtype.kind == "V":
+            wide = np.floor_divide(x.astype(np.float32), np.asarray(y, np.float32))
+            return wide.astype(x.dtype)
+        quotient = np.floor_divide(x, y)
+        return np.where(np.equal(y, 0), np.true_divide(x, y), quotient)
+
+    def gradient(self, grad):
+        return lambda: grad * 0, lambda: grad * 0
+
+
+@primitive
+class trunc_divide(Binary):
+    """`x / y` without its fraction."""
+
+    gradient_name = "DivBackward1"
+
+    def kernel(self, x, y):
+        if x.dtype.kind in "iub":
+            _check_divisor(y)
+            x, y = np.broadcast_arrays(x, y)
+            whole = np.floor_divide(x, y)
+            inexact = (whole < 0) & (whole * y != x)
+            return (whole + inexact).astype(x.dtype)
+        return np.trunc(np.true_divide(x, y))
+
+    def gradient(self, grad):
+        return lambda: grad * 0, lambda: grad * 0
+
+
+def floor_divide(input: Any, other: Any, *, out: Tensor | None = None) -> Tensor:
+    """`floor(input / other)`.
+
+    Raises:
+        RuntimeError: integers are divided by zero.
+    """
+    return floor_divide_(input, other, out=out)
+
+
+def div(
+    input: Any, other: Any, *, rounding_mode: str | None = None, out: Tensor | None = None
+) -> Tensor:
+    """`input / other`; `rounding_mode` may be `"trunc"` or `"floor"`.
+
+    Raises:
+        RuntimeError: another rounding mode.
+        ZeroDivisionError: integers rounded, divided by zero.
+    """
+    if rounding_mode is None:
+        return e.quotient(input, other, out=out)
+    if rounding_mode == "floor":
+        return floor_divide(input, other, out=out)
+    if rounding_mode == "trunc":
+        return trunc_divide(input, other, out=out)
+    raise RuntimeError(
+        "div expected rounding_mode to be one of None, 'trunc', or 'floor' but found "
+        f"'{rounding_mode}'"
+    )
+
+
+divide = true_divide = div
+
+
+@primitive
+class remainder(Binary):
+    """`x - y * floor(x / y)`: with the sign of the divisor, as Python's `%`."""
+
+    def kernel(self, x, y):
+        if x.dtype.kind in "iu":
+            _check_divisor(y)
+        return np.remainder(x, y)
+
+    def gradient(self, grad, x, y):
+        return grad, lambda: -grad * floor_divide(x, y)
+
+
+@primitive
+class fmod(Binary):
+    """`x - y * trunc(x / y)`: with the sign of the dividend, as C's `fmod`."""
+
+    def kernel(self, x, y):
+        if x.dtype.kind in "iu":
+            _check_divisor(y)
+        return np.fmod(x, y)
+
+    def gradient(self, grad, x, y):
+        return grad, lambda: -grad * trunc_divide(x, y)
+
+
+# -- special values ------------------------------------------------------------------------------
+
+
+class Test(Unary):
+    """A question about each value."""
+
+    comparison = True
+    function: Any
+
+    def kernel(self, x):
+        if x.dtype.kind == "V":
+            x = x.astype(np.float32)
+        return type(self).function(x)
+
+
+@primitive
+class isnan(Test):
+    """Whether the value is NaN."""
+
+    function = np.isnan
+
+
+@primitive
+class isinf(Test):
+    """Whether the value is infinite."""
+
+    function = np.isinf
+
+
+@primitive
+class isfinite(Test):
+    """Whether the value is neither infinite nor NaN."""
+
+    function = np.isfinite
+
+
+@primitive
+class isposinf(Test):
+    """Whether the value is plus infinity."""
+
+    def function(x: Any) -> Any:  # type: ignore[misc]
+        return np.isposinf(x) if x.dtype.kind == "f" else np.zeros(x.shape, np.bool_)
+
+
+@primitive
+class isneginf(Test):
+    """Whether the value is minus infinity."""
+
+    def function(x: Any) -> Any:  # type: ignore[misc]
+        return np.isneginf(x) if x.dtype.kind == "f" else np.zeros(x.shape, np.bool_)
+
+
+@primitive
+class signbit(Test):
+    """Whether the sign bit is set, also in -0."""
+
+    def function(x: Any) -> Any:  # type: ignore[misc]
+        return np.signbit(x) if x.dtype.kind == "f" else x < 0
+
+
+def isreal(input: Tensor) -> Tensor:
+    """True everywhere: kuai has no complex numbers."""
+    return e.eq(input, input) | isnan(input)
+
+
+def nan_to_num(
+    input: Tensor,
+    nan: float | None = 0.0,
+    posinf: float | None = None,
+    neginf: float | None = None,
+) -> Tensor:
+    """Numbers in place of NaN and the infinities (by default 0 and the type's limits)."""
+    if not input.is_floating_point():
+        return input.clone()
+    limits = dtypes.finfo(input.dtype)
+    result = e.where(isnan(input), 0.0 if nan is None else nan, input)
+    result = e.where(isposinf(input), limits.max if posinf is None else posinf, result)
+    return e.where(isneginf(input), limits.min if neginf is None else neginf, result)
+
+
+# -- bits ----------------------------------------------------------------------------------------
+
+
+class Bitwise(Binary):
+    """A binary primitive on the bits of integers, or on bools."""
+
+    def promote(self, inputs: Any) -> Any:
+        operands = Binary.promote(self, inputs)
+        if operands[0].dtype.is_floating_point:
+            raise RuntimeError(f'"{self.name}_cpu" not implemented for floating-point tensors')
+        return operands
+
+    def __call__(self, *inputs: Any, out: Any = None, **parameters: Any) -> Any:
+        return Binary.__call__(self, *self.promote(inputs), out=out)
+
+
+@primitive
+class bitwise_and(Bitwise):
+    """`x & y`."""
+
+    kernel = staticmethod(np.bitwise_and)
+
+
+@primitive
+class bitwise_or(Bitwise):
+    """`x | y`."""
+
+    kernel = staticmethod(np.bitwise_or)
+
+
+@primitive
+class bitwise_xor(Bitwise):
+    """`x ^ y`."""
+
+    kernel = staticmethod(np.bitwise_xor)
+
+
+@primitive
+class bitwise_not(Unary):
+    """`~x`."""
+
+    def kernel(self, x):
+        if x.dtype.kind in "fV":
+            raise RuntimeError('"bitwise_not_cpu" not implemented for floating-point tensors')
+        return np.invert(x)
+
+
+def _shifted(x: np.ndarray, y: Any, shift: Any, beyond: Any) -> np.ndarray:
+    bits = 8 * x.dtype.itemsize
+    y = np.asarray(y)
+    valid = (y >= 0) & (y < bits)
+    return np.where(valid, shift(x, np.where(valid, y, 0).astype(x.dtype)), beyond).astype(x.dtype)
+
+
+@primitive
+class bitwise_left_shift(Bitwise):
+    """`x << y`."""
+
+    def kernel(self, x, y):
+        return _shifted(x, y, np.left_shift, 0)
+
+
+@primitive
+class bitwise_right_shift(Bitwise):
+    """`x >> y`, keeping the sign."""
+
+    def kernel(self, x, y):
+        return _shifted(x, y, np.right_shift, np.where(x < 0, -1, 0))
+
+
+@primitive
+class gcd(Bitwise):
+    """Greatest common divisor."""
+
+    kernel = staticmethod(np.gcd)
+
+
+@primitive
+class lcm(Bitwise):
+    """Least common multiple."""
+
+    kernel = staticmethod(np.lcm)
+
+
+# -- sign, neighbours ----------------------------------------------------------------------------
+
+
+@primitive
+class copysign(Binary):
+    """The magnitude of `x` with the sign of `y`."""
+
+    floating = True
+
+    def kernel(self, x, y):
+        return np.copysign(x, y) if x.dtype.kind == "f" else np.abs(x) * np.where(y < 0, -1, 1)
+
+    def gradient(self, grad, result, x):
+        same = e.eq(result, x)
+        ratio = e.where(e.eq(x, 0), 0.0, e.where(same, 1.0, -1.0))
+        return grad * ratio, lambda: grad * 0
+
+
+@primitive
+class nextafter(Binary):
+    """The next number after `x` in the direction of `y`."""
+
+    kernel = staticmethod(np.nextafter)
+
+
+@primitive
+class heaviside(Binary):
+    """0 below zero, 1 above, and `y` at zero."""
+
+    def kernel(self, x, y):
+        return np.where(x == 0, y, x > 0).astype(x.dtype)
+
+
+@primitive
+class fmax(Binary):
+    """The greater of the two; where one is NaN, the other."""
+
+    kernel = staticmethod(np.fmax)
+
+    def gradient(self, grad, x, y):
+        first = e.logical_or(e.ge(x, y), isnan(y))
+        return lambda: e.where(first, grad, 0), lambda: e.where(first, 0, grad)
+
+
+@primitive
+class fmin(Binary):
+    """The smaller of the two; where one is NaN, the other."""
+
+    kernel = staticmethod(np.fmin)
+
+    def gradient(self, grad, x, y):
+        first = e.logical_or(e.le(x, y), isnan(y))
+        return lambda: e.where(first, grad, 0), lambda: e.where(first, 0, grad)
+
+
+def ldexp(input: Tensor, other: Tensor) -> Tensor:
+    """`input * 2 ** other`."""
+    return e.mul(input, e.pow(2.0, other))
+
+
+def isclose(
+    input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+) -> Tensor:
+    """Whether `|input - other| <= atol + rtol * |other|`, element by element."""
+    if input.dtype is not other.dtype:
+        raise RuntimeError(f"{input.dtype.name} did not match {other.dtype.name}")
+    close = e.eq(input, other)
+    if equal_nan and input.is_floating_point():
+        close = e.logical_or(close, e.logical_and(isnan(input), isnan(other)))
+    if rtol == 0 and atol == 0:
+        return close
+    a = input.double() if not input.is_floating_point() else input
+    b = other.double() if not other.is_floating_point() else other
+    near = e.le(e.abs(a - b), atol + rtol * e.abs(b))
+    return e.logical_or(close, e.logical_and(near, isfinite(a - b)))
+
+
+def allclose(
+    input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+) -> bool:
+    """Whether all elements are close (see `isclose`)."""
+    return bool(isclose(input, other, rtol, atol, equal_nan)._payload.all())
+
+
+def equal(input: Tensor, other: Tensor) -> bool:
+    """Whether both have the same shape and elements."""
+    a, b = input._payload, other._payload
+    return a.shape == b.shape and bool(np.all(a == b))
+
+

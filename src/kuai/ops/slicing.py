@@ -1,0 +1,146 @@
+"""Parts of a tensor as views: what basic indexing, `select` and `narrow` give."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kuai.core.base import TensorBase
+from kuai.core.primitive import Meta, Primitive, ViewPrimitive, primitive
+from kuai.ops.movement import normalize_dim
+
+if TYPE_CHECKING:
+    from kuai.tensor import Tensor
+
+# An entry is a number, a (start, stop, step), or None for a new dimension.
+Key = tuple[int | tuple[int, int, int] | None, ...]
+
+
+class Basic(ViewPrimitive):
+    """A part of a tensor, taken as a view.
+
+    `key` has an entry for each dimension from the first on: a number takes one position and
+    drops the dimension, `(start, stop, step)` takes a range; `None` makes a new dimension. All
+    are resolved: within bounds, nothing negative, except that a key may be shorter than the
+    tensor has dimensions.
+    """
+
+    def kernel(self, x: np.ndarray, key: Key) -> np.ndarray:
+        # The ellipsis makes NumPy return an array, a view, also where no dimension is left.
+        return x[(*[slice(*k) if type(k) is tuple else k for k in key], ...)]
+
+    def infer(self, x: Meta, key: Key) -> Meta:
+        shape: list[int] = []
+        dim = 0
+        for k in key:
+            if k is None:
+                shape.append(1)
+                continue
+            if isinstance(k, tuple):
+                shape.append(len(range(*k)))
+            dim += 1
+        return Meta((*shape, *x.shape[dim:]), x.dtype)
+
+    def gradient(self, grad, x_shape, key):
+        return embed(grad, shape=x_shape, view=self, parameters={"key": key})
+
+
+@primitive
+class slice_(Basic):
+    """Ranges of positions along the dimensions."""
+
+
+@primitive
+class select_(Basic):
+    """One position along a dimension, which is dropped."""
+
+
+@primitive
+class embed(Primitive):
+    """Zeros of `shape`, with `x` where `view(zeros, **parameters)` shows them."""
+
+    def kernel(
+        self, x: np.ndarray, shape: tuple[int, ...], view: Primitive, parameters: dict[str, Any]
+    ) -> np.ndarray:
+        result = np.zeros(shape, x.dtype)
+        view.kernel(result, **parameters)[...] = x
+        return result
+
+    def infer(
+        self, x: Meta, shape: tuple[int, ...], view: Primitive, parameters: dict[str, Any]
+    ) -> Meta:
+        return Meta(shape, x.dtype)
+
+    def gradient(self, grad, view, parameters):
+        return view(grad, **parameters)
+
+
+def slice_key(shape: tuple[int, ...], dim: int, start: int, stop: int, step: int = 1) -> Key:
+    """The key of a range along one dimension, its ends resolved as Python does."""
+    key = [(0, n, 1) for n in shape[:dim]]
+    start, stop, step = slice(start, stop, step).indices(shape[dim])
+    key.append((start, max(start, stop), step))
+    return tuple(key)
+
+
+def slice_along(x: Tensor, dim: int, start: int, stop: int, step: int = 1) -> Tensor:
+    """A view of the positions from `start` to `stop` along the dimension `dim`."""
+    return slice_(x, key=slice_key(x._payload.shape, dim, start, stop, step))
+
+
+def select_key(shape: tuple[int, ...], dim: int, index: Any) -> Key:
+    """The key of one position along one dimension.
+
+    Raises:
+        IndexError: the tensor has no such dimension or position.
+    """
+    if not shape:
+        raise IndexError("select() cannot be applied to a 0-dim tensor.")
+    dim = normalize_dim(dim, len(shape))
+    i = int(index)
+    if not -shape[dim] <= i < shape[dim]:
+        raise IndexError(
+            f"select(): index {i} out of range for tensor of size {list(shape)} at dimension {dim}"
+        )
+    return (*[(0, n, 1) for n in shape[:dim]], i + shape[dim] if i < 0 else i)
+
+
+def select(input: Tensor, dim: int, index: int) -> Tensor:
+    """A view of one position along `dim`, without that dimension.
+
+    Raises:
+        IndexError: the tensor has no such dimension or position.
+    """
+    return select_(input, key=select_key(input._payload.shape, dim, index))
+
+
+def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
+    """A view of `length` positions from `start` on along `dim`.
+
+    Raises:
+        IndexError: `start` is out of range.
+        RuntimeError: the length is negative or too much.
+    """
+    shape = input._payload.shape
+    if not shape:
+        raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
+    if isinstance(start, TensorBase):
+        if start._payload.ndim or start._payload.dtype.kind not in "iu":
+            raise RuntimeError("start must be an 0-dim integral Tensor.")
+        start = start.item()
+    dim = normalize_dim(dim, len(shape))
+    n = shape[dim]
+    if length < 0:
+        raise RuntimeError("narrow(): length must be non-negative.")
+    if not -n <= start <= n:
+        raise IndexError(
+            f"start out of range (expected to be in range of [{-n}, {n}], but got {start})"
+        )
+    start = start + n if start < 0 else start
+    if start + length > n:
+        raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({n}).")
+    return slice_along(input, dim, start, start + length)
+
+
+__all__ = ["narrow", "select"]

@@ -1,0 +1,190 @@
+"""Kernels of the error and gamma functions, which NumPy does not have.
+
+All compute in float64 and round to the type of their argument.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray
+
+
+def _in_float64(function: Callable[..., Array]) -> Callable[..., Array]:
+    def kernel(x: Array) -> Array:
+        return np.asarray(function(np.asarray(x, np.float64))).astype(x.dtype)
+
+    kernel.__doc__ = function.__doc__
+    return kernel
+
+
+def _polynomial(x: Array, coefficients: Sequence[float]) -> Array:
+    result: Any = np.full(x.shape, coefficients[0])
+    for c in coefficients[1:]:
+        result = result * x + c
+    return np.asarray(result)
+
+
+# Rational approximations from W. J. Cody, "Rational Chebyshev approximations for the error
+# function", Mathematics of Computation 23 (1969).
+_NEAR = (
+    (1.85777706184603153e-1, 3.16112374387056560e0, 1.13864154151050156e2, 3.77485237685302021e2,
+     3.20937758913846947e3),
+    (1.0, 2.36012909523441209e1, 2.44024637934444173e2, 1.28261652607737228e3,
+     2.84423683343917062e3),
+)
+_MIDDLE = (
+    (2.15311535474403846e-8, 5.64188496988670089e-1, 8.88314979438837594e0, 6.61191906371416295e1,
+     2.98635138197400131e2, 8.81952221241769090e2, 1.71204761263407058e3, 2.05107837782607147e3,
+     1.23033935479799725e3),
+    (1.0, 1.57449261107098347e1, 1.17693950891312499e2, 5.37181101862009858e2,
+     1.62138957456669019e3, 3.29079923573345963e3, 4.36261909014324716e3, 3.43936767414372164e3,
+     1.23033935480374942e3),
+)
+_FAR = (
+    (1.63153871373020978e-2, 3.05326634961232344e-1, 3.60344899949804439e-1,
+     1.25781726111229246e-1, 1.60837851487422766e-2, 6.58749161529837803e-4),
+    (1.0, 2.56852019228982242e0, 1.87295284992346047e0, 5.27905102951428412e-1,
+     6.05183413124413191e-2, 2.33520497626869185e-3),
+)
+
+
+def _ratio(x: Array, pair: tuple[Sequence[float], Sequence[float]]) -> Array:
+    return _polynomial(x, pair[0]) / _polynomial(x, pair[1])
+
+
+def _erfc_tail(a: Array) -> Array:
+    """erfc for arguments from 0.46875."""
+    middle = _ratio(np.minimum(a, 4.0), _MIDDLE)
+    inverse = 1 / np.square(np.maximum(a, 4.0))
+    far = (1 / math.sqrt(math.pi) - inverse * _ratio(inverse, _FAR)) / np.maximum(a, 4.0)
+    rough = np.trunc(np.minimum(a, 30.0) * 16) / 16
+    bounded = np.minimum(a, 30.0)
+    scale = np.exp(-rough * rough) * np.exp(-(bounded - rough) * (bounded + rough))
+    return np.where(a > 30, 0.0, scale * np.where(a <= 4, middle, far))
+
+
+@_in_float64
+def erf(x: Array) -> Array:
+    """The error function."""
+    a = np.abs(x)
+    near = x * _ratio(np.square(np.minimum(a, 0.5)), _NEAR)
+    tail = np.copysign(1 - _erfc_tail(np.maximum(a, 0.46875)), x)
+    return np.where(np.isnan(x), x, np.where(a <= 0.46875, near, tail))
+
+
+@_in_float64
+def erfc(x: Array) -> Array:
+    """The complementary error function."""
+    a = np.abs(x)
+    near = 1 - x * _ratio(np.square(np.minimum(a, 0.5)), _NEAR)
+    tail = _erfc_tail(np.maximum(a, 0.46875))
+    return np.where(
+        np.isnan(x), x, np.where(a <= 0.46875, near, np.where(x < 0, 2 - tail, tail))
+    )
+
+
+_erf64, _erfc64 = erf, erfc
+
+
+@_in_float64
+def erfinv(x: Array) -> Array:
+    """The inverse error function: a start by S. Winitzki's formula, then Halley's steps."""
+    a = np.abs(x)
+    inside = np.where(a < 1, x, 0.0)
+    logarithm = np.log1p(-inside * inside)
+    t = 2 / (math.pi * 0.147) + logarithm / 2
+    y = np.copysign(np.sqrt(np.maximum(np.sqrt(t * t - logarithm / 0.147) - t, 0)), inside)
+    complement = 1 - np.abs(inside)
+    for _ in range(3):
+        b = np.abs(y)
+        tail = np.sign(inside) * (complement - _erfc64(b))
+        error = np.where(b < 0.5, _erf64(y) - inside, tail)
+        step = error / (2 / math.sqrt(math.pi) * np.exp(-y * y))
+        y = y - step / (1 + y * step)
+    edge = np.where(a == 1, np.copysign(np.inf, x), np.nan)
+    return np.where(a < 1, y, edge)
+
+
+
+
+@_in_float64
+def lgamma(x: Array) -> Array:
+    """log|Γ(x)|, from the C library."""
+    result = np.asarray([math.lgamma(v) if _has_gamma(v) else math.inf for v in x.ravel()])
+    result = np.where(np.isnan(x.ravel()), x.ravel(), result)
+    return result.reshape(x.shape)
+
+
+def _has_gamma(v: float) -> bool:
+    return math.isfinite(v) and not (v <= 0 and v == math.floor(v))
+
+
+# The coefficients B(2k) / (2k) of digamma's asymptotic series (Abramowitz and Stegun 6.3.18).
+_DIGAMMA = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12)
+
+
+@_in_float64
+def digamma(x: Array) -> Array:
+    """ψ(x): the asymptotic series after the recurrence, reflected for negative arguments."""
+    pole = (x <= 0) & (x == np.floor(x))
+    negative = x < 0
+    fraction = x - np.floor(x)
+    cotangent = np.where(
+        negative & ~pole, math.pi / np.tan(math.pi * np.where(pole | ~negative, 0.5, fraction)), 0
+    )
+    y = np.where(negative, 1 - x, x)
+    shift = np.zeros_like(y)
+    for _ in range(10):
+        small = y < 10
+        shift = shift - np.where(small, 1 / np.where(y == 0, 1, y), 0)
+        y = y + small
+    square = 1 / (y * y)
+    series = _polynomial(square, tuple(reversed(_DIGAMMA))) * square
+    result = np.log(y) - 0.5 / y - series + shift - cotangent
+    at_pole = np.where(x == 0, np.copysign(np.inf, -x), np.nan)
+    return np.where(pole, at_pole, result)
+
+
+_BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510)
+
+
+def zeta(s: float, q: Array) -> Array:
+    """Hurwitz's zeta function, the sum of `(q + k) ** -s`, by Euler and Maclaurin's formula."""
+    total = np.zeros_like(q)
+    for _ in range(12):
+        total = total + q ** (-s)
+        q = q + 1
+    total = total + q ** (1 - s) / (s - 1) + 0.5 * q ** (-s)
+    factor = s * q ** (-s - 1)
+    for k, b in enumerate(_BERNOULLI, start=1):
+        total = total + b * factor / math.factorial(2 * k)
+        factor = factor * (s + 2 * k - 1) * (s + 2 * k) / (q * q)
+    return total
+
+
+def polygamma(n: int, x: Array) -> Array:
+    """The n-th derivative of digamma, for n from 1; for n = 1 also of negative arguments."""
+    wide = np.asarray(x, np.float64)
+    if n == 1:
+        negative = wide < 0.5
+        sine = np.sin(math.pi * np.where(negative, wide, 0.5))
+        value = zeta(2.0, np.where(negative, 1 - wide, wide))
+        result = np.where(negative, (math.pi / sine) ** 2 - value, value)
+    else:
+        sign = 1.0 if n % 2 else -1.0
+        result = sign * math.factorial(n) * zeta(n + 1.0, wide)
+    return np.asarray(result).astype(x.dtype)
+
+
+@_in_float64
+def i1(x: Array) -> Array:
+    """The modified Bessel function I₁, as the integral of `exp(x cos t) cos t` over half a turn."""
+    # The trapezoidal rule converges geometrically for periodic functions.
+    t = (np.arange(256) + 0.5) * (math.pi / 256)
+    cosine = np.cos(t)
+    return np.asarray((np.exp(np.multiply.outer(x, cosine)) * cosine).mean(-1))

@@ -1,0 +1,447 @@
+"""Exponentials, logarithms, trigonometry, and the error and gamma functions."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kuai import dtypes
+from kuai.core.base import TensorBase
+from kuai.core.primitive import primitive
+from kuai.ops import elementwise as e
+from kuai.ops import special_kernels as special
+from kuai.ops.elementwise import Binary, FloatUnary, exp, log, mul, where
+
+if TYPE_CHECKING:
+    from kuai.tensor import Tensor
+
+
+@primitive
+class exp2(FloatUnary):
+    """`2 ** x`."""
+
+    kernel = staticmethod(np.exp2)
+
+    def gradient(self, grad, result):
+        return grad * result * math.log(2)
+
+
+@primitive
+class expm1(FloatUnary):
+    """`exp(x) - 1`, accurate near zero."""
+
+    kernel = staticmethod(np.expm1)
+
+    def gradient(self, grad, result):
+        return grad * (result + 1)
+
+
+@primitive
+class log2(FloatUnary):
+    """Logarithm to base 2."""
+
+    kernel = staticmethod(np.log2)
+
+    def gradient(self, grad, x):
+        return grad / (x * math.log(2))
+
+
+@primitive
+class log10(FloatUnary):
+    """Logarithm to base 10."""
+
+    kernel = staticmethod(np.log10)
+
+    def gradient(self, grad, x):
+        return grad / (x * math.log(10))
+
+
+@primitive
+class log1p(FloatUnary):
+    """`log(1 + x)`, accurate near zero."""
+
+    kernel = staticmethod(np.log1p)
+
+    def gradient(self, grad, x):
+        return grad / (x + 1)
+
+
+@primitive
+class rsqrt(FloatUnary):
+    """`1 / sqrt(x)`."""
+
+    def kernel(self, x):
+        return np.divide(np.ones((), x.dtype), np.sqrt(x))
+
+    def gradient(self, grad, result):
+        return grad * result * result * result * -0.5
+
+
+@primitive
+class reciprocal(FloatUnary):
+    """`1 / x`."""
+
+    def kernel(self, x):
+        return np.divide(np.ones((), x.dtype), x)
+
+    def gradient(self, grad, result):
+        return -grad * result * result
+
+
+@primitive
+class sin(FloatUnary):
+    """Sine, of radians."""
+
+    kernel = staticmethod(np.sin)
+
+    def gradient(self, grad, x):
+        return grad * cos(x)
+
+
+@primitive
+class cos(FloatUnary):
+    """Cosine, of radians."""
+
+    kernel = staticmethod(np.cos)
+
+    def gradient(self, grad, x):
+        return -grad * sin(x)
+
+
+@primitive
+class tan(FloatUnary):
+    """Tangent, of radians."""
+
+    kernel = staticmethod(np.tan)
+
+    def gradient(self, grad, result):
+        return grad * (1 + result * result)
+
+
+@primitive
+class asin(FloatUnary):
+    """Inverse sine, in radians."""
+
+    kernel = staticmethod(np.arcsin)
+
+    def gradient(self, grad, x):
+        return grad * rsqrt(1 - x * x)
+
+
+@primitive
+class acos(FloatUnary):
+    """Inverse cosine, in radians."""
+
+    kernel = staticmethod(np.arccos)
+
+    def gradient(self, grad, x):
+        return -grad * rsqrt(1 - x * x)
+
+
+@primitive
+class atan(FloatUnary):
+    """Inverse tangent, in radians."""
+
+    kernel = staticmethod(np.arctan)
+
+    def gradient(self, grad, x):
+        return grad / (x * x + 1)
+
+
+@primitive
+class sinh(FloatUnary):
+    """Hyperbolic sine."""
+
+    kernel = staticmethod(np.sinh)
+
+    def gradient(self, grad, x):
+        return grad * cosh(x)
+
+
+@primitive
+class cosh(FloatUnary):
+    """Hyperbolic cosine."""
+
+    kernel = staticmethod(np.cosh)
+
+    def gradient(self, grad, x):
+        return grad * sinh(x)
+
+
+@primitive
+class asinh(FloatUnary):
+    """Inverse hyperbolic sine."""
+
+    kernel = staticmethod(np.arcsinh)
+
+    def gradient(self, grad, x):
+        return grad * rsqrt(x * x + 1)
+
+
+@primitive
+class acosh(FloatUnary):
+    """Inverse hyperbolic cosine."""
+
+    kernel = staticmethod(np.arccosh)
+
+    def gradient(self, grad, x):
+        return grad * rsqrt(x * x - 1)
+
+
+@primitive
+class atanh(FloatUnary):
+    """Inverse hyperbolic tangent."""
+
+    kernel = staticmethod(np.arctanh)
+
+    def gradient(self, grad, x):
+        return grad / (1 - x * x)
+
+
+@primitive
+class atan2(Binary):
+    """The angle of the point `(y, x)`, first argument upwards, in radians."""
+
+    floating = True
+    kernel = staticmethod(np.arctan2)
+
+    def gradient(self, grad, x, y):
+        def scaled() -> Any:
+            square = x * x + y * y
+            return grad * where(e.eq(square, 0), 0.0, reciprocal(square))
+
+        return lambda: scaled() * y, lambda: scaled() * -x
+
+
+@primitive
+class sigmoid(FloatUnary):
+    """`1 / (1 + exp(-x))`."""
+
+    def kernel(self, x):
+        one = np.ones((), x.dtype)
+        return np.divide(one, np.add(np.exp(np.negative(x)), one))
+
+    def gradient(self, grad, result):
+        return grad * (1 - result) * result
+
+
+@primitive
+class hypot(Binary):
+    """`sqrt(x² + y²)`, without overflow."""
+
+    kernel = staticmethod(np.hypot)
+
+    def gradient(self, grad, result, x, y):
+        return lambda: grad * (x / result), lambda: grad * (y / result)
+
+
+@primitive
+class logaddexp(Binary):
+    """`log(exp(x) + exp(y))`."""
+
+    floating = True
+    kernel = staticmethod(np.logaddexp)
+
+    def gradient(self, grad, result, x, y):
+        def share(a: Any) -> Any:
+            # equal infinities share, as equal values do
+            return grad * where(e.eq(a, result), e.where(e.eq(x, y), 0.5, 1.0), exp(a - result))
+
+        return lambda: share(x), lambda: share(y)
+
+
+@primitive
+class logaddexp2(Binary):
+    """`log2(2 ** x + 2 ** y)`."""
+
+    floating = True
+    kernel = staticmethod(np.logaddexp2)
+
+    def gradient(self, grad, result, x, y):
+        return lambda: grad * exp2(x - result), lambda: grad * exp2(y - result)
+
+
+_erf_slope = 2 / math.sqrt(math.pi)
+
+
+@primitive
+class erf(FloatUnary):
+    """The error function."""
+
+    kernel = staticmethod(special.erf)
+
+    def gradient(self, grad, x):
+        return grad * (exp(-(x * x)) * _erf_slope)
+
+
+@primitive
+class erfc(FloatUnary):
+    """`1 - erf(x)`, accurate where that is small."""
+
+    kernel = staticmethod(special.erfc)
+
+    def gradient(self, grad, x):
+        return grad * (exp(-(x * x)) * -_erf_slope)
+
+
+@primitive
+class erfinv(FloatUnary):
+    """The inverse of the error function."""
+
+    kernel = staticmethod(special.erfinv)
+
+    def gradient(self, grad, result):
+        return grad * (exp(result * result) / _erf_slope)
+
+
+@primitive
+class lgamma(FloatUnary):
+    """The logarithm of the absolute value of the gamma function."""
+
+    kernel = staticmethod(special.lgamma)
+
+    def gradient(self, grad, x):
+        return grad * digamma(x)
+
+
+@primitive
+class digamma(FloatUnary):
+    """The derivative of `lgamma`."""
+
+    kernel = staticmethod(special.digamma)
+
+    def gradient(self, grad, x):
+        return grad * polygamma(1, x)
+
+
+@primitive
+class polygamma_(FloatUnary):
+    """The `n`-th derivative of `digamma`."""
+
+    gradient_name = "PolygammaBackward0"
+
+    def kernel(self, x, n):
+        return special.polygamma(n, x)
+
+    def gradient(self, grad, x, n):
+        return grad * polygamma(n + 1, x)
+
+
+def polygamma(n: int, input: Tensor) -> Tensor:
+    """The `n`-th derivative of `digamma`.
+
+    Raises:
+        RuntimeError: `n` is negative.
+    """
+    if isinstance(n, TensorBase):  # the method's order of arguments
+        n, input = input, n  # type: ignore[assignment]
+    if n < 0:
+        raise RuntimeError("polygamma(n, x) does not support negative n.")
+    return digamma(input) if n == 0 else polygamma_(input, n=n)
+
+
+def mvlgamma(input: Tensor, p: int) -> Tensor:
+    """The multivariate log-gamma function of dimension `p`."""
+    total = p * (p - 1) / 4 * math.log(math.pi)
+    result = lgamma(input)
+    for j in range(1, p):
+        result = result + lgamma(input - j / 2)
+    return result + total
+
+
+@primitive
+class logit_(FloatUnary):
+    """`log(x / (1 - x))`."""
+
+    gradient_name = "LogitBackward0"
+
+    def kernel(self, x):
+        one = np.ones((), x.dtype)
+        return np.log(np.divide(x, np.subtract(one, x)))
+
+    def gradient(self, grad, x):
+        inside = e.logical_and(e.ge(x, 0), e.le(x, 1))
+        return where(inside, grad / (x * (1 - x)), math.nan)
+
+
+def logit(input: Tensor, eps: float | None = None) -> Tensor:
+    """`log(x / (1 - x))`, with `x` limited to `[eps, 1 - eps]` where `eps` is given."""
+    if eps is not None:
+        x = input if input.is_floating_point() else input.to(dtypes.get_default_dtype())
+        input = e.clamp(x, eps, 1 - eps)
+    return logit_(input)
+
+
+def xlogy(input: Any, other: Any) -> Tensor:
+    """`input * log(other)`, and 0 where `input` is 0 and `other` is not NaN."""
+    return _zero_where(input, other, lambda y: log(y))
+
+
+def xlog1py(input: Any, other: Any) -> Tensor:
+    """`input * log1p(other)`, and 0 where `input` is 0 and `other` is not NaN."""
+    return _zero_where(input, other, lambda y: log1p(y))
+
+
+def _zero_where(x: Any, y: Any, function: Any) -> Tensor:
+    common = e.result_type(x, y)
+    if not common.is_floating_point:
+        common = dtypes.get_default_dtype()
+    x, y = e.as_operand(x, common), e.as_operand(y, common)
+    from kuai.ops.rounding import isnan
+
+    zero = e.logical_and(e.eq(x, 0), e.logical_not(isnan(y)))
+    return where(zero, x * 0, x * function(where(zero, 1, y)))
+
+
+@primitive
+class sinc(FloatUnary):
+    """`sin(πx) / (πx)`, and 1 at 0."""
+
+    def kernel(self, x):
+        return np.sinc(x).astype(x.dtype)
+
+    def gradient(self, grad, x):
+        scaled = x * math.pi
+        zero = e.eq(x, 0)
+        safe = where(zero, 1.0, scaled)
+        slope = (scaled * cos(scaled) - sin(scaled)) / (safe * safe) * math.pi
+        return grad * where(zero, 0.0, slope)
+
+
+def deg2rad(input: Tensor) -> Tensor:
+    """Degrees as radians."""
+    return mul(input, math.pi / 180)
+
+
+def rad2deg(input: Tensor) -> Tensor:
+    """Radians as degrees."""
+    return mul(input, 180 / math.pi)
+
+
+@primitive
+class i0(FloatUnary):
+    """The modified Bessel function of the first kind, of order zero."""
+
+    def kernel(self, x):
+        return np.i0(x.astype(np.float64)).astype(x.dtype)
+
+    def gradient(self, grad, x):
+        return grad * i1(x)
+
+
+@primitive
+class i1(FloatUnary):
+    """The modified Bessel function of the first kind, of order one."""
+
+    kernel = staticmethod(special.i1)
+
+    def gradient(self, grad, result, x):
+        zero = e.eq(x, 0)
+        safe = where(zero, 1.0, x)
+        return grad * where(zero, 0.5, i0(x) - result / safe)
+
+
+arccos, arccosh, arcsin, arcsinh = acos, acosh, asin, asinh
+arctan, arctan2, arctanh = atan, atan2, atanh
