@@ -94,10 +94,10 @@ class Sequential(_Numbered):
             for i, block in enumerate(args):
                 self.add_module(str(i), block)
 
-    def forward(self, input: Any) -> Any:  # noqa: A002 - PyTorch's name
+    def forward(self, input: Any) -> Any:
         """Run the blocks in their order."""
         for block in self._modules.values():
-            input = block(input)  # noqa: A001
+            input = block(input)
         return input
 
     def __getitem__(self, idx: int | slice) -> Any:
@@ -359,7 +359,7 @@ class ParameterList(Module):
         Raises:
             TypeError: `values` is not iterable, or is a tensor.
         """
-        if not isinstance(values, Iterable) or isinstance(values, TensorBase):
+        if isinstance(values, TensorBase) or not isinstance(values, Iterable):
             raise TypeError(
                 "ParameterList.extend should be called with an iterable, but got "
                 + type(values).__name__
@@ -455,7 +455,7 @@ class ParameterDict(Module):
 
     def get(self, key: str, default: Any = None) -> Any:
         """The parameter of this name; `default` if there is none."""
-        return self[key] if key in self else default
+        return getattr(self, key) if key in self._keys else default
 
     def fromkeys(self, keys: Iterable[str], default: Any = None) -> ParameterDict:
         """A dictionary with these names, each standing for `default`."""
@@ -489,7 +489,7 @@ class ParameterDict(Module):
     def extra_repr(self) -> str:
         return "\n".join(f"  ({k}): {_described(x, _type_name)}" for k, x in self.items())
 
-    def __call__(self, input: Any) -> Any:  # noqa: A002 - PyTorch's name
+    def __call__(self, input: Any) -> Any:
         raise RuntimeError("ParameterDict should not be called.")
 
     def __or__(self, other: Any) -> ParameterDict:

@@ -11,8 +11,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
+from kuai import ops
 from kuai.core.base import TensorBase
-from kuai.core.primitive import Primitive, primitive
+from kuai.core.primitive import Primitive, meta_of, primitive
 from kuai.core.tape import RemovableHandle, is_grad_enabled
 from kuai.nn.registry import HookDict, epoch
 
@@ -358,7 +359,7 @@ def _run_always_called_hooks(
 
 
 @primitive
-class backward_hook(Primitive):  # noqa: N801
+class backward_hook(Primitive):
     """All inputs unchanged, as one operation: a place on the tape where hooks can stand."""
 
     inputs = ("xs",)
@@ -397,12 +398,12 @@ class BackwardHooks:
         self.hooks = hooks
         self.pre_hooks = pre_hooks
         self.grad_outputs: tuple[Any, ...] | None = None
+        self.inputs: tuple[Any, ...] = ()  # tensors' shapes and types; None for what is no tensor
         self.input_positions: list[int] | None = None
-        self.input_count = 0
 
     def watch_inputs(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Put the first place for hooks behind the arguments of `forward`."""
-        self.input_count = len(args)
+        self.inputs = tuple(meta_of(x) if isinstance(x, TensorBase) else None for x in args)
         node, positions, args = _watch(args)
         if node is not None:
             self.input_positions = positions
@@ -453,7 +454,7 @@ class BackwardHooks:
             stacklevel=2,
         )
         for hook in self.hooks:
-            new = hook(self.block, (None,) * self.input_count, grads)
+            new = hook(self.block, (None,) * len(self.inputs), grads)
             if new is not None and not (
                 isinstance(new, tuple) and all(grad is None for grad in new)
             ):
@@ -467,7 +468,14 @@ class BackwardHooks:
         if self.grad_outputs is None:
             return None  # the gradient came round the outputs, as in a double backward
         assert self.input_positions is not None
-        grads = _spread(self.input_positions, grad_inputs, self.input_count)
+        grads = tuple(
+            ops.zeros(like.shape, dtype=like.dtype) if grad is None and like is not None else grad
+            for grad, like in zip(
+                _spread(self.input_positions, grad_inputs, len(self.inputs)),
+                self.inputs,
+                strict=True,
+            )
+        )
         for hook in self.hooks:
             new = hook(self.block, grads, self.grad_outputs)
             if new is None:
@@ -496,6 +504,8 @@ def _watch(values: tuple[Any, ...]) -> tuple[Any, list[int], tuple[Any, ...]]:
     new = list(values)
     for i, x in zip(positions, watched, strict=True):
         x._counter = values[i]._counter  # the memory is the same
+        if not values[i].requires_grad:
+            x._requires_grad, x._node = False, None
         new[i] = x
     node = next(x._node for x in watched if x._node is not None).node
     if type(values) is tuple:

@@ -24,7 +24,8 @@ from typing import Any, ClassVar, NoReturn, TypeVar
 
 from kuai import dtypes, ops
 from kuai.core.base import TensorBase
-from kuai.core.tape import RemovableHandle, no_grad
+from kuai.core.tape import RemovableHandle as RemovableHandle
+from kuai.core.tape import no_grad
 from kuai.nn import registry
 from kuai.nn.block_path import annotate
 from kuai.nn.hidden_blocks import PLAIN, may_hide_blocks, warn_of_hidden_blocks
@@ -48,7 +49,9 @@ from kuai.nn.hooks import (
 )
 from kuai.nn.parameter import Buffer, Parameter
 from kuai.nn.registry import HookDict, Members, epoch
-from kuai.nn.state import _EXTRA_STATE_KEY_SUFFIX, State, _IncompatibleKeys
+from kuai.nn.state import _EXTRA_STATE_KEY_SUFFIX as _EXTRA_STATE_KEY_SUFFIX
+from kuai.nn.state import State
+from kuai.nn.state import _IncompatibleKeys as _IncompatibleKeys
 from kuai.tensor import Tensor
 
 M = TypeVar("M", bound="Module")
@@ -130,7 +133,7 @@ class Module(Hooks, State):
 
     # -- calling ----------------------------------------------------------------------------
 
-    def forward(self, *input: Any) -> Any:  # noqa: A002 - PyTorch's name
+    def forward(self, *input: Any) -> Any:
         """What the block computes; every subclass defines it.
 
         Raises:
@@ -174,6 +177,8 @@ class Module(Hooks, State):
             members = fields.get(kind)
             if members is not None and name in members:
                 return members[name]
+        if hasattr(type(self), name):  # a property, whose own error tells more
+            return object.__getattribute__(self, name)
         message = f"'{type(self).__name__}' object has no attribute '{name}'"
         if "_modules" not in fields:
             message += (
@@ -230,19 +235,20 @@ class Module(Hooks, State):
         epoch[0] += 1
 
     def _set_buffer(self, name: str, value: Any) -> None:
-        if value is not None and not isinstance(value, TensorBase):
+        if not (value is None or isinstance(value, TensorBase)):
             raise TypeError(
                 f"cannot assign '{_type_name(value)}' as buffer '{name}' "
                 "(kuai.nn.Buffer, kuai.Tensor or None expected)"
             )
+        tensor: Any = value
         if isinstance(value, Buffer):
-            persistent = value.persistent
+            persistent = tensor.persistent
         else:
             persistent = name not in self._non_persistent_buffers_set
         if persistent:  # an override of register_buffer may not know the argument
-            self.register_buffer(name, value)
+            self.register_buffer(name, tensor)
         else:
-            self.register_buffer(name, value, persistent)
+            self.register_buffer(name, tensor, persistent)
 
     def __delattr__(self, name: str) -> None:
         fields = self.__dict__
@@ -351,13 +357,8 @@ class Module(Hooks, State):
             TypeError: `module` is not a block.
         """
         self._need_init("module")
-        if not isinstance(module, Module) and module is not None:
-            if _is_block_class(module):
-                raise TypeError(
-                    f"{module.__name__} is a class, not a block; {module.__name__}() makes a "  # type: ignore[attr-defined]
-                    "block of it"
-                )
-            raise TypeError(f"{_type_name(module)} is not a Module subclass")
+        if not isinstance(module, Module | None):
+            _refuse_as_block(module)
         self._check_name(name, "module", self._modules)
         self._modules[name] = self._registered_module(name, module)
 
@@ -759,6 +760,13 @@ def _is_block_class(value: Any) -> bool:
     return isinstance(value, type) and issubclass(value, Module)
 
 
+def _refuse_as_block(value: Any) -> NoReturn:
+    if _is_block_class(value):
+        name = value.__name__
+        raise TypeError(f"{name} is a class, not a block; {name}() makes a block of it")
+    raise TypeError(f"{_type_name(value)} is not a Module subclass")
+
+
 def _type_name(value: Any) -> str:
     kind = value if isinstance(value, type) else type(value)
     if kind.__module__ == "builtins":
@@ -804,4 +812,3 @@ __all__ = [
     "register_module_module_registration_hook",
     "register_module_parameter_registration_hook",
 ]
-_ = (RemovableHandle, _EXTRA_STATE_KEY_SUFFIX, _IncompatibleKeys)

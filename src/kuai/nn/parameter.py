@@ -110,6 +110,10 @@ class Buffer(Tensor, metaclass=_BufferMeta):
         return t
 
 
+class UninitializedError(RuntimeError, ValueError):
+    """A value, or the shape, of a parameter or buffer that has none yet."""
+
+
 class _Unknown:
     """The payload of a tensor whose shape is not known yet: it has a dtype, and nothing else."""
 
@@ -120,7 +124,7 @@ class _Unknown:
 
     @property
     def shape(self) -> NoReturn:
-        raise RuntimeError(
+        raise UninitializedError(
             "Can't access the shape of an uninitialized parameter or buffer. This error usually "
             "happens in `load_state_dict` when trying to load an uninitialized parameter into an "
             "initialized one. Call `forward` to initialize the parameters before accessing their "
@@ -130,7 +134,7 @@ class _Unknown:
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__") and name != "__array__":
             raise AttributeError(name)
-        raise ValueError(
+        raise UninitializedError(
             "Attempted to use an uninitialized parameter. This error happens when you are using "
             "a `LazyModule` or explicitly manipulating `kuai.nn.parameter.UninitializedParameter` "
             "objects. When using LazyModules Call `forward` with a dummy batch to initialize the "

@@ -15,7 +15,7 @@ from kuai.nn.parameter import Parameter, is_lazy
 from kuai.nn.registry import Members
 
 if TYPE_CHECKING:
-    from kuai.nn.module import Module
+    pass
 
 _EXTRA_STATE_KEY_SUFFIX = "_extra_state"
 
@@ -63,6 +63,7 @@ class State:
         """The parameters and persistent buffers of this block and those within, by name.
 
         Args:
+            *args: the same in this order; deprecated.
             destination: the dictionary to put them into; a new `OrderedDict` by default.
             prefix: what all names begin with.
             keep_vars: whether to take the parameters themselves, not detached from the tape.

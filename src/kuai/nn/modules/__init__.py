@@ -7,7 +7,7 @@ import importlib.util
 import sys
 
 from kuai import nn
-from kuai.nn import *  # noqa: F403
+from kuai.nn import *
 
 _FILES = {
     "activation": "activations",

@@ -15,7 +15,7 @@ Tensors = Tensor | Iterable[Tensor]
 
 
 def _list_of(tensors: Tensors) -> list[Tensor]:
-    return [tensors] if isinstance(tensors, TensorBase) else list(tensors)  # type: ignore[list-item]
+    return [tensors] if isinstance(tensors, TensorBase) else list(tensors)
 
 
 def _gradients_of(parameters: Tensors) -> list[Tensor]:

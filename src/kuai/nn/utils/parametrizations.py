@@ -40,7 +40,7 @@ class _Orthogonal(Module):
         if use_trivialization:
             self.register_buffer("base", None)
 
-    def forward(self, X: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, X: Tensor) -> Tensor:
         wide = X.size(-2) < X.size(-1)
         if wide:
             X = X.mT
@@ -195,7 +195,7 @@ class _WeightNorm(Module):
         super().__init__()
         self.dim = -1 if dim is None else dim
 
-    def forward(self, weight_g: Tensor, weight_v: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, weight_g: Tensor, weight_v: Tensor) -> Tensor:
         return normalized_weight(weight_v, weight_g, self.dim)
 
     def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -265,7 +265,7 @@ class _SpectralNorm(Module):
                 self._u.copy_(unit(matrix.mv(self._v), self.eps))
                 self._v.copy_(unit(matrix.mT.mv(self._u), self.eps))
 
-    def forward(self, weight: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, weight: Tensor) -> Tensor:
         if weight.dim() == 1:
             return unit(weight, self.eps)
         matrix = as_matrix(weight, self.dim)

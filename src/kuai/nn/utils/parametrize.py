@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from kuai.core.base import TensorBase
@@ -79,14 +79,14 @@ class ParametrizationList(ModuleList):
             _register(self, "original", original)
         else:
             for i, x in enumerate(new):
-                if not isinstance(x, TensorBase):
+                if not isinstance(x, Tensor):
                     raise ValueError(
                         "'right_inverse' must return a Tensor or a Sequence of tensors (list, "
                         f"tuple...). Got element {i} of the sequence with type "
                         f"{type(x).__name__}."
                     )
                 if isinstance(original, Parameter):
-                    x = Parameter(x, original.requires_grad)  # type: ignore[arg-type]
+                    x = Parameter(x, original.requires_grad)
                 x.requires_grad_(original.requires_grad)
                 _register(self, f"original{i}", x)
         if not unsafe:
@@ -100,10 +100,8 @@ class ParametrizationList(ModuleList):
         with no_grad():
             for module in reversed(list(self)):
                 if hasattr(module, "right_inverse"):
-                    try:
+                    with suppress(NotImplementedError):  # taken for the identity
                         value = module.right_inverse(value)
-                    except NotImplementedError:
-                        pass  # taken for the identity
         if not isinstance(value, (TensorBase, Sequence)):
             raise ValueError(
                 "'right_inverse' must return a Tensor or a Sequence of tensors (list, tuple...). "
@@ -156,7 +154,7 @@ class ParametrizationList(ModuleList):
                 )
             _set(original, x)
 
-    def forward(self) -> Tensor:  # type: ignore[override]
+    def forward(self) -> Tensor:
         """The originals, through all parametrizations."""
         first, *rest = self
         if self.is_tensor:
@@ -200,7 +198,7 @@ def _give_own_class(module: Module) -> None:
 
     def deep_copied(self: Any, memo: dict[int, Any]) -> Any:
         if id(self) not in memo:
-            replica = memo[id(self)] = type(self).__new__(type(self))
+            replica = memo[id(self)] = object.__new__(type(self))
             replica.__setstate__(copy.deepcopy(cls.__getstate__(self), memo))
         return memo[id(self)]
 
@@ -212,7 +210,8 @@ def _give_own_class(module: Module) -> None:
     fields: dict[str, Any] = {"__getstate__": refuse_pickling, "__module__": cls.__module__}
     if not hasattr(cls, "__deepcopy__"):
         fields["__deepcopy__"] = deep_copied
-    module.__class__ = type(f"Parametrized{cls.__name__}", (cls,), fields)
+    own: Any = type(f"Parametrized{cls.__name__}", (cls,), fields)
+    module.__class__ = own
 
 
 def _add_property(module: Module, name: str) -> None:

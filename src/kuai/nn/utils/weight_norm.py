@@ -15,7 +15,7 @@ from kuai.tensor import Tensor
 M = TypeVar("M", bound=Module)
 
 
-def norm_except_dim(v: Tensor, pow: float = 2, dim: int = 0) -> Tensor:  # noqa: A002
+def norm_except_dim(v: Tensor, pow: float = 2, dim: int = 0) -> Tensor:
     """The norms of the slices of `v` along `dim`, in a shape that broadcasts against `v`.
 
     Args:
