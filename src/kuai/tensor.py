@@ -3,7 +3,7 @@ argument; here stands only what is a tensor's own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from kuai.core.base import TensorBase, alias, bind_tensor_class, wrap
 from kuai.core.inplace import inplace
 from kuai.device import CPU, check_device
 from kuai.errors import GradientError, ShapeError
+from kuai.ops.indexing import getitem, setitem
+from kuai.ops.movement import matrix_transpose, reverse_dims
 
 Method = Callable[..., Any]
 
@@ -286,6 +288,56 @@ class Tensor(TensorBase):
 
     __hash__ = object.__hash__
 
+    # -- indexing -----------------------------------------------------------------------------
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return getitem(self, index)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        setitem(self, index, value)
+
+    def __len__(self) -> int:
+        if not self._payload.shape:
+            raise TypeError("len() of a 0-d tensor")
+        return self._payload.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self._payload.shape:
+            raise TypeError("iteration over a 0-d tensor")
+        return iter(ops.unbind(self))
+
+    def __reversed__(self) -> Tensor:
+        return ops.flip(self, 0) if self._payload.shape else self
+
+    @property
+    def T(self) -> Tensor:  # noqa: N802 - PyTorch's name
+        """A view with the dimensions in reverse order."""
+        return reverse_dims(self)
+
+    @property
+    def mT(self) -> Tensor:  # noqa: N802 - PyTorch's name
+        """A view with the last two dimensions exchanged."""
+        return matrix_transpose(self)
+
+    @property
+    def H(self) -> Tensor:  # noqa: N802 - PyTorch's name
+        """The transpose of a matrix.
+
+        Raises:
+            RuntimeError: it is no matrix.
+        """
+        if self._payload.ndim not in (0, 2):
+            raise RuntimeError(
+                "tensor.H is only supported on matrices (2-D tensors). Got "
+                f"{self._payload.ndim}-D tensor. For batches of matrices, consider using tensor.mH"
+            )
+        return reverse_dims(self)
+
+    @property
+    def mH(self) -> Tensor:  # noqa: N802 - PyTorch's name
+        """A view with the last two dimensions exchanged."""
+        return ops.adjoint(self)
+
     # -- values -------------------------------------------------------------------------------
 
     def numpy(self, *, force: bool = False) -> np.ndarray:
@@ -337,16 +389,6 @@ class Tensor(TensorBase):
 
     def __complex__(self) -> complex:
         return complex(self.item())
-
-    def __len__(self) -> int:
-        if self._payload.ndim == 0:
-            raise TypeError("len() of a 0-d tensor")
-        return len(self._payload)
-
-    def __iter__(self) -> Any:
-        if self._payload.ndim == 0:
-            raise TypeError("iteration over a 0-d tensor")
-        return iter(ops.unbind(self, 0))
 
     def __contains__(self, element: Any) -> bool:
         if not isinstance(element, (TensorBase, int, float, bool)):
@@ -724,12 +766,6 @@ class Tensor(TensorBase):
         return Storage(self)
 
     storage = untyped_storage
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        ops.set_items(self, index, value)
-
-    def __getitem__(self, index: Any) -> Tensor:
-        return ops.get_items(self, index)
 
 
 class Storage:

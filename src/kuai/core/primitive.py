@@ -128,7 +128,7 @@ def primitive(cls: type[Primitive]) -> Any:
     return instance
 
 
-GRAD, RESULT, INPUT, SHAPE, DTYPE, PARAMETER, INPUTS, SHAPES = range(8)
+GRAD, RESULT, INPUT, SHAPE, DTYPE, PARAMETER, INPUTS, SHAPES, REST = range(9)
 
 
 class Primitive:
@@ -136,7 +136,7 @@ class Primitive:
 
     name: str = ""
     gradient_name: str = ""
-    inputs: ClassVar[tuple[str, ...]] = ("x",)
+    inputs: ClassVar[tuple[str, ...]] = ("x",)  # "*name", at the end, is any number of them
     variadic: ClassVar[bool] = False  # one tuple of inputs, named by `inputs[0]`
     differentiable: ClassVar[bool] = True
 
@@ -261,6 +261,8 @@ class Primitive:
                 node.saved = tuple(inputs)
             else:
                 node.saved = tuple([inputs[i] for i in self._kept])
+                if self._rest:
+                    node.saved += tuple(inputs[self._rest :])
             node.versions = [
                 x._counter[0] if isinstance(x, TensorBase) else 0 for x in node.saved
             ]
@@ -300,6 +302,7 @@ class Primitive:
         """Read from the signature of `gradient` what a node has to keep."""
         self._plan: list[tuple[int, Any]] = []
         self._kept: list[int] = []
+        self._rest = 0
         self._keeps_result = self._keeps_inputs = self._keeps_shapes = False
         function = getattr(type(self), "gradient", None)
         if function is None:
@@ -325,6 +328,10 @@ class Primitive:
             self._keeps_inputs = True
             self._kept.append(self.inputs.index(name))
             return INPUT, len(self._kept) - 1
+        if self.inputs[-1] == "*" + name:
+            self._keeps_inputs = True
+            self._rest = len(self.inputs) - 1
+            return REST, None
         stem, _, kind = name.rpartition("_")
         if stem in self.inputs and kind in ("shape", "dtype"):
             self._keeps_shapes = True
@@ -351,6 +358,8 @@ class Primitive:
                 arguments.append(dtypes.from_numpy_dtype(node.shapes[key][1]))
             elif kind == INPUTS:
                 arguments.append(node.saved)
+            elif kind == REST:
+                arguments.append(node.saved[len(self._kept) :])
             else:
                 arguments.append([shape for shape, _ in node.shapes])
         result = self.gradient(*arguments)

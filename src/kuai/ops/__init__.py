@@ -2,6 +2,10 @@
 
 from kuai.ops.creation import *  # noqa: F403
 from kuai.ops.elementwise import *  # noqa: F403
+from kuai.ops.gather import *  # noqa: F403
+from kuai.ops.indexing import *  # noqa: F403
+from kuai.ops.joining import *  # noqa: F403
+from kuai.ops.masking import *  # noqa: F403
 from kuai.ops.matmul import *  # noqa: F403
 from kuai.ops.movement import *  # noqa: F403
 from kuai.ops.ordering import *  # noqa: F403
@@ -9,4 +13,5 @@ from kuai.ops.pointwise import broadcast_shapes, result_type  # noqa: F401
 from kuai.ops.random import *  # noqa: F403
 from kuai.ops.reduce import *  # noqa: F403
 from kuai.ops.rounding import *  # noqa: F403
+from kuai.ops.slicing import *  # noqa: F403
 from kuai.ops.transcendental import *  # noqa: F403

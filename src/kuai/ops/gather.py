@@ -102,3 +102,322 @@ class scatter_add_(Primitive):
 
     def gradient(self, grad, index, dim):
         return grad, None, lambda: gather_(grad, index, dim=dim)
+
+
+def gather(
+    input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False, out: Tensor | None = None
+) -> Tensor:
+    """The elements of `input` at `index` along `dim`: `input[i][index[i][j]]` for `dim=1`.
+
+    Args:
+        input: the tensor.
+        dim: the dimension that the index counts along.
+        index: integers, of as many dimensions as `input`, and no larger than it except in `dim`.
+        sparse_grad: without meaning here.
+        out: where to store the result.
+
+    Shape:
+        that of `index`.
+
+    Raises:
+        RuntimeError: `index` is not of integers, not of a fitting shape, or out of bounds.
+    """
+    dim = normalize_dim(dim, input._payload.ndim)
+    _check_index("gather", input, dim, index)
+    if not index._payload.size:
+        result = movement.expand(movement.reshape(input, -1)[:0].sum(), index._payload.shape)
+        result = result.to(input.dtype)
+    elif input._payload.ndim == 0 or index._payload.ndim == 0:
+        result = gather_(movement.reshape(input, -1), movement.reshape(index, -1), dim=0)
+        result = movement.reshape(result, index._payload.shape)
+    else:
+        result = gather_(input, index, dim=dim)
+    return result if out is None else write_out(out, result)
+
+
+def _check_index(name: str, x: Tensor, dim: int, index: Tensor) -> None:
+    if index.dtype not in (dtypes.int64, dtypes.int32):
+        raise DtypeError(f"{name}(): Expected dtype int32/int64 for index")
+    have, shape = index._payload.shape, x._payload.shape
+    if not index._payload.size:
+        return
+    if max(len(have), 1) != max(len(shape), 1):
+        raise ShapeError("Index tensor must have the same number of dimensions as input tensor")
+    for d, (n, m) in enumerate(zip(have, shape, strict=False)):
+        if n > m and d != dim:
+            raise ShapeError(
+                f"Size does not match at dimension {d} expected index {list(have)} to be no "
+                f"larger than self {list(shape)} apart from dimension {dim}"
+            )
+
+
+def _source(name: str, x: Tensor, dim: int, index: Tensor, src: Any) -> Tensor:
+    """What to scatter, in the shape of `index`."""
+    _check_index(name, x, dim, index)
+    target = index._payload.shape
+    if not isinstance(src, TensorBase):
+        return movement.expand_to(as_operand(src, x.dtype), target)
+    if src.dtype is not x.dtype:
+        raise DtypeError(f"{name}(): Expected self.dtype to be equal to src.dtype")
+    have = src._payload.shape
+    if have == target or not index._payload.size:
+        return src  # type: ignore[return-value]
+    if max(len(have), 1) != max(len(target), 1):
+        raise ShapeError("Index tensor must have the same number of dimensions as src tensor")
+    if any(n > m for n, m in zip(target, have, strict=False)):
+        raise ShapeError(
+            f"Expected index {list(target)} to be no larger than self {list(x.shape)} apart from "
+            f"dimension {dim} and to be no larger size than src {list(have)}"
+        )
+    if len(have) != len(target):
+        return movement.reshape(src, target)
+    return slice_(src, key=tuple([(0, n, 1) for n in target]))  # type: ignore[no-any-return]
+
+
+def _scattered(
+    primitive: Any, name: str, x: Tensor, dim: int, index: Tensor, src: Any, **parameters: Any
+) -> Tensor:
+    shape = x._payload.shape
+    dim = normalize_dim(dim, len(shape))
+    src = _source(name, x, dim, index, src)
+    if not index._payload.size:
+        return movement.clone(x)
+    if not shape or not index._payload.ndim:
+        x, index, src = (movement.reshape(t, -1) for t in (x, index, src))
+        return movement.reshape(primitive(x, index, src, dim=0, **parameters), shape)
+    return primitive(x, index, src, dim=dim, **parameters)  # type: ignore[no-any-return]
+
+
+def scatter(
+    input: Tensor,
+    dim: int,
+    index: Tensor,
+    src: Any = None,
+    *,
+    value: Number | None = None,
+    reduce: str | None = None,
+    out: Tensor | None = None,
+) -> Tensor:
+    """`input` with the elements of `src` stored at `index` along `dim`.
+
+    Args:
+        input: the tensor.
+        dim: the dimension that the index counts along.
+        index: integers, of as many dimensions as `input`.
+        src: a tensor at least as large as `index`, or a number.
+        value: the number, by keyword.
+        reduce: `"add"` or `"multiply"` to combine with what is there.
+        out: where to store the result.
+
+    Raises:
+        RuntimeError: types or shapes do not fit, or an index is out of bounds.
+    """
+    src = value if src is None else src
+    if reduce is None:
+        result = _scattered(scatter_, "scatter", input, dim, index, src)
+    elif reduce == "add":
+        result = _scattered(scatter_add_, "scatter", input, dim, index, src)
+    elif reduce == "multiply":
+        result = _scattered(
+            scatter_reduce_, "scatter", input, dim, index, src, reduce="prod", include_self=True
+        )
+    else:
+        raise RuntimeError("reduce argument must be either add or multiply.")
+    return result if out is None else write_out(out, result)
+
+
+def scatter_add(
+    input: Tensor, dim: int, index: Tensor, src: Tensor, *, out: Tensor | None = None
+) -> Tensor:
+    """`input` with the elements of `src` added at `index` along `dim`.
+
+    Raises:
+        RuntimeError: types or shapes do not fit, or an index is out of bounds.
+    """
+    result = _scattered(scatter_add_, "scatter_add", input, dim, index, src)
+    return result if out is None else write_out(out, result)
+
+
+# -- one index for whole slices ----------------------------------------------------------------
+
+
+@primitive
+class index_select_(Primitive):
+    """The slices of `x` along `dim` that `index`, a vector, names."""
+
+    inputs = ("x", "index")
+
+    def kernel(self, x: np.ndarray, index: np.ndarray, dim: int) -> np.ndarray:
+        if index.size and (index.min() < 0 or index.max() >= x.shape[dim]):
+            raise IndexError("index out of range in self")
+        return x.take(index, dim)
+
+    def infer(self, x: Meta, index: Meta, dim: int) -> Meta:
+        return Meta((*x.shape[:dim], *index.shape, *x.shape[dim + 1 :]), x.dtype)
+
+    def gradient(self, grad, x_shape, index, dim):
+        return lambda: index_add_(_zeros(x_shape, grad), index, grad, dim=dim), None
+
+
+@primitive
+class index_add_(Primitive):
+    """`x` with the slices of `source` added at `index`, a vector, along `dim`."""
+
+    inputs = ("x", "index", "source")
+
+    def kernel(
+        self, x: np.ndarray, index: np.ndarray, source: np.ndarray, dim: int
+    ) -> np.ndarray:
+        _check_range(index, x.shape[dim], dim)
+        result = x.copy()
+        add_rows(np.moveaxis(result, dim, 0), index, np.moveaxis(source, dim, 0))
+        return result
+
+    def infer(self, x: Meta, index: Meta, source: Meta, dim: int) -> Meta:
+        return x
+
+    def gradient(self, grad, index, dim):
+        return grad, None, lambda: index_select_(grad, index, dim=dim)
+
+
+@primitive
+class index_copy_(Primitive):
+    """`x` with the slices of `source` stored at `index`, a vector, along `dim`."""
+
+    inputs = ("x", "index", "source")
+
+    def kernel(
+        self, x: np.ndarray, index: np.ndarray, source: np.ndarray, dim: int
+    ) -> np.ndarray:
+        _check_range(index, x.shape[dim], dim, IndexError)
+        result = x.copy()
+        np.moveaxis(result, dim, 0)[index] = np.moveaxis(source, dim, 0)
+        return result
+
+    def infer(self, x: Meta, index: Meta, source: Meta, dim: int) -> Meta:
+        return x
+
+    def gradient(self, grad, source_shape, index, dim):
+        def of_x() -> Any:
+            zero = wrap(np.zeros((), grad._payload.dtype))
+            return index_copy_(grad, index, movement.expand_to(zero, source_shape), dim=dim)
+
+        return of_x, None, lambda: index_select_(grad, index, dim=dim)
+
+
+def _vector(name: str, index: Tensor) -> Tensor:
+    if index._payload.ndim > 1:
+        raise IndexError(f"{name}(): Index is supposed to be a vector")
+    if index.dtype not in (dtypes.int64, dtypes.int32):
+        raise DtypeError(f"{name}(): Expected dtype int32 or int64 for index")
+    return index if index._payload.ndim else movement.reshape(index, 1)
+
+
+def _by_slices(
+    primitive: Any, name: str, x: Tensor, dim: int, index: Tensor, source: Tensor
+) -> Tensor:
+    shape, have = x._payload.shape, source._payload.shape
+    dim = normalize_dim(dim, len(shape))
+    index = _vector(name, index)
+    if source.dtype is not x.dtype:
+        raise DtypeError(
+            f"{name}(): self ({x.dtype.name}) and source ({source.dtype.name}) must have the same "
+            "scalar type"
+        )
+    inner, wanted = shape or (1,), have or (1,)
+    if not have and shape:
+        wanted = (1,) * len(shape)
+    expected = (*inner[:dim], index._payload.shape[0], *inner[dim + 1 :])
+    if wanted != expected:
+        raise ShapeError(
+            f"{name}(): the source has shape {list(have)}, but {index._payload.shape[0]} indices "
+            f"along dimension {dim} of {list(shape)} need {list(expected)}"
+        )
+    if shape == inner and have == wanted:
+        return primitive(x, index, source, dim=dim)  # type: ignore[no-any-return]
+    x, source = movement.reshape(x, inner), movement.reshape(source, wanted)
+    return movement.reshape(primitive(x, index, source, dim=dim), shape)
+
+
+def index_select(
+    input: Tensor, dim: int, index: Tensor, *, out: Tensor | None = None
+) -> Tensor:
+    """The slices along `dim` that the vector `index` names, in its order.
+
+    Raises:
+        IndexError: an index is out of range, or `index` is no vector.
+    """
+    index = _vector("index_select", index)
+    dim = normalize_dim(dim, input._payload.ndim)
+    if input._payload.ndim == 0:
+        result = index_select_(movement.reshape(input, 1), index, dim=0)
+        result = movement.reshape(result, ())
+    else:
+        result = index_select_(input, index, dim=dim)
+    return result if out is None else write_out(out, result)
+
+
+def index_add(
+    input: Tensor,
+    dim: int,
+    index: Tensor,
+    source: Tensor,
+    *,
+    alpha: Number = 1,
+    out: Tensor | None = None,
+) -> Tensor:
+    """`input` with `alpha` times the slices of `source` added at `index` along `dim`.
+
+    Raises:
+        RuntimeError: types or shapes do not fit, or an index is out of bounds.
+    """
+    if alpha != 1:
+        source = source * as_operand(alpha, source.dtype)
+    result = _by_slices(index_add_, "index_add", input, dim, index, source)
+    return result if out is None else write_out(out, result)
+
+
+def index_copy(
+    input: Tensor, dim: int, index: Tensor, source: Tensor, *, out: Tensor | None = None
+) -> Tensor:
+    """`input` with the slices of `source` stored at `index` along `dim`.
+
+    Raises:
+        RuntimeError: types or shapes do not fit.
+        IndexError: an index is out of bounds.
+    """
+    result = _by_slices(index_copy_, "index_copy", input, dim, index, source)
+    return result if out is None else write_out(out, result)
+
+
+def index_fill(input: Tensor, dim: int, index: Tensor, value: Tensor | Number) -> Tensor:
+    """`input` with `value` in the slices that `index` names along `dim`.
+
+    Raises:
+        IndexError: an index is out of range.
+        RuntimeError: `value` has dimensions.
+    """
+    if isinstance(value, TensorBase) and value._payload.ndim:
+        raise RuntimeError(
+            "index_fill_ only supports a 0-dimensional value tensor, but got tensor with "
+            f"{value._payload.ndim} dimension(s)."
+        )
+    shape = input._payload.shape
+    dim = normalize_dim(dim, len(shape))
+    index = _vector("index_fill_", index)
+    n = shape[dim] if shape else 1
+    index = index + n * (index < 0)
+    wanted = (*shape[:dim], index._payload.shape[0], *shape[dim + 1 :]) if shape else ()
+    source = movement.expand_to(as_operand(value, input.dtype), wanted)
+    return _by_slices(index_copy_, "index_fill", input, dim, index, source)
+
+
+__all__ = [
+    "gather",
+    "index_add",
+    "index_copy",
+    "index_fill",
+    "index_select",
+    "scatter",
+    "scatter_add",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from kuai import dtypes
 from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase, wrap
 from kuai.core.inplace import _overlaps, assign, check_writable, inplace
-from kuai.core.primitive import Meta, Primitive, data_dependent, primitive
+from kuai.core.primitive import Meta, Primitive, data_dependent, meta_of, primitive
 from kuai.core.tape import mode, refresh
 from kuai.errors import DataDependentError, ShapeError
 from kuai.ops import movement
@@ -219,6 +220,13 @@ class Parsed:
         self.positions: list[int] = []
         self.tensors: list[Tensor] = []
 
+    def is_whole(self, shape: tuple[int, ...]) -> bool:
+        """Whether the view is all of a tensor of this shape, as it is."""
+        key = self.key
+        return len(key) <= len(shape) and all(
+            k == (0, n, 1) for k, n in zip(key, shape, strict=False)
+        )
+
 
 def parse(x: Tensor, index: Index) -> Parsed:
     """Resolve an index for `x`.
@@ -288,10 +296,9 @@ def parse(x: Tensor, index: Index) -> Parsed:
                 continue
             covered = shape[dim : dim + mask.ndim]
             if mask.shape != covered:
-                raise IndexError(
-                    f"The shape of the mask {list(mask.shape)} at index {dim} does not match the "
-                    f"shape of the indexed tensor {list(shape)} at index {dim}"
-                )
+                view = [*parsed.primitive.infer(meta_of(x), tuple(key)).shape]
+                wrong = next(d for d, n in enumerate(mask.shape) if n != covered[d])
+                raise _mask_error(mask.shape, view, wrong, place + wrong)
             for n, found in zip(covered, nonzero_(item), strict=True):
                 key.append((0, n, 1))
                 _add(parsed, place, found)
@@ -304,6 +311,15 @@ def parse(x: Tensor, index: Index) -> Parsed:
             place += 1
     _check_captured_numbers(parsed)
     return parsed
+
+
+def _mask_error(
+    mask: Sequence[int], shape: Sequence[int], dim: int, place: int
+) -> IndexError:
+    return IndexError(
+        f"The shape of the mask {list(mask)} at index {dim} does not match the shape of the "
+        f"indexed tensor {list(shape)} at index {place}"
+    )
 
 
 _PLAIN = {int, slice, type(None), type(Ellipsis), bool}
@@ -405,7 +421,7 @@ def getitem(x: Tensor, index: Index) -> Tensor:
     parsed = parse(x, _as_tuple(index))
     if not parsed.tensors:
         return parsed.primitive(x, key=tuple(parsed.key))  # type: ignore[no-any-return]
-    if any(type(k) is not tuple or k != (0, n, 1) for k, n in zip(parsed.key, shape, strict=False)):
+    if not parsed.is_whole(shape):
         x = parsed.primitive(x, key=tuple(parsed.key))
     return index_(x, *parsed.tensors, positions=tuple(parsed.positions))  # type: ignore[no-any-return]
 
@@ -441,11 +457,8 @@ def setitem(x: Tensor, index: Index, value: Any) -> None:
         return
     part = parsed.primitive(x, key=tuple(parsed.key)) if parsed.key else slice_(x, key=())
     if parsed.tensors:
-        whole = all(type(k) is tuple for k in parsed.key) and (
-            part._payload.shape == x._payload.shape
-        )
         inplace(
-            x if whole else part,
+            x if parsed.is_whole(x._payload.shape) else part,
             index_put_,
             values,
             *parsed.tensors,
@@ -468,10 +481,8 @@ def _fill_masked(x: Tensor, mask: Tensor, value: Any) -> None:
     if covered != shape[: len(covered)]:
         if len(covered) > len(shape):
             raise IndexError(f"too many indices for tensor of dimension {len(shape)}")
-        raise IndexError(
-            f"The shape of the mask {list(covered)} at index 0 does not match the shape of the "
-            f"indexed tensor {list(shape)} at index 0"
-        )
+        wrong = next(d for d, n in enumerate(covered) if n != shape[d])
+        raise _mask_error(covered, shape, wrong, wrong)
     value = _as_values(x, value, True)
     if mask.dtype is dtypes.uint8:
         mask = cast(mask, dtype=dtypes.bool_)
@@ -531,17 +542,6 @@ def _store(x: Tensor, parsed: Parsed, values: np.ndarray) -> None:
     x._counter[0] += 1
 
 
-def contains(x: Tensor, element: Any) -> bool:
-    """Whether an element equals `element`, a number or a tensor that broadcasts."""
-    if not isinstance(element, (TensorBase, bool, int, float, np.generic)):
-        raise RuntimeError(
-            "Tensor.__contains__ only supports Tensor or scalar, but you passed in a "
-            f"{type(element)}."
-        )
-    other = element._payload if isinstance(element, TensorBase) else element
-    return bool((x._payload == other).any())
-
-
 # -- functions ---------------------------------------------------------------------------------
 
 
@@ -590,7 +590,7 @@ def index_put(
     """
     values = _as_values(input, values, True)
     parsed = parse(input, tuple(_FULL if i is None else i for i in indices))
-    if not parsed.tensors or any(type(k) is not tuple for k in parsed.key):
+    if not parsed.tensors or not parsed.is_whole(input._payload.shape):
         tensors = [i if i is None else _as_index(i) for i in indices]
         parsed.positions = [d for d, i in enumerate(tensors) if i is not None]
         parsed.tensors = [

@@ -17,14 +17,18 @@ def add_at(target: np.ndarray, key: tuple[Any, ...], values: np.ndarray) -> None
     """
     if len(key) == 1 and key[0].ndim and target.ndim > 1:
         index = key[0].reshape(-1)
+        index = np.where(index < 0, index + len(target), index)
         rows = np.broadcast_to(values, (*key[0].shape, *target.shape[1:]))
-        add_rows(target, index, rows.reshape(-1, *target.shape[1:]))
+        add_rows(target, index, rows.reshape(index.size, *target.shape[1:]))
     else:
         np.add.at(target, key, values)
 
 
 def add_rows(target: np.ndarray, index: np.ndarray, rows: np.ndarray) -> None:
-    """`target[index[i]] += rows[i]` for every `i`; sorted first, so that rows add in one pass."""
+    """`target[index[i]] += rows[i]` for every `i`, where no index is negative.
+
+    Sorted first, so that the rows for one index add in one pass.
+    """
     if not index.size:
         return
     order = index.argsort(kind="stable")
