@@ -10,6 +10,7 @@ import argparse
 import importlib
 import json
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -113,12 +114,25 @@ def table(lines: list[dict[str, Any]], only_failures: bool) -> str:
             if line[kind]["reason"]:
                 text.append(f"      {kind}: {line[kind]['reason']}")
     text.append("")
+    text += [f"{count:4}  {reason}" for reason, count in common_reasons(lines)]
+    text.append("")
     for name in [*FAMILIES, "modules", "other"]:
         members = [line for line in lines if line["family"] == name]
         if members:
             text.append(f"{name:16} " + totals(members))
     text.append(f"{'all':16} " + totals(lines))
     return "\n".join(text)
+
+
+def common_reasons(lines: list[dict[str, Any]], most: int = 30) -> list[tuple[str, int]]:
+    """The reasons that stop the most lines, without the samples that they were met with."""
+    reasons = Counter(
+        line[kind]["reason"].partition(";")[0]
+        for line in lines
+        for kind in Result.KINDS
+        if line[kind]["reason"]
+    )
+    return reasons.most_common(most)
 
 
 def totals(lines: list[dict[str, Any]]) -> str:
