@@ -71,7 +71,7 @@ LBFGS_OPTIONS: list[dict[str, Any]] = [
 
 TOLERANCE = {
     "float64": {"rtol": 1e-9, "atol": 1e-10},
-    "float32": {"rtol": 2e-4, "atol": 2e-5},
+    "float32": {"rtol": 1e-5, "atol": 2e-6},
 }
 
 
@@ -133,33 +133,47 @@ def pair(name: str, options: dict[str, Any], dtype: str = "float64") -> tuple[An
     )
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize(("name", "options"), OPTIMIZERS, ids=case_id)
-def test_fifty_steps_take_the_same_path(name: str, options: dict[str, Any], dtype: str) -> None:
-    ours, our_optimizer, theirs, their_optimizer = pair(name, options, dtype)
+def test_fifty_steps_take_the_same_path(name: str, options: dict[str, Any]) -> None:
+    ours, our_optimizer, theirs, their_optimizer = pair(name, options)
     for _ in range(5):
         our_losses = ours.train(our_optimizer, 10)
         their_losses = theirs.train(their_optimizer, 10)
-        np.testing.assert_allclose(our_losses, their_losses, **TOLERANCE[dtype])
-        assert_equal(ours, theirs, dtype)
+        np.testing.assert_allclose(our_losses, their_losses, **TOLERANCE["float64"])
+        assert_equal(ours, theirs, "float64")
+
+
+@pytest.mark.parametrize(("name", "options"), OPTIMIZERS, ids=case_id)
+def test_fifty_steps_along_given_gradients_agree_in_single_precision(
+    name: str, options: dict[str, Any]
+) -> None:
+    # Gradients of one's own would make much of a last bit: Rprop asks for their signs.
+    ours, our_optimizer, theirs, their_optimizer = pair(name, options, "float32")
+    for _ in range(50):
+        theirs.train(their_optimizer, 1)
+        for p, q in zip(ours.params, theirs.params, strict=True):
+            p.grad = kuai.tensor(q.grad.tolist())
+        our_optimizer.step()
+        assert_equal(ours, theirs, "float32")
 
 
 @pytest.mark.parametrize("options", LBFGS_OPTIONS, ids=case_id)
 def test_lbfgs_takes_the_same_path(options: dict[str, Any]) -> None:
     ours, our_optimizer, theirs, their_optimizer = pair("LBFGS", options)
-    for _ in range(8):
+    for _ in range(5):
         np.testing.assert_allclose(
-            ours.train(our_optimizer, 1), theirs.train(their_optimizer, 1), rtol=1e-6
+            ours.train(our_optimizer, 1), theirs.train(their_optimizer, 1), rtol=1e-8
         )
         mine, other = our_optimizer.state_dict(), their_optimizer.state_dict()
         for key in ("n_iter", "func_evals"):
             assert mine["state"][0][key] == other["state"][0][key]
     for a, b in zip(ours.values(), theirs.values(), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("options", LBFGS_OPTIONS, ids=case_id)
 def test_lbfgs_starts_on_the_same_path_in_single_precision(options: dict[str, Any]) -> None:
+    options = {**options, "max_iter": 3}
     ours, our_optimizer, theirs, their_optimizer = pair("LBFGS", options, "float32")
     ours.train(our_optimizer, 1)
     theirs.train(their_optimizer, 1)
@@ -217,21 +231,23 @@ def test_printed_as_pytorch_prints_it(name: str) -> None:
 
 def test_a_learning_rate_may_be_a_tensor() -> None:
     for name in ("SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "RMSprop"):
-        ours, theirs = Problem(kuai, "float32"), Problem(torch, "float32")
+        ours, theirs = Problem(kuai, "float64"), Problem(torch, "float64")
         for problem in (ours, theirs):
             library = problem.library
-            optimizer = getattr(library.optim, name)(problem.params, lr=library.tensor(0.02))
+            optimizer = getattr(library.optim, name)(
+                problem.params, lr=library.tensor(0.02, dtype=library.float64)
+            )
             problem.train(optimizer, 20)
-        assert_equal(ours, theirs, "float32")
+        assert_equal(ours, theirs, "float64")
 
 
 def test_betas_may_be_tensors() -> None:
-    ours, theirs = Problem(kuai, "float32"), Problem(torch, "float32")
+    ours, theirs = Problem(kuai, "float64"), Problem(torch, "float64")
     for problem in (ours, theirs):
         library = problem.library
         betas = (library.tensor(0.8), library.tensor(0.9))
         problem.train(library.optim.Adam(problem.params, lr=0.02, betas=betas), 20)
-    assert_equal(ours, theirs, "float32")
+    assert_equal(ours, theirs, "float64")
 
 
 @pytest.mark.parametrize(
@@ -412,7 +428,7 @@ def test_a_schedule_goes_on_from_pytorchs_saved_state(make: Callable[..., Any]) 
     for _ in range(11):
         their_schedule.step()
     our_schedule.load_state_dict(copy.deepcopy(their_schedule.state_dict()))
-    ours.load_state_dict(theirs.state_dict())
+    ours.load_state_dict({"state": {}, "param_groups": theirs.state_dict()["param_groups"]})
     for _ in range(20):
         our_schedule.step()
         their_schedule.step()
