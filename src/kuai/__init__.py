@@ -1,6 +1,24 @@
 """kuai: neural networks out of blocks, in plain Python, at the speed of native code."""
 
+from __future__ import annotations
+
+import importlib
+import math as _math
+from typing import TYPE_CHECKING, Any
+
 from kuai import dtypes
+from kuai.config import (
+    are_deterministic_algorithms_enabled,
+    get_default_device,
+    get_float32_matmul_precision,
+    get_num_interop_threads,
+    get_num_threads,
+    set_default_device,
+    set_float32_matmul_precision,
+    set_num_interop_threads,
+    set_num_threads,
+    use_deterministic_algorithms,
+)
 from kuai.core.base import Size
 from kuai.core.tape import (
     enable_grad,
@@ -10,10 +28,97 @@ from kuai.core.tape import (
     no_grad,
     set_grad_enabled,
 )
-from kuai.dtypes import *  # noqa: F403
+from kuai.device import device
+from kuai.dtypes import (
+    bfloat16,
+    can_cast,
+    double,
+    dtype,
+    finfo,
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    half,
+    iinfo,
+    int8,
+    int16,
+    int32,
+    int64,
+    long,
+    promote_types,
+    set_default_dtype,
+    short,
+    uint8,
+)
 from kuai.tensor import Tensor
 from kuai.ops import *  # noqa: F403, I001 - after kuai.tensor, whose name the function takes
+from kuai.version import __version__
 
 bool = dtypes.bool_  # noqa: A001
 float = dtypes.float_  # noqa: A001
 int = dtypes.int_  # noqa: A001
+e, inf, nan, pi, newaxis = _math.e, _math.inf, _math.nan, _math.pi, None
+strided, contiguous_format, preserve_format = "kuai.strided", "contiguous", "preserve"
+channels_last = "channels_last"
+
+_ON_FIRST_USE = {
+    **dict.fromkeys(
+        [
+            "autograd", "backends", "cuda", "data", "distributions", "func", "io", "linalg",
+            "nn", "optim", "special", "utils",
+        ]
+    ),
+    **dict.fromkeys(
+        [
+            "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", "DoubleTensor",
+            "FloatTensor", "HalfTensor", "IntTensor", "LongTensor", "ShortTensor",
+        ],
+        "kuai.legacy",
+    ),
+    **dict.fromkeys(["save", "load"], "kuai.io"),
+    **dict.fromkeys(["summary", "draw"], "kuai.show"),
+    "set_printoptions": "kuai.printing",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ON_FIRST_USE:
+        raise AttributeError(f"module 'kuai' has no attribute '{name}'")
+    room = _ON_FIRST_USE[name]
+    if room is None:
+        return importlib.import_module(f"kuai.{name}")
+    value = getattr(importlib.import_module(room), name)
+    globals()[name] = value
+    return value
+
+
+def is_tensor(obj: Any) -> Any:
+    """Whether `obj` is a tensor."""
+    return isinstance(obj, Tensor)
+
+
+def is_floating_point(input: Tensor) -> Any:
+    """Whether the tensor's type is floating."""
+    return input.is_floating_point()
+
+
+def is_complex(input: Tensor) -> Any:
+    """False: kuai has no complex numbers."""
+    return False
+
+
+def is_nonzero(input: Tensor) -> Any:
+    """Whether a tensor of one element is not zero."""
+    return input.__bool__()
+
+
+def numel(input: Tensor) -> Any:
+    """The number of elements."""
+    return input.numel()
+
+
+def set_default_tensor_type(t: Any) -> None:
+    """Set the floating type of new tensors, by an old constructor or its name."""
+    name = t if isinstance(t, str) else t.__name__
+    set_default_dtype(getattr(importlib.import_module("kuai.legacy"), name.split(".")[-1]).dtype)

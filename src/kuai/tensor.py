@@ -42,6 +42,13 @@ class Tensor(TensorBase):
     __slots__ = ()
     __array_priority__ = 1000  # NumPy arrays on the left leave the operation to the tensor
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        from kuai.legacy import construct
+
+        check_device(kwargs.pop("device", None))
+        result = construct(dtypes.get_default_dtype(), args)
+        return result if cls is Tensor else _rebuild(cls, result._payload, False)
+
     # -- differentiation ------------------------------------------------------------------
 
     @property

@@ -419,6 +419,21 @@ def float_power(input: Any, exponent: Any) -> Tensor:
 
 
 @primitive
+class abs_power(FloatUnary):
+    """`|x| ** exponent`, with the gradient 0 at 0."""
+
+    gradient_name = "LinalgVectorNormBackward0"
+
+    def kernel(self, x, exponent):
+        return np.power(np.absolute(x), x.dtype.type(exponent))
+
+    def gradient(self, grad, x, exponent):
+        zero = eq(x, 0)
+        safe = where(zero, 1.0, x)
+        return grad * where(zero, 0.0, abs_power(safe, exponent=exponent - 1) * sign(x)) * exponent
+
+
+@primitive
 class square(Unary):
     """`x * x`."""
 

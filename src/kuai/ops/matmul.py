@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kuai import ops
 from kuai.core.primitive import Meta, Primitive, primitive
 from kuai.errors import DtypeError, ShapeError
 from kuai.ops import movement, reduce
@@ -364,8 +365,8 @@ def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
             f"linalg.cross: inputs dimension {d} must have length 3. Got "
             f"{input._payload.shape[d]} and {other._payload.shape[d]}"
         )
-    a = [movement.select(input, d, i) for i in range(3)]
-    b = [movement.select(other, d, i) for i in range(3)]
+    a = [ops.select(input, d, i) for i in range(3)]
+    b = [ops.select(other, d, i) for i in range(3)]
     from kuai.ops.joining import stack
 
     parts = [a[i - 2] * b[i - 1] - a[i - 1] * b[i - 2] for i in range(3)]
@@ -467,7 +468,7 @@ def _single(x: Tensor, labels: list[str], needed: set[str]) -> tuple[Tensor, lis
                     f"einsum(): subscript {label} is repeated but the sizes don't match, "
                     f"{x._payload.shape[j]} != {x._payload.shape[i]}"
                 )
-            x = movement.diagonal(x, 0, i, j)
+            x = ops.diagonal(x, 0, i, j)
             del labels[j], labels[i]
             labels.append(label)
     drop = tuple(i for i, label in enumerate(labels) if label not in needed)

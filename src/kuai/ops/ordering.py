@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kuai import dtypes
+from kuai import dtypes, ops
 from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import Meta, Primitive, data_dependent, primitive
 from kuai.ops import elementwise as e
@@ -77,7 +77,7 @@ def topk(
     if not 0 <= k <= size:
         raise RuntimeError(f"selected index k out of range: k is {k}, dimension {d} has {size}")
     order = argsort_(input, dim=d, descending=largest)
-    index = movement.narrow(order, d, 0, k).contiguous() if input._payload.ndim else order
+    index = ops.narrow(order, d, 0, k).contiguous() if input._payload.ndim else order
     return ValuesAndIndices(pick(input, d, index, True), index)
 
 
@@ -98,7 +98,7 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Val
 
 
 def _at(input: Tensor, order: Tensor, dim: int, k: int, keepdim: bool) -> ValuesAndIndices:
-    index = movement.narrow(order, dim, k, 1).contiguous() if input._payload.ndim else order
+    index = ops.narrow(order, dim, k, 1).contiguous() if input._payload.ndim else order
     values = pick(input, dim, index, keepdim)
     if not keepdim and input._payload.ndim:
         index = movement.squeeze(index, dim)

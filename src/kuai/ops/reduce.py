@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from kuai import dtypes
+from kuai import dtypes, ops
 from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import Meta, Primitive, primitive
 from kuai.ops import elementwise as e
@@ -191,7 +191,7 @@ def _product_of_others(x: Tensor, dim: tuple[int, ...]) -> Tensor:
     flat = movement.reshape(moved, (*shape[: len(kept)], -1))
     n = flat._payload.shape[-1]
     before = cumprod(_shift(flat, n), -1)
-    after = movement.flip(cumprod(_shift(movement.flip(flat, (-1,)), n), -1), (-1,))
+    after = ops.flip(cumprod(_shift(ops.flip(flat, (-1,)), n), -1), (-1,))
     inverse = [order.index(d) for d in range(ndim)]
     return movement.permute(movement.reshape(before * after, shape), inverse)
 
@@ -200,9 +200,9 @@ def _shift(x: Tensor, n: int) -> Tensor:
     """The values moved on by one along the last dimension, with a one in front."""
     from kuai.ops.joining import cat
 
-    first = movement.narrow(x, -1, 0, 1) if n else x
+    first = ops.narrow(x, -1, 0, 1) if n else x
     one = wrap(np.ones(first._payload.shape, first._payload.dtype))
-    return cat([one, movement.narrow(x, -1, 0, n - 1)], -1) if n else x
+    return cat([one, ops.narrow(x, -1, 0, n - 1)], -1) if n else x
 
 
 def prod(
@@ -579,7 +579,7 @@ class cumsum_(Primitive):
 
 
 def _reverse(x: Tensor, dim: int) -> Tensor:
-    return movement.flip(x, (dim,)) if x._payload.ndim else x
+    return ops.flip(x, (dim,)) if x._payload.ndim else x
 
 
 def cumsum(input: Tensor, dim: int, *, dtype: dtypes.dtype | None = None) -> Tensor:
@@ -615,11 +615,11 @@ def _cumprod_gradient(grad: Tensor, x: Tensor, dim: int) -> Tensor:
         return grad
     parts = []
     for i in range(n):
-        first = movement.narrow(x, dim, 0, i)
-        rest = movement.narrow(x, dim, i + 1, n - i - 1)
-        one = wrap(np.ones_like(movement.narrow(x, dim, i, 1)._payload))
+        first = ops.narrow(x, dim, 0, i)
+        rest = ops.narrow(x, dim, i + 1, n - i - 1)
+        one = wrap(np.ones_like(ops.narrow(x, dim, i, 1)._payload))
         products = cumprod(cat([first, one, rest], dim), dim)
-        tail = movement.narrow(products * grad, dim, i, n - i)
+        tail = ops.narrow(products * grad, dim, i, n - i)
         parts.append(sum(tail, dim))
     return stack(parts, dim)
 
@@ -714,26 +714,4 @@ def trace(input: Tensor) -> Tensor:
     """The sum of a matrix's diagonal."""
     if input._payload.ndim != 2:
         raise RuntimeError(f"trace: expected a matrix, but got tensor with dim {input.dim()}")
-    return sum(movement.diagonal(input))
-
-
-def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
-    """The p-norm of the difference."""
-    return norm(input - other, p)
-
-
-def norm(
-    input: Tensor,
-    p: Any = "fro",
-    dim: Any = None,
-    keepdim: bool = False,
-    dtype: dtypes.dtype | None = None,
-) -> Tensor:
-    """The p-norm of the values over `dim`, taken as a vector (`"nuc"`: of singular values)."""
-    from kuai import linalg
-
-    if p == "nuc":
-        dims = tuple(dim) if dim is not None else (-2, -1)
-        return linalg.matrix_norm(input, "nuc", dims, keepdim, dtype=dtype)
-    order = 2 if p is None or p == "fro" else p
-    return linalg.vector_norm(input, order, dim, keepdim, dtype=dtype)
+    return sum(ops.diagonal(input))

@@ -1,0 +1,67 @@
+"""Settings that hold for the whole process."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+_threads = os.cpu_count() or 1
+_deterministic = False
+
+
+def get_num_threads() -> int:
+    """How many threads compute."""
+    return _threads
+
+
+def set_num_threads(n: int) -> None:
+    """Set how many threads compute.
+
+    Raises:
+        RuntimeError: not a positive number.
+    """
+    global _threads
+    if n < 1:
+        raise RuntimeError("set_num_threads expects a positive integer")
+    _threads = n
+
+
+get_num_interop_threads, set_num_interop_threads = get_num_threads, set_num_threads
+
+
+def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
+    """Accepted: kuai is deterministic in any case."""
+    global _deterministic
+    _deterministic = mode
+
+
+def are_deterministic_algorithms_enabled() -> bool:
+    """What `use_deterministic_algorithms` was told."""
+    return _deterministic
+
+
+def set_float32_matmul_precision(precision: str) -> None:
+    """Accepted: float32 products are computed in float32."""
+
+
+def get_float32_matmul_precision() -> str:
+    """`"highest"`."""
+    return "highest"
+
+
+def set_default_device(device: Any) -> None:
+    """Accepted for the CPU.
+
+    Raises:
+        RuntimeError: another device.
+    """
+    from kuai.device import check_device
+
+    check_device(device)
+
+
+def get_default_device() -> Any:
+    """The CPU."""
+    from kuai.device import CPU
+
+    return CPU

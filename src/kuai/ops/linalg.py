@@ -1,0 +1,762 @@
+"""Linear algebra: norms, decompositions and solutions, with gradients, as in `torch.linalg`.
+
+The gradients of the decompositions are those of M. B. Giles, "An extended collection of matrix
+derivative results for forward and reverse mode algorithmic differentiation" (2008), and, for the
+QR decomposition, of S. F. Walter and L. Lehmann (2018).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from kuai import dtypes, ops
+from kuai.core.base import wrap
+from kuai.core.primitive import Meta, Primitive, primitive
+from kuai.ops.pointwise import to_dtype
+from kuai.ops.reduce import normalize_dims
+
+if TYPE_CHECKING:
+    from kuai.tensor import Tensor
+
+
+class LinAlgError(RuntimeError):
+    """A matrix that is singular, not positive definite, or a method that did not converge."""
+
+
+def _mT(x: Tensor) -> Tensor:  # noqa: N802
+    return ops.matrix_transpose(x)
+
+
+def _check_square(name: str, x: Tensor) -> None:
+    shape = x._payload.shape
+    if len(shape) < 2:
+        raise RuntimeError(
+            f"linalg.{name}: The input tensor A must have at least 2 dimensions."
+        )
+    if shape[-1] != shape[-2]:
+        raise RuntimeError(
+            f"linalg.{name}: A must be batches of square matrices, but they are {shape[-2]} by "
+            f"{shape[-1]} matrices"
+        )
+    _check_float(name, x)
+
+
+def _check_float(name: str, x: Tensor) -> None:
+    if x.dtype not in (dtypes.float32, dtypes.float64):
+        raise RuntimeError(
+            f"linalg.{name}: Expected a floating point tensor of float32 or float64 as input. "
+            f"Got {x.dtype.name}"
+        )
+
+
+def _check_matrix(name: str, x: Tensor) -> None:
+    if x._payload.ndim < 2:
+        raise RuntimeError(f"linalg.{name}: The input tensor A must have at least 2 dimensions.")
+    _check_float(name, x)
+
+
+# -- norms -----------------------------------------------------------------------------------------
+
+
+def vector_norm(
+    x: Tensor,
+    ord: float = 2,  # noqa: A002
+    dim: Any = None,
+    keepdim: bool = False,
+    *,
+    dtype: dtypes.dtype | None = None,
+) -> Tensor:
+    """The norm `(sum |x| ** ord) ** (1 / ord)` over `dim`; at zero its gradient is zero."""
+    if dtype is not None:
+        x = to_dtype(x, dtype)
+    if not x.is_floating_point():
+        raise RuntimeError(
+            "linalg.vector_norm: Expected a floating point or complex tensor as input. "
+            f"Got {x.dtype.name}"
+        )
+    dims = normalize_dims(dim, x._payload.ndim)
+    shape = x._payload.shape
+    if any(shape[d] == 0 for d in dims) and (ord < 0 or ord == math.inf):
+        raise RuntimeError(
+            f"linalg.vector_norm cannot compute the {ord} norm on an empty tensor because the "
+            "operation does not have an identity"
+        )
+    if ord == 0:
+        return to_dtype(ops.sum(ops.ne(x, 0), dims, keepdim), x.dtype) + 0 * ops.sum_(
+            ops.where(ops.isfinite(x), x, 0), dim=dims, keepdim=keepdim
+        )
+    if ord == math.inf:
+        return ops.amax_(ops.abs(x), dim=dims, keepdim=keepdim)
+    if ord == -math.inf:
+        return ops.amin_(ops.abs(x), dim=dims, keepdim=keepdim)
+    if ord == 1:
+        return ops.sum_(ops.abs(x), dim=dims, keepdim=keepdim)
+    if ord == 2:
+        total = ops.sum_(ops.square(x), dim=dims, keepdim=keepdim)
+        return _root(total, 0.5)
+    return _root(ops.sum_(ops.abs_power(x, ord), dim=dims, keepdim=keepdim), 1 / ord)
+
+
+def _root(total: Tensor, exponent: float) -> Tensor:
+    """`total ** exponent`, with the gradient 0 at 0."""
+    if not total._requires_grad:
+        return ops.sqrt(total) if exponent == 0.5 else ops.pow(total, exponent)
+    zero = ops.eq(total, 0)
+    safe = ops.where(zero, 1.0, total)
+    value = ops.sqrt(safe) if exponent == 0.5 else ops.pow(safe, exponent)
+    return ops.where(zero, ops.pow(total.detach(), exponent), value)
+
+
+def matrix_norm(
+    A: Tensor,  # noqa: N803
+    ord: Any = "fro",  # noqa: A002
+    dim: Sequence[int] = (-2, -1),
+    keepdim: bool = False,
+    *,
+    dtype: dtypes.dtype | None = None,
+) -> Tensor:
+    """The norm of matrices: `"fro"`, `"nuc"`, `inf`, `-inf`, 1, -1, 2 or -2."""
+    if dtype is not None:
+        A = to_dtype(A, dtype)  # noqa: N806
+    ndim = A._payload.ndim
+    if ndim < 2:
+        raise RuntimeError("linalg.matrix_norm: The input tensor A must have at least 2 dimensions.")
+    rows, columns = (ops.normalize_dim(d, ndim) for d in dim)
+    if rows == columns:
+        raise RuntimeError("linalg.matrix_norm: dims must be different.")
+    if ord == "fro":
+        return vector_norm(A, 2, (rows, columns), keepdim)
+    if ord in ("nuc", 2, -2):
+        moved = ops.movedim(A, (rows, columns), (-2, -1))
+        s = svdvals(moved)
+        if ord == "nuc":
+            result = ops.sum(s, -1)
+        else:
+            result = ops.amax(s, -1) if ord == 2 else ops.amin(s, -1)
+    elif ord in (1, -1, math.inf, -math.inf):
+        summed, left = (rows, columns) if ord in (1, -1) else (columns, rows)
+        totals = ops.sum(ops.abs(A), summed, True)
+        pick = ops.amax if ord > 0 else ops.amin
+        result = pick(totals, left, True)
+        if keepdim:
+            return result
+        return ops.squeeze(result, (rows, columns))
+    else:
+        raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.")
+    if keepdim:
+        for d in sorted((rows, columns)):
+            result = ops.unsqueeze(result, d)
+    return result
+
+
+def norm(
+    A: Tensor,  # noqa: N803
+    ord: Any = None,  # noqa: A002
+    dim: Any = None,
+    keepdim: bool = False,
+    *,
+    dtype: dtypes.dtype | None = None,
+) -> Tensor:
+    """A vector norm, or a matrix norm where `ord` or two dimensions ask for one."""
+    if ord is not None and (
+        (dim is None and A._payload.ndim == 2)
+        or (not isinstance(dim, int) and dim is not None and len(dim) == 2)
+        or isinstance(ord, str)
+    ):
+        return matrix_norm(A, ord, dim if dim is not None else (-2, -1), keepdim, dtype=dtype)
+    return vector_norm(A, 2 if ord is None else ord, dim, keepdim, dtype=dtype)
+
+
+def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
+    """The inner products of vectors along `dim`."""
+    return ops.sum(x * y, dim)
+
+
+# -- solving ---------------------------------------------------------------------------------------
+
+
+def _guard(name: str, function: Any, *arrays: np.ndarray) -> Any:
+    try:
+        return function(*arrays)
+    except np.linalg.LinAlgError as error:
+        raise LinAlgError(f"linalg.{name}: {error}") from None
+
+
+@primitive
+class inv_(Primitive):
+    """The inverse of square matrices."""
+
+    gradient_name = "LinalgInvExBackward0"
+
+    def kernel(self, x: np.ndarray) -> np.ndarray:
+        return _guard("inv", np.linalg.inv, x)  # type: ignore[no-any-return]
+
+    def infer(self, x: Meta) -> Meta:
+        return x
+
+    def gradient(self, grad, result):
+        t = _mT(result)
+        return -(t @ grad @ t)
+
+
+def inv(A: Tensor) -> Tensor:  # noqa: N803
+    """The inverse of square matrices.
+
+    Raises:
+        LinAlgError: one is singular.
+    """
+    _check_square("inv", A)
+    return inv_(A)  # type: ignore[no-any-return]
+
+
+inverse = inv
+
+
+@primitive
+class solve_(Primitive):
+    """`X` with `A @ X = B`, of batches of one shape."""
+
+    inputs = ("a", "b")
+    gradient_name = "LinalgSolveExBackward0"
+
+    def kernel(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return _guard("solve", np.linalg.solve, a, b)  # type: ignore[no-any-return]
+
+    def infer(self, a: Meta, b: Meta) -> Meta:
+        return Meta((*ops.broadcast_shapes(a.shape[:-2], b.shape[:-2]), *b.shape[-2:]), b.dtype)
+
+    def gradient(self, grad, result, a, b_shape):
+        of_b = solve_(_mT(a), grad)
+        return (
+            lambda: ops.sum_to(-(of_b @ _mT(result)), a._payload.shape),
+            lambda: ops.sum_to(of_b, b_shape),
+        )
+
+
+def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:  # noqa: N803
+    """`X` with `A @ X = B` (or `X @ A = B` where not `left`).
+
+    Raises:
+        LinAlgError: `A` is singular.
+    """
+    _check_square("solve", A)
+    vector = B._payload.ndim == 1 or (
+        B._payload.ndim + 1 == A._payload.ndim and B._payload.shape == A._payload.shape[:-1]
+    )
+    b = ops.unsqueeze(B, -1) if vector else B
+    inner = b._payload.shape[-2 if left else -1]
+    if inner != A._payload.shape[-1]:
+        raise RuntimeError(
+            f"linalg.solve: Incompatible shapes of A and B for the equation "
+            f"{'AX = B' if left else 'XA = B'}: {list(A._payload.shape)} and "
+            f"{list(B._payload.shape)}"
+        )
+    result = solve_(A, b) if left else _mT(solve_(_mT(A), _mT(b)))
+    return ops.squeeze(result, -1) if vector else result
+
+
+def solve_triangular(
+    A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False  # noqa: N803
+) -> Tensor:
+    """`X` with `A @ X = B` for a triangular `A`, whose other half is not read."""
+    _check_square("solve_triangular", A)
+    half = ops.triu(A) if upper else ops.tril(A)
+    if unitriangular:
+        n = A._payload.shape[-1]
+        half = half - ops.diag_embed(ops.diagonal(half, 0, -2, -1)) + wrap(
+            np.eye(n, dtype=A._payload.dtype)
+        )
+    return solve(half, B, left=left)
+
+
+def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: Any = None) -> Any:  # noqa: N803
+    """The least-squares solution of `A @ X = B`, with residuals, rank and singular values."""
+    solution = pinv(A) @ B
+    rows, columns = A._payload.shape[-2:]
+    residuals = (
+        ops.sum(ops.square(A @ solution - B), -2)
+        if rows > columns
+        else wrap(np.zeros(0, A._payload.dtype))
+    )
+    return _LstSq(solution, residuals, matrix_rank(A), wrap(np.zeros(0, A._payload.dtype)))
+
+
+class _LstSq(NamedTuple):
+    solution: Any
+    residuals: Any
+    rank: Any
+    singular_values: Any
+
+
+# -- determinants ----------------------------------------------------------------------------------
+
+
+@primitive
+class det_(Primitive):
+    """The determinant of square matrices."""
+
+    gradient_name = "LinalgDetBackward0"
+
+    def kernel(self, x: np.ndarray) -> np.ndarray:
+        return np.linalg.det(x)
+
+    def infer(self, x: Meta) -> Meta:
+        return Meta(x.shape[:-2], x.dtype)
+
+    def gradient(self, grad, x):
+        return ops.unsqueeze(ops.unsqueeze(grad, -1), -1) * _cofactors(x)
+
+
+def _cofactors(x: Tensor) -> Tensor:
+    """The matrix of cofactors, from the singular values, so that singular matrices have one."""
+    u, s, vh = svd(x, full_matrices=True)
+    n = s._payload.shape[-1]
+    others = [
+        ops.prod(ops.cat([ops.narrow(s, -1, 0, i), ops.narrow(s, -1, i + 1, n - i - 1)], -1), -1)
+        for i in range(n)
+    ]
+    sign = np.linalg.det(u._payload) * np.linalg.det(vh._payload)
+    adjoint = ops.stack(others, -1) if n else s
+    scaled = adjoint * wrap(np.asarray(np.sign(sign), s._payload.dtype)[..., None])
+    return (u * ops.unsqueeze(scaled, -2)) @ vh
+
+
+def det(A: Tensor) -> Tensor:  # noqa: N803
+    """The determinant of square matrices."""
+    _check_square("det", A)
+    return det_(A)  # type: ignore[no-any-return]
+
+
+class SlogdetResult(NamedTuple):
+    """The sign of a determinant, and the logarithm of its absolute value."""
+
+    sign: Any
+    logabsdet: Any
+
+
+@primitive
+class slogdet_(Primitive):
+    """The sign of the determinant, and the logarithm of its absolute value."""
+
+    gradient_name = "LinalgSlogdetBackward0"
+
+    def kernel(self, x: np.ndarray) -> Any:
+        sign, logabsdet = np.linalg.slogdet(x)
+        return np.asarray(sign), np.asarray(logabsdet)
+
+    def infer(self, x: Meta) -> tuple[Meta, Meta]:
+        result = Meta(x.shape[:-2], x.dtype)
+        return result, result
+
+    def gradient(self, grad, x):
+        g = grad[1]
+        return None if g is None else ops.unsqueeze(ops.unsqueeze(g, -1), -1) * _mT(inv_(x))
+
+
+def slogdet(A: Tensor) -> SlogdetResult:  # noqa: N803
+    """The sign of the determinant, and the logarithm of its absolute value."""
+    _check_square("slogdet", A)
+    return SlogdetResult(*slogdet_(A))
+
+
+def logdet(A: Tensor) -> Tensor:  # noqa: N803
+    """The logarithm of the determinant; NaN where that is negative."""
+    sign, logabsdet = slogdet(A)
+    return ops.where(ops.lt(sign, 0), math.nan, logabsdet)  # type: ignore[no-any-return]
+
+
+# -- decompositions --------------------------------------------------------------------------------
+
+
+@primitive
+class cholesky_(Primitive):
+    """The lower triangular `L` with `A = L @ L.mT`."""
+
+    gradient_name = "LinalgCholeskyExBackward0"
+
+    def kernel(self, x: np.ndarray) -> np.ndarray:
+        lower = np.tril(x)
+        symmetric = lower + np.swapaxes(np.tril(x, -1), -1, -2)
+        return _guard("cholesky", np.linalg.cholesky, symmetric)  # type: ignore[no-any-return]
+
+    def infer(self, x: Meta) -> Meta:
+        return x
+
+    def gradient(self, grad, result):
+        inner = ops.tril(_mT(result) @ grad)
+        half = inner - ops.diag_embed(ops.diagonal(inner, 0, -2, -1)) * 0.5
+        symmetric = half + _mT(half)
+        inverse = inv_(result)
+        return (_mT(inverse) @ symmetric @ inverse) * 0.5
+
+
+def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:  # noqa: N803
+    """The triangular factor of symmetric positive definite matrices.
+
+    Raises:
+        LinAlgError: one is not positive definite.
+    """
+    _check_square("cholesky", A)
+    if upper:
+        return _mT(cholesky_(_mT(A)))
+    return cholesky_(A)  # type: ignore[no-any-return]
+
+
+class QRResult(NamedTuple):
+    """An orthogonal and an upper triangular factor."""
+
+    Q: Any
+    R: Any
+
+
+@primitive
+class qr_(Primitive):
+    """Orthogonal and upper triangular factors."""
+
+    gradient_name = "LinalgQrBackward0"
+
+    def kernel(self, x: np.ndarray, mode: str) -> Any:
+        if mode == "r":
+            return np.zeros(0, x.dtype), np.linalg.qr(x, "r")
+        q, r = np.linalg.qr(x, mode)
+        return q, r
+
+    def gradient(self, grad, result, mode):
+        q, r = result
+        gq, gr = grad
+        if mode == "r":
+            raise RuntimeError("linalg.qr_backward: the gradient needs mode other than 'r'")
+        rows, columns = q._payload.shape[-2], r._payload.shape[-1]
+        if mode == "complete" and rows > columns:
+            raise RuntimeError(
+                "The QR decomposition is not differentiable when mode='complete' and nrows > ncols"
+            )
+        if gq is None and gr is None:
+            return None
+        gq = ops.zeros_like(q) if gq is None else gq
+        gr = ops.zeros_like(r) if gr is None else gr
+        if rows < columns:
+            # the columns beyond the square depend on q alone: A2 = q @ r2
+            r1 = ops.narrow(r, -1, 0, rows)
+            r2 = ops.narrow(r, -1, rows, columns - rows)
+            g2 = ops.narrow(gr, -1, rows, columns - rows)
+            a2 = q @ r2
+            first = _qr_gradient(q, r1, gq + a2 @ _mT(g2), ops.narrow(gr, -1, 0, rows))
+            return ops.cat([first, q @ g2], -1)
+        return _qr_gradient(q, r, gq, gr)
+
+
+def _qr_gradient(q: Tensor, r: Tensor, gq: Tensor, gr: Tensor) -> Tensor:
+    m = r @ _mT(gr) - _mT(gq) @ q
+    lower = ops.tril(m)
+    copied = lower + _mT(ops.tril(m, -1))
+    return (gq + q @ copied) @ _mT(inv_(r))
+
+
+def qr(A: Tensor, mode: str = "reduced") -> QRResult:  # noqa: N803
+    """Orthogonal and upper triangular factors; `mode` is `"reduced"`, `"complete"` or `"r"`."""
+    _check_matrix("qr", A)
+    if mode not in ("reduced", "complete", "r"):
+        raise RuntimeError(
+            f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', "
+            "or 'complete'"
+        )
+    return QRResult(*qr_(A, mode=mode))
+
+
+class EighResult(NamedTuple):
+    """Eigenvalues in rising order, and eigenvectors as columns."""
+
+    eigenvalues: Any
+    eigenvectors: Any
+
+
+@primitive
+class eigh_(Primitive):
+    """Eigenvalues and eigenvectors of symmetric matrices."""
+
+    gradient_name = "LinalgEighBackward0"
+
+    def kernel(self, x: np.ndarray, lower: bool) -> Any:
+        w, v = _guard("eigh", np.linalg.eigh, x) if lower else _guard(
+            "eigh", lambda a: np.linalg.eigh(a, "U"), x
+        )
+        return w, v
+
+    def infer(self, x: Meta, lower: bool) -> tuple[Meta, Meta]:
+        return Meta(x.shape[:-1], x.dtype), x
+
+    def gradient(self, grad, result):
+        values, vectors = result
+        gw, gv = grad
+        inner = None
+        if gv is not None:
+            inner = (_mT(vectors) @ gv) / _differences(values)
+        if gw is not None:
+            diagonal = ops.diag_embed(gw)
+            inner = diagonal if inner is None else inner + diagonal
+        return None if inner is None else vectors @ inner @ _mT(vectors)
+
+
+def _differences(values: Tensor) -> Tensor:
+    """`values[j] - values[i]` off the diagonal, and infinity on it."""
+    n = values._payload.shape[-1]
+    table = ops.unsqueeze(values, -2) - ops.unsqueeze(values, -1)
+    return ops.where(wrap(np.eye(n, dtype=np.bool_)), math.inf, table)  # type: ignore[no-any-return]
+
+
+def eigh(A: Tensor, UPLO: str = "L") -> EighResult:  # noqa: N803
+    """Eigenvalues and eigenvectors of symmetric matrices, of which one half is read."""
+    _check_square("eigh", A)
+    if UPLO.upper() not in ("L", "U"):
+        raise RuntimeError(f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
+    return EighResult(*eigh_(A, lower=UPLO.upper() == "L"))
+
+
+def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:  # noqa: N803
+    """The eigenvalues of symmetric matrices, in rising order."""
+    return eigh(A, UPLO).eigenvalues  # type: ignore[no-any-return]
+
+
+class SVDResult(NamedTuple):
+    """`A = U @ diag(S) @ Vh`, the singular values in falling order."""
+
+    U: Any
+    S: Any
+    Vh: Any
+
+
+@primitive
+class svd_(Primitive):
+    """The singular value decomposition."""
+
+    gradient_name = "LinalgSvdBackward0"
+
+    def kernel(self, x: np.ndarray, full_matrices: bool) -> Any:
+        u, s, vh = _guard("svd", lambda a: np.linalg.svd(a, full_matrices), x)
+        return u, s, vh
+
+    def gradient(self, grad, result):
+        u, s, vh = result
+        gu, gs, gvh = grad
+        k = s._payload.shape[-1]
+        u, vh = ops.narrow(u, -1, 0, k), ops.narrow(vh, -2, 0, k)
+        v = _mT(vh)
+        if gu is None and gvh is None:
+            return None if gs is None else (u * ops.unsqueeze(gs, -2)) @ vh
+        row, column = ops.unsqueeze(s, -2), ops.unsqueeze(s, -1)
+        f = (row - column) * (row + column)
+        f = ops.where(wrap(np.eye(k, dtype=np.bool_)), math.inf, f)
+        inner = ops.diag_embed(gs) if gs is not None else None
+        rest = None
+
+        def plus(a: Any, b: Any) -> Any:
+            return b if a is None else a + b
+
+        if gu is not None:
+            gu = ops.narrow(gu, -1, 0, k)
+            m = _mT(u) @ gu
+            inner = plus(inner, ((m - _mT(m)) / f) * row)
+            if u._payload.shape[-2] > k:
+                rest = plus(rest, ((gu - u @ m) / row) @ vh)
+        if gvh is not None:
+            gv = _mT(ops.narrow(gvh, -2, 0, k))
+            m = vh @ gv
+            inner = plus(inner, column * ((m - _mT(m)) / f))
+            if v._payload.shape[-2] > k:
+                rest = plus(rest, u @ _mT((gv - v @ m) / row))
+        return plus(rest, u @ inner @ vh)
+
+
+def svd(A: Tensor, full_matrices: bool = True, *, driver: Any = None) -> SVDResult:  # noqa: N803
+    """The singular value decomposition `A = U @ diag(S) @ Vh`."""
+    _check_matrix("svd", A)
+    return SVDResult(*svd_(A, full_matrices=full_matrices))
+
+
+def svdvals(A: Tensor, *, driver: Any = None) -> Tensor:  # noqa: N803
+    """The singular values, in falling order."""
+    return svd(A, full_matrices=False).S  # type: ignore[no-any-return]
+
+
+# -- from those ------------------------------------------------------------------------------------
+
+
+def pinv(A: Tensor, *, atol: Any = None, rtol: Any = None, hermitian: bool = False) -> Tensor:  # noqa: N803
+    """The pseudo-inverse, of what exceeds the tolerances."""
+    _check_matrix("pinv", A)
+    u, s, vh = svd(A, full_matrices=False)
+    limit = _tolerance(A, s, atol, rtol)
+    kept = ops.gt(s.detach(), limit)
+    inverse = ops.where(kept, 1 / ops.where(kept, s, 1.0), 0.0)
+    return (_mT(vh) * ops.unsqueeze(inverse, -2)) @ _mT(u)
+
+
+def _tolerance(A: Tensor, s: Tensor, atol: Any, rtol: Any) -> Any:  # noqa: N803
+    if rtol is None:
+        eps = dtypes.finfo(A.dtype).eps
+        rtol = 0.0 if atol is not None else eps * max(A._payload.shape[-2:])
+    greatest = ops.amax(s.detach(), -1, True) if s._payload.shape[-1] else s
+    limit = greatest * (ops.unsqueeze(rtol, -1) if hasattr(rtol, "_payload") else rtol)
+    return limit if atol is None else ops.clamp(limit, min=atol)
+
+
+def matrix_rank(
+    A: Tensor, tol: Any = None, *, atol: Any = None, rtol: Any = None, hermitian: bool = False  # noqa: N803
+) -> Tensor:
+    """The number of singular values above the tolerances."""
+    s = svdvals(A.detach())
+    if s._payload.shape[-1] == 0:
+        return ops.sum(ops.ne(s, 0), -1)
+    limit = _tolerance(A, s, tol if tol is not None else atol, rtol)
+    return ops.sum(ops.gt(s, limit), -1)
+
+
+def matrix_power(A: Tensor, n: int) -> Tensor:  # noqa: N803
+    """The `n`-th power of square matrices; negative powers are those of the inverse."""
+    _check_square("matrix_power", A)
+    if n < 0:
+        A, n = inv(A), -n  # noqa: N806
+    size = A._payload.shape[-1]
+    result: Any = None
+    while n:
+        if n & 1:
+            result = A if result is None else result @ A
+        A = A @ A if n > 1 else A  # noqa: N806
+        n >>= 1
+    if result is None:
+        eye = np.broadcast_to(np.eye(size, dtype=A._payload.dtype), A._payload.shape)
+        return wrap(eye.copy())
+    return result  # type: ignore[no-any-return]
+
+
+def matrix_exp(A: Tensor) -> Tensor:  # noqa: N803
+    """The exponential of square matrices, by scaling, a Taylor polynomial, and squaring."""
+    _check_square("matrix_exp", A)
+    if A._payload.size == 0:
+        return A.clone()
+    size = float(np.abs(A._payload).sum(-1).max())
+    halvings = max(0, math.ceil(math.log2(size)) + 2) if size > 0 and math.isfinite(size) else 0
+    x = A / 2.0**halvings
+    eye = wrap(np.broadcast_to(np.eye(A._payload.shape[-1], dtype=A._payload.dtype),
+                               A._payload.shape).copy())
+    result = eye + x
+    term = x
+    for k in range(2, 19):
+        term = term @ x / k
+        result = result + term
+    for _ in range(halvings):
+        result = result @ result
+    return result
+
+
+def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
+    """The product of several matrices."""
+    result = tensors[0]
+    for t in tensors[1:]:
+        result = result @ t
+    return result
+
+
+def cond(A: Tensor, p: Any = None) -> Tensor:  # noqa: N803
+    """The condition number in a norm."""
+    if p in (None, 2, -2):
+        s = svdvals(A)
+        top, bottom = ops.select(s, -1, 0), ops.select(s, -1, -1)
+        return bottom / top if p == -2 else top / bottom
+    return matrix_norm(A, p) * matrix_norm(inv(A), p)
+
+
+def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
+    """The cross product of vectors of three along `dim`."""
+    return ops.cross(input, other, dim)
+
+
+def diagonal(
+    A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1  # noqa: N803
+) -> Tensor:
+    """A view of the diagonals of matrices."""
+    return ops.diagonal(A, offset, dim1, dim2)
+
+
+def matmul(input: Tensor, other: Tensor) -> Tensor:
+    """The product of matrices."""
+    return ops.matmul(input, other)
+
+
+def tensorinv(A: Tensor, ind: int = 2) -> Tensor:  # noqa: N803
+    """The inverse for `tensordot` over `ind` dimensions."""
+    shape = A._payload.shape
+    n = math.prod(shape[ind:])
+    return ops.reshape(inv(ops.reshape(A, -1, n)), shape[ind:] + shape[:ind])
+
+
+def tensorsolve(A: Tensor, B: Tensor, dims: Any = None) -> Tensor:  # noqa: N803
+    """`X` with `tensordot(A, X, X.ndim) = B`."""
+    if dims is not None:
+        A = ops.movedim(A, tuple(dims), tuple(range(-len(dims), 0)))  # noqa: N806
+    rest = A._payload.shape[B._payload.ndim :]
+    flat = ops.reshape(A, B._payload.size, -1)
+    return ops.reshape(solve(flat, ops.reshape(B, -1)), rest)
+
+
+def vander(x: Tensor, N: int | None = None) -> Tensor:  # noqa: N803
+    """The Vandermonde matrix: the powers of `x` from 0 to `N - 1`."""
+    n = x._payload.shape[-1] if N is None else N
+    return ops.stack([ops.pow(x, i) for i in range(n)], -1)
+
+
+# -- PyTorch's older forms ---------------------------------------------------------------------------
+
+
+class SVD(NamedTuple):
+    """`A = U @ diag(S) @ V.mT`."""
+
+    U: Any
+    S: Any
+    V: Any
+
+
+def svd_old(input: Tensor, some: bool = True, compute_uv: bool = True) -> SVD:
+    """The singular value decomposition, with `V` and not its transpose."""
+    u, s, vh = svd(input, full_matrices=not some)
+    return SVD(u, s, _mT(vh))
+
+
+def qr_old(input: Tensor, some: bool = True) -> QRResult:
+    """Orthogonal and upper triangular factors."""
+    return qr(input, "reduced" if some else "complete")
+
+
+def cholesky_old(input: Tensor, upper: bool = False) -> Tensor:
+    """The triangular factor of symmetric positive definite matrices."""
+    return cholesky(input, upper=upper)
+
+
+def pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
+    """The pseudo-inverse."""
+    return pinv(input, rtol=rcond)
+
+
+def norm_old(
+    input: Tensor,
+    p: Any = "fro",
+    dim: Any = None,
+    keepdim: bool = False,
+    dtype: dtypes.dtype | None = None,
+) -> Tensor:
+    """The p-norm of the values over `dim`, taken as a vector (`"nuc"`: of singular values)."""
+    if p == "nuc":
+        dims = tuple(dim) if dim is not None else (-2, -1)
+        return matrix_norm(input, "nuc", dims, keepdim, dtype=dtype)
+    order = 2 if p is None or p == "fro" else p
+    return vector_norm(input, order, dim, keepdim, dtype=dtype)
+
+
+def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
+    """The p-norm of the difference."""
+    return norm_old(input - other, p)
