@@ -198,7 +198,8 @@ def _in_native_order(content: np.ndarray, element: dtypes.dtype, swapped: bool) 
     if content.nbytes % element.itemsize:
         raise CheckpointError("a storage does not hold a whole number of elements")
     if swapped and element.itemsize > 1:
-        return np.ascontiguousarray(content.reshape(-1, element.itemsize)[:, ::-1]).reshape(-1)
+        swapped_bytes: np.ndarray = content.reshape(-1, element.itemsize)[:, ::-1].ravel()
+        return swapped_bytes
     return content.copy()
 
 
