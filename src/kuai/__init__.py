@@ -51,13 +51,13 @@ from kuai.dtypes import (
     short,
     uint8,
 )
+from kuai.ops import *
 from kuai.tensor import Tensor
-from kuai.ops import *  # noqa: F403, I001 - after kuai.tensor, whose name the function takes
 from kuai.version import __version__
 
-bool = dtypes.bool_  # noqa: A001
-float = dtypes.float_  # noqa: A001
-int = dtypes.int_  # noqa: A001
+bool = dtypes.bool_
+float = dtypes.float_
+int = dtypes.int_
 e, inf, nan, pi, newaxis = _math.e, _math.inf, _math.nan, _math.pi, None
 strided, contiguous_format, preserve_format = "kuai.strided", "contiguous", "preserve"
 channels_last = "channels_last"

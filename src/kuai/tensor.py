@@ -1,5 +1,6 @@
 """The class `Tensor`: its methods are the functions of `kuai.ops`, with itself as the first
-argument; here stands only what is a tensor's own."""
+argument; here stands only what is a tensor's own.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +15,16 @@ from kuai.core.base import TensorBase, alias, bind_tensor_class, wrap
 from kuai.core.inplace import inplace
 from kuai.device import CPU, check_device
 from kuai.errors import GradientError, ShapeError
+from kuai.ops.creation import overwrite
 from kuai.ops.indexing import getitem, setitem
-from kuai.ops.movement import matrix_transpose, reverse_dims
+from kuai.ops.movement import (
+    as_shape,
+    contiguous_copy,
+    matrix_transpose,
+    normalize_dim,
+    reverse_dims,
+)
+from kuai.ops.random import RANDOM_METHODS
 
 Method = Callable[..., Any]
 
@@ -156,9 +165,7 @@ class Tensor(TensorBase):
     def detach_(self) -> Tensor:
         """Take this tensor off the tape."""
         if self._view is not None:
-            raise RuntimeError(
-                "Can't detach views in-place. Use detach() instead."
-            )
+            raise RuntimeError("Can't detach views in-place. Use detach() instead.")
         self._node = None
         self._requires_grad = False
         return self
@@ -181,9 +188,7 @@ class Tensor(TensorBase):
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> tape.RemovableHandle:
         """Call `hook(grad)` when its gradient is computed; what it returns replaces it."""
         if not self.requires_grad:
-            raise GradientError(
-                "cannot register a hook on a tensor that doesn't require gradient"
-            )
+            raise GradientError("cannot register a hook on a tensor that doesn't require gradient")
         if self._node is not None:
             return self._node.add_tensor_hook(hook)  # type: ignore[no-any-return]
         if self._hooks is None:
@@ -317,17 +322,17 @@ class Tensor(TensorBase):
         return ops.flip(self, 0) if self._payload.shape else self
 
     @property
-    def T(self) -> Tensor:  # noqa: N802 - PyTorch's name
+    def T(self) -> Tensor:
         """A view with the dimensions in reverse order."""
         return reverse_dims(self)
 
     @property
-    def mT(self) -> Tensor:  # noqa: N802 - PyTorch's name
+    def mT(self) -> Tensor:
         """A view with the last two dimensions exchanged."""
         return matrix_transpose(self)
 
     @property
-    def H(self) -> Tensor:  # noqa: N802 - PyTorch's name
+    def H(self) -> Tensor:
         """The transpose of a matrix.
 
         Raises:
@@ -341,7 +346,7 @@ class Tensor(TensorBase):
         return reverse_dims(self)
 
     @property
-    def mH(self) -> Tensor:  # noqa: N802 - PyTorch's name
+    def mH(self) -> Tensor:
         """A view with the last two dimensions exchanged."""
         return ops.adjoint(self)
 
@@ -469,7 +474,7 @@ class Tensor(TensorBase):
     def size(self, dim: int | None = None) -> Any:
         """The sizes of the dimensions, or of one."""
         shape = self.shape
-        return shape if dim is None else shape[ops.normalize_dim(dim, len(shape))]
+        return shape if dim is None else shape[normalize_dim(dim, len(shape))]
 
     def dim(self) -> int:
         """The number of dimensions."""
@@ -526,7 +531,7 @@ class Tensor(TensorBase):
 
     def contiguous(self, memory_format: Any = None) -> Tensor:
         """The tensor, copied if its elements do not lie in memory in order."""
-        return self if self._payload.flags.c_contiguous else ops.contiguous_copy(self)
+        return self if self._payload.flags.c_contiguous else contiguous_copy(self)
 
     def is_floating_point(self) -> bool:
         """Whether its type is floating."""
@@ -701,7 +706,7 @@ class Tensor(TensorBase):
 
     def copy_(self, src: Tensor, non_blocking: bool = False) -> Tensor:
         """Store the values of `src`, broadcast and converted."""
-        return inplace(self, ops.overwrite, src)  # type: ignore[no-any-return]
+        return inplace(self, overwrite, src)  # type: ignore[no-any-return]
 
     def fill_(self, value: Any) -> Tensor:
         """Store one value everywhere."""
@@ -710,11 +715,11 @@ class Tensor(TensorBase):
                 "fill_ only supports 0-dimension value tensor but got tensor with "
                 f"{value._payload.ndim} dimensions."
             )
-        return inplace(self, ops.overwrite, value)  # type: ignore[no-any-return]
+        return inplace(self, overwrite, value)  # type: ignore[no-any-return]
 
     def zero_(self) -> Tensor:
         """Store zeros."""
-        return inplace(self, ops.overwrite, 0)  # type: ignore[no-any-return]
+        return inplace(self, overwrite, 0)  # type: ignore[no-any-return]
 
     def fill_diagonal_(self, fill_value: Any, wrap: bool = False) -> Tensor:
         """Store one value on the diagonal."""
@@ -731,7 +736,7 @@ class Tensor(TensorBase):
 
     def resize_(self, *sizes: Any) -> Tensor:
         """Change the shape in place; new elements have any value."""
-        shape = ops.as_shape(sizes)
+        shape = as_shape(sizes)
         array = np.zeros(shape, self._payload.dtype)
         count = min(array.size, self._payload.size)
         array.reshape(-1)[:count] = self._payload.reshape(-1)[:count]
@@ -832,8 +837,13 @@ def _copy_memory(array: np.ndarray, copies: dict[int, Any]) -> np.ndarray:
     if new.strides != base.strides:
         return array.copy()
     offset = array.__array_interface__["data"][0] - base.__array_interface__["data"][0]
-    return np.ndarray(array.shape, array.dtype, new.data.cast("B") if new.flags.c_contiguous else (
-        new), offset, array.strides)
+    return np.ndarray(
+        array.shape,
+        array.dtype,
+        new.data.cast("B") if new.flags.c_contiguous else (new),
+        offset,
+        array.strides,
+    )
 
 
 LEGACY_NAMES = {
@@ -890,7 +900,7 @@ def _attach_functions() -> None:
     for name in method_names.IN_PLACE:
         if name + "_" not in Tensor.__dict__ and hasattr(ops, name):
             setattr(Tensor, name + "_", in_place(getattr(ops, name)))
-    for function in ops.RANDOM_METHODS:
+    for function in RANDOM_METHODS:
         setattr(Tensor, function.__name__, function)
     for operator, name in method_names.IN_PLACE_OPERATORS.items():
         if hasattr(ops, name):
@@ -910,4 +920,3 @@ def _as_method(function: Any) -> Any:
 
 
 _attach_functions()
-

@@ -1,5 +1,6 @@
 """Differentiation: gradients of tensors, one's own operations, and checks, as in
-`torch.autograd`."""
+`torch.autograd`.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +21,6 @@ from kuai.core.tape import (
     set_grad_enabled,
 )
 from kuai.tensor import Tensor, seed_gradient
-
 
 Variable = Tensor
 
@@ -53,9 +53,7 @@ def _as_tuple(x: Any) -> tuple[Any, ...]:
 def _seeds(roots: Sequence[Tensor], grads: Any) -> list[Tensor]:
     given = _as_tuple(grads) if grads is not None else (None,) * len(roots)
     if len(given) != len(roots):
-        raise RuntimeError(
-            f"got {len(roots)} tensors and {len(given)} gradients"
-        )
+        raise RuntimeError(f"got {len(roots)} tensors and {len(given)} gradients")
     return [seed_gradient(r, g) for r, g in zip(roots, given, strict=True)]
 
 
@@ -131,12 +129,10 @@ def grad(
 
         batches = list(zip(*[ops.unbind(g) for g in _as_tuple(grad_outputs)], strict=True))
         rows = [
-            grad(roots, targets, row, True, create_graph, True, allow_unused)
-            for row in batches
+            grad(roots, targets, row, True, create_graph, True, allow_unused) for row in batches
         ]
         return tuple(
-            None if column[0] is None else ops.stack(column)
-            for column in zip(*rows, strict=True)
+            None if column[0] is None else ops.stack(column) for column in zip(*rows, strict=True)
         )
     found = tape.backward(
         roots, _seeds(roots, grad_outputs), keep, create_graph, targets, accumulate=False
@@ -154,7 +150,7 @@ def grad(
     return tuple(results)
 
 
-class set_detect_anomaly:  # noqa: N801 - PyTorch's name
+class set_detect_anomaly:
     """Accepted for PyTorch's sake: kuai's errors name the operation without it."""
 
     def __init__(self, mode: bool = True, check_nan: bool = True) -> None:
@@ -167,7 +163,7 @@ class set_detect_anomaly:  # noqa: N801 - PyTorch's name
         pass
 
 
-class detect_anomaly(set_detect_anomaly):  # noqa: N801 - PyTorch's name
+class detect_anomaly(set_detect_anomaly):
     """Accepted for PyTorch's sake: kuai's errors name the operation without it."""
 
     def __init__(self, check_nan: bool = True) -> None:

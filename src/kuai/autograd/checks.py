@@ -46,9 +46,7 @@ def gradcheck(
         ValueError: no input requires grad.
     """
     arguments = _tensors(inputs)
-    checked = [
-        i for i, x in enumerate(arguments) if isinstance(x, TensorBase) and x.requires_grad
-    ]
+    checked = [i for i, x in enumerate(arguments) if isinstance(x, TensorBase) and x.requires_grad]
     if not checked:
         raise ValueError(
             "gradcheck expects at least one input tensor to require gradient, but none of them "
@@ -85,7 +83,10 @@ def _check_output(
         seed = np.zeros(output._payload.shape, output._payload.dtype)
         seed.reshape(-1)[k] = 1
         grads = grad(
-            output, [arguments[i] for i in checked], wrap(seed), retain_graph=True,
+            output,
+            [arguments[i] for i in checked],
+            wrap(seed),
+            retain_graph=True,
             allow_unused=True,
         )
         for i, g in zip(checked, grads, strict=True):
@@ -158,6 +159,10 @@ def gradgradcheck(
         return tuple(g for g in grads if g is not None)
 
     return gradcheck(
-        first_order, (*arguments, *seeds), eps=eps, atol=atol, rtol=rtol,
+        first_order,
+        (*arguments, *seeds),
+        eps=eps,
+        atol=atol,
+        rtol=rtol,
         raise_exception=raise_exception,
     )

@@ -24,7 +24,7 @@ from kuai.core.tape import (
 from kuai.errors import GradientError
 
 if TYPE_CHECKING:
-    from kuai.tensor import Tensor
+    pass
 
 
 class FunctionCtx:
@@ -83,8 +83,8 @@ class FunctionCtx:
         node = self._node  # type: ignore[attr-defined]
         if node is not None and is_floating(payload):
             result._requires_grad = True
-            result._node = node if node.outputs == 1 else OutputEdge(
-                node, kind, payload.shape, payload.dtype
+            result._node = (
+                node if node.outputs == 1 else OutputEdge(node, kind, payload.shape, payload.dtype)
             )
         return result
 
@@ -246,8 +246,10 @@ class Function:
             if changed:
                 r._counter[1] += 1
             r._requires_grad = True
-            r._node = node if node.outputs == 1 else OutputEdge(
-                node, i, r._payload.shape, r._payload.dtype
+            r._node = (
+                node
+                if node.outputs == 1
+                else OutputEdge(node, i, r._payload.shape, r._payload.dtype)
             )
         saved = []
         for x in context.__dict__.get("_to_save", ()):
@@ -274,5 +276,3 @@ def once_differentiable(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(ctx, *grads)
 
     return wrapper
-
-

@@ -16,8 +16,9 @@ def _as_tuple(x: Any) -> tuple[bool, tuple[Any, ...]]:
 
 def _prepared(inputs: tuple[Any, ...], create_graph: bool) -> tuple[Any, ...]:
     if create_graph:
-        return tuple(x.view_as(x) if x.requires_grad else x.detach().requires_grad_() for x in (
-            inputs))
+        return tuple(
+            x.view_as(x) if x.requires_grad else x.detach().requires_grad_() for x in (inputs)
+        )
     return tuple(x.detach().requires_grad_() for x in inputs)
 
 
@@ -46,7 +47,10 @@ def jacobian(
             for element in ops.reshape(y, -1):
                 if element.requires_grad:
                     grads = grad(
-                        element, xs, retain_graph=True, create_graph=create_graph,
+                        element,
+                        xs,
+                        retain_graph=True,
+                        create_graph=create_graph,
                         allow_unused=True,
                     )
                 else:
@@ -83,8 +87,10 @@ def hessian(
     def first(*xs: Any) -> Any:
         y = func(*xs)
         if y.numel() != 1:
-            raise RuntimeError("The Tensor returned by the function given to hessian should "
-                               "contain a single element")
+            raise RuntimeError(
+                "The Tensor returned by the function given to hessian should "
+                "contain a single element"
+            )
         gradients = jacobian(lambda *z: ops.reshape(func(*z), ()), xs, create_graph=True)
         return gradients
 
@@ -109,9 +115,7 @@ def vjp(
         _, ys = _as_tuple(outputs)
         seeds = None if v is None else _as_tuple(v)[1]
         grads = grad(ys, xs, seeds, create_graph=create_graph, allow_unused=True)
-        filled = [
-            ops.zeros_like(x) if g is None else g for x, g in zip(xs, grads, strict=True)
-        ]
+        filled = [ops.zeros_like(x) if g is None else g for x, g in zip(xs, grads, strict=True)]
     if not create_graph:
         outputs = _pack(_as_tuple(outputs)[0], [y.detach() for y in ys])
     return outputs, _pack(many_in, filled)
@@ -137,19 +141,25 @@ def jvp(
         grads = grad(ys, xs, weights, create_graph=True, allow_unused=True)
         used = [(g, t) for g, t in zip(grads, tangents, strict=True) if g is not None]
         products = grad(
-            [g for g, _ in used], weights, [t for _, t in used], create_graph=create_graph,
+            [g for g, _ in used],
+            weights,
+            [t for _, t in used],
+            create_graph=create_graph,
             allow_unused=True,
         )
-        filled = [
-            ops.zeros_like(y) if p is None else p for y, p in zip(ys, products, strict=True)
-        ]
+        filled = [ops.zeros_like(y) if p is None else p for y, p in zip(ys, products, strict=True)]
     if not create_graph:
         outputs = _pack(many_out, [y.detach() for y in ys])
     return outputs, _pack(many_out, filled)
 
 
-def vhp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False,
-        strict: bool = False) -> tuple[Any, Any]:
+def vhp(
+    func: Callable[..., Any],
+    inputs: Any,
+    v: Any = None,
+    create_graph: bool = False,
+    strict: bool = False,
+) -> tuple[Any, Any]:
     """The value of a scalar `func`, and the product of `v` with its Hessian."""
     from kuai.autograd import grad
 
@@ -159,14 +169,19 @@ def vhp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool
         y = func(*xs)
         first = grad(y, xs, create_graph=True, allow_unused=True)
         vectors = tuple(ops.ones_like(x) for x in xs) if v is None else _as_tuple(v)[1]
-        used = [(g, u) for g, u in zip(first, vectors, strict=True)
-                if g is not None and g.requires_grad]
+        used = [
+            (g, u) for g, u in zip(first, vectors, strict=True) if g is not None and g.requires_grad
+        ]
         products: Any = (None,) * len(xs)
         if used:
-            products = grad([g for g, _ in used], xs, [u for _, u in used],
-                            create_graph=create_graph, allow_unused=True)
-        filled = [ops.zeros_like(x) if p is None else p
-                  for x, p in zip(xs, products, strict=True)]
+            products = grad(
+                [g for g, _ in used],
+                xs,
+                [u for _, u in used],
+                create_graph=create_graph,
+                allow_unused=True,
+            )
+        filled = [ops.zeros_like(x) if p is None else p for x, p in zip(xs, products, strict=True)]
     return (y if create_graph else y.detach()), _pack(many_in, filled)
 
 

@@ -15,7 +15,7 @@ def get_gradient_edge(tensor: Any) -> Any:
     return edge_of(tensor)
 
 
-class saved_tensors_hooks:  # noqa: N801 - PyTorch's name
+class saved_tensors_hooks:
     """Not supported: what is saved is the tensors themselves.
 
     Raises:
@@ -26,7 +26,7 @@ class saved_tensors_hooks:  # noqa: N801 - PyTorch's name
         raise NotImplementedError("kuai saves the tensors themselves; there are no packing hooks")
 
 
-class save_on_cpu:  # noqa: N801 - PyTorch's name
+class save_on_cpu:
     """A context that changes nothing: everything is on the CPU."""
 
     def __init__(self, pin_memory: bool = False, device_type: str = "cuda") -> None:

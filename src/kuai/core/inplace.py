@@ -154,13 +154,11 @@ def snapshot_of_view(x: TensorBase) -> Tensor:
 
 
 def _overlaps(array: np.ndarray) -> bool:
-    return any(
-        stride == 0 and n > 1 for stride, n in zip(array.strides, array.shape, strict=True)
-    )
+    return any(stride == 0 and n > 1 for stride, n in zip(array.strides, array.shape, strict=True))
 
 
 @primitive
-class view_scatter(Primitive):  # noqa: N801
+class view_scatter(Primitive):
     """`x` with the part that a view of it shows replaced by `y`."""
 
     inputs = ("x", "y")
@@ -173,9 +171,7 @@ class view_scatter(Primitive):  # noqa: N801
         view.kernel(result, **parameters)[...] = y
         return result
 
-    def infer(
-        self, x: Meta, y: Meta, view: Primitive, parameters: dict[str, Any]
-    ) -> Meta:
+    def infer(self, x: Meta, y: Meta, view: Primitive, parameters: dict[str, Any]) -> Meta:
         return x
 
     def gradient(self, grad, view, parameters):  # type: ignore[no-untyped-def]

@@ -68,9 +68,7 @@ class Meta:
         return len(self.shape)
 
     def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Meta) and self.shape == other.shape and self.dtype is other.dtype
-        )
+        return isinstance(other, Meta) and self.shape == other.shape and self.dtype is other.dtype
 
     def __hash__(self) -> int:
         return hash((self.shape, self.dtype))
@@ -225,9 +223,7 @@ class Primitive:
                     r._node = OutputEdge(node, i, r._payload.shape, r._payload.dtype)
         return results
 
-    def record(
-        self, result: TensorBase, inputs: Sequence[Any], parameters: dict[str, Any]
-    ) -> None:
+    def record(self, result: TensorBase, inputs: Sequence[Any], parameters: dict[str, Any]) -> None:
         """Put a node on the tape for `result`, which has one."""
         payload = result._payload
         if payload.dtype.kind not in "fV":
@@ -263,9 +259,7 @@ class Primitive:
                 node.saved = tuple([inputs[i] for i in self._kept])
                 if self._rest:
                     node.saved += tuple(inputs[self._rest :])
-            node.versions = [
-                x._counter[0] if isinstance(x, TensorBase) else 0 for x in node.saved
-            ]
+            node.versions = [x._counter[0] if isinstance(x, TensorBase) else 0 for x in node.saved]
         else:
             node.saved = None if not self._keeps_result else ()
             node.versions = ()
@@ -279,9 +273,7 @@ class Primitive:
         node.sequence = _sequence()
         return node
 
-    def explain(
-        self, error: Exception, inputs: Sequence[Any], parameters: dict[str, Any]
-    ) -> None:
+    def explain(self, error: Exception, inputs: Sequence[Any], parameters: dict[str, Any]) -> None:
         """After a kernel failed: raise what `infer` has to say about it, if anything."""
         if isinstance(error, (ValueError, IndexError, TypeError)) and type(self).infer is not (
             Primitive.infer

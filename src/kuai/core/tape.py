@@ -117,19 +117,19 @@ def _decorate(context: Callable[[], Any], function: Any) -> Any:
 _DONE = object()
 
 
-class no_grad(_GradMode):  # noqa: N801 - PyTorch's name
+class no_grad(_GradMode):
     """Context manager or decorator: operations inside are not recorded."""
 
     enabled = False
 
 
-class enable_grad(_GradMode):  # noqa: N801 - PyTorch's name
+class enable_grad(_GradMode):
     """Context manager or decorator: operations inside are recorded, also within `no_grad`."""
 
     enabled = True
 
 
-class set_grad_enabled(_GradMode):  # noqa: N801 - PyTorch's name
+class set_grad_enabled(_GradMode):
     """Set recording on or off: at once when called, undone at the end when used with `with`."""
 
     def __new__(cls, mode: bool) -> set_grad_enabled:
@@ -149,7 +149,7 @@ class set_grad_enabled(_GradMode):  # noqa: N801 - PyTorch's name
         return _decorate(lambda: set_grad_enabled(enabled), function)
 
 
-class inference_mode(_GradMode):  # noqa: N801 - PyTorch's name
+class inference_mode(_GradMode):
     """Context manager or decorator: as `no_grad`, for code that never differentiates."""
 
     def __new__(cls, mode: Any = True) -> Any:
@@ -441,11 +441,7 @@ def backward(
                 results = _run_post_hooks(node, results, grad)
             grad = None
             for edge, result in zip(node.edges, results, strict=False):
-                if (
-                    result is not None
-                    and edge is not None
-                    and (wanted is None or edge in wanted)
-                ):
+                if result is not None and edge is not None and (wanted is None or edge in wanted):
                     send(edge, result)
             result = results = edge = None
         while leaves:
@@ -532,8 +528,10 @@ def _accumulate(leaf: Any, grad: Any, create_graph: bool) -> None:
     payload = grad._payload
     # Taken as it is only when nothing else holds it: the counts are those of this function's
     # and its caller's variables.
-    if getattr(payload, "base", None) is None and getrefcount(payload) <= 3 and (
-        getrefcount(grad) <= 3
+    if (
+        getattr(payload, "base", None) is None
+        and getrefcount(payload) <= 3
+        and (getrefcount(grad) <= 3)
     ):
         leaf._grad = grad if grad._node is None else alias(grad)
     elif isinstance(payload, np.ndarray):
@@ -557,8 +555,3 @@ def retain_grad(x: Tensor) -> None:
             tensor._grad = alias(grad) if tensor._grad is None else tensor._grad + grad
 
     x._node.add_tensor_hook(keep)
-
-
-
-
-

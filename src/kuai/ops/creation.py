@@ -371,7 +371,7 @@ def arange(
     return finish(convert(base * step + start, dtype), requires_grad, options)
 
 
-def range(start: Any, end: Any = None, step: Any = 1, **options: Any) -> Tensor:  # noqa: A001
+def range(start: Any, end: Any = None, step: Any = 1, **options: Any) -> Tensor:
     """The numbers from `start` by `step`, with `end`."""
     if end is None:
         start, end = 0, start
@@ -470,3 +470,28 @@ def overwrite(x: Tensor, y: Any) -> Tensor:
     if extra > 0 and builtins.all(n == 1 for n in payload.shape[:extra]):
         y = reshape(y, payload.shape[extra:])
     return overwrite_(x, to_dtype(y, x.dtype))
+
+
+__all__ = [
+    "arange",
+    "as_tensor",
+    "asarray",
+    "empty",
+    "empty_like",
+    "empty_strided",
+    "eye",
+    "from_dlpack",
+    "from_numpy",
+    "frombuffer",
+    "full",
+    "full_like",
+    "linspace",
+    "logspace",
+    "ones",
+    "ones_like",
+    "range",
+    "scalar_tensor",
+    "tensor",
+    "zeros",
+    "zeros_like",
+]

@@ -104,7 +104,7 @@ class neg(Unary):
 
 
 @primitive
-class abs(Unary):  # noqa: A001
+class abs(Unary):
     """Absolute value."""
 
     kernel = staticmethod(np.absolute)
@@ -146,8 +146,8 @@ class pow_(Binary):
 
         def of_y() -> Any:
             base_is_zero = eq(x, 0)
-            settled = logical_and(base_is_zero, ge(y, 0)) if isinstance(y, TensorBase) else (
-                base_is_zero
+            settled = (
+                logical_and(base_is_zero, ge(y, 0)) if isinstance(y, TensorBase) else (base_is_zero)
             )
             return grad * where(settled, 0.0, result * log(x))
 
@@ -396,7 +396,7 @@ def _check_alpha(alpha: Number, *operands: Any) -> None:
         )
 
 
-def pow(input: Any, exponent: Any, *, out: Tensor | None = None) -> Tensor:  # noqa: A001
+def pow(input: Any, exponent: Any, *, out: Tensor | None = None) -> Tensor:
     """`input` to the power `exponent`.
 
     Raises:
@@ -458,9 +458,7 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     return select_where(condition, input, other)
 
 
-def clamp(
-    input: Tensor, min: Any = None, max: Any = None, *, out: Tensor | None = None  # noqa: A002
-) -> Tensor:
+def clamp(input: Tensor, min: Any = None, max: Any = None, *, out: Tensor | None = None) -> Tensor:
     """Values limited to lie between `min` and `max`, numbers or tensors; `max` wins.
 
     Raises:
@@ -478,12 +476,12 @@ def clamp(
     return result if out is None else write_out(out, result)
 
 
-def clamp_min(input: Tensor, min: Any) -> Tensor:  # noqa: A002
+def clamp_min(input: Tensor, min: Any) -> Tensor:
     """Values not below `min`."""
     return clamp(input, min=min)
 
 
-def clamp_max(input: Tensor, max: Any) -> Tensor:  # noqa: A002
+def clamp_max(input: Tensor, max: Any) -> Tensor:
     """Values not above `max`."""
     return clamp(input, max=max)
 
@@ -585,3 +583,51 @@ def positive(input: Tensor) -> Tensor:
         raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
     return input
 
+
+__all__ = [
+    "abs",
+    "absolute",
+    "add",
+    "addcdiv",
+    "addcmul",
+    "clamp",
+    "clamp_max",
+    "clamp_min",
+    "clip",
+    "eq",
+    "exp",
+    "float_power",
+    "ge",
+    "greater",
+    "greater_equal",
+    "gt",
+    "le",
+    "lerp",
+    "less",
+    "less_equal",
+    "log",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "lt",
+    "maximum",
+    "minimum",
+    "mul",
+    "multiply",
+    "ne",
+    "neg",
+    "negative",
+    "not_equal",
+    "positive",
+    "pow",
+    "relu",
+    "rsub",
+    "sign",
+    "sqrt",
+    "square",
+    "sub",
+    "subtract",
+    "tanh",
+    "where",
+]

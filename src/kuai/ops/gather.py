@@ -12,7 +12,8 @@ from kuai.core.primitive import Meta, Primitive, primitive
 from kuai.errors import DtypeError, ShapeError
 from kuai.ops import movement
 from kuai.ops.movement import normalize_dim
-from kuai.ops.pointwise import Number, as_operand, write_out
+from kuai.ops.indexing import index_, index_put_
+from kuai.ops.pointwise import Number, as_operand, broadcast_shapes, write_out
 from kuai.ops.scattering import add_rows, flat_positions
 from kuai.ops.slicing import slice_
 
@@ -218,6 +219,8 @@ def scatter(
     elif reduce == "add":
         result = _scattered(scatter_add_, "scatter", input, dim, index, src)
     elif reduce == "multiply":
+        from kuai.ops.scatter_reduce import scatter_reduce_
+
         result = _scattered(
             scatter_reduce_, "scatter", input, dim, index, src, reduce="prod", include_self=True
         )
@@ -412,12 +415,115 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Tensor | Number) -
     return _by_slices(index_copy_, "index_fill", input, dim, index, source)
 
 
+def take(input: Tensor, index: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """The elements at flat positions, in the shape of `index`.
+
+    Raises:
+        IndexError: a position is out of range.
+        RuntimeError: `index` is not of int64.
+    """
+    _check_flat("take", index)
+    flat = movement.reshape(input, -1)
+    result = index_(flat, _wrapped(index, flat._payload.size), positions=(0,))
+    return result if out is None else write_out(out, result)
+
+
+def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
+    """`input` with the elements of `source` at flat positions, stored or added.
+
+    Raises:
+        IndexError: a position is out of range, or the numbers of elements differ.
+        RuntimeError: the types do not fit.
+    """
+    _check_flat("put_", index)
+    if source.dtype is not input.dtype:
+        raise DtypeError(
+            f"put_(): self and source expected to have the same dtype, but got self.dtype = "
+            f"{input.dtype.name} and source.dtype = {source.dtype.name}"
+        )
+    if source._payload.size != index._payload.size:
+        raise IndexError(
+            "put_(): Expected source and index to have the same number of elements, but got "
+            f"source.numel() = {source._payload.size}, index.numel() = {index._payload.size}"
+        )
+    flat = movement.reshape(input, -1)
+    result = index_put_(
+        flat,
+        movement.reshape(source, -1),
+        movement.reshape(_wrapped(index, flat._payload.size), -1),
+        positions=(0,),
+        accumulate=accumulate,
+    )
+    return movement.reshape(result, input._payload.shape)
+
+
+def _check_flat(name: str, index: Tensor) -> None:
+    if index.dtype is not dtypes.int64:
+        raise DtypeError(f"{name}(): Expected a long tensor for index, but got {index.dtype.name}")
+
+
+def _wrapped(index: Tensor, n: int) -> Tensor:
+    """`index` with negative positions counted from the end, checked where there are values."""
+    payload = index._payload
+    if type(payload) is not np.ndarray:
+        return index + n * (index < 0)
+    if payload.size and (payload.min() < -n or payload.max() >= n):
+        wrong = int(payload[(payload < -n) | (payload >= n)].flat[0])
+        raise IndexError(
+            f"out of range: tried to access index {wrong} on a tensor of {n} elements."
+        )
+    return index
+
+
+def take_along_dim(
+    input: Tensor, indices: Tensor, dim: int | None = None, *, out: Tensor | None = None
+) -> Tensor:
+    """The elements of `input` at `indices` along `dim`; the other dimensions broadcast.
+
+    Args:
+        input: the tensor.
+        indices: integers.
+        dim: the dimension; without it, both count as one row.
+        out: where to store the result.
+
+    Raises:
+        RuntimeError: `indices` are no integers, or differ in number of dimensions.
+    """
+    if indices.dtype is not dtypes.int64:
+        raise DtypeError(
+            "torch.take_along_dim(): dtype of indices should be Long but got "
+            f"{indices.dtype.name}"
+        )
+    if dim is None:
+        result = take(movement.reshape(input, -1), movement.reshape(indices, -1))
+        return result if out is None else write_out(out, result)
+    if input._payload.ndim != indices._payload.ndim:
+        raise ShapeError(
+            "torch.take_along_dim(): input and indices should have the same number of dimensions, "
+            f"but got {input._payload.ndim} dimensions for input, and {indices._payload.ndim} "
+            "dimensions for indices"
+        )
+    dim = normalize_dim(dim, input._payload.ndim)
+    shape, have = list(input._payload.shape), list(indices._payload.shape)
+    n, m = shape[dim], have[dim]
+    shape[dim] = have[dim] = 1
+    common = list(broadcast_shapes(shape, have))
+    input = movement.expand(input, [*common[:dim], n, *common[dim + 1 :]])
+    indices = movement.expand(indices, [*common[:dim], m, *common[dim + 1 :]])
+    if type(indices._payload) is not np.ndarray or (indices._payload < 0).any():
+        indices = indices + n * (indices < 0)
+    return gather(input, dim, indices, out=out)
+
+
 __all__ = [
     "gather",
     "index_add",
     "index_copy",
     "index_fill",
     "index_select",
+    "put",
     "scatter",
     "scatter_add",
+    "take",
+    "take_along_dim",
 ]

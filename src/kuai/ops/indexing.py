@@ -17,7 +17,7 @@ from kuai.errors import DataDependentError, ShapeError
 from kuai.ops import movement
 from kuai.ops.pointwise import as_operand, broadcast_shapes, cast, sum_to
 from kuai.ops.scattering import add_at
-from kuai.ops.slicing import Key, select_, slice_
+from kuai.ops.slicing import select_, slice_
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
@@ -331,7 +331,7 @@ def _add(parsed: Parsed, place: int, index: Tensor) -> None:
 
 
 def _is_mask(item: Any) -> bool:
-    return isinstance(item, TensorBase) and item._payload.dtype.kind in "b" or (
+    return (isinstance(item, TensorBase) and item._payload.dtype.kind in "b") or (
         isinstance(item, TensorBase) and item.dtype is dtypes.uint8
     )
 

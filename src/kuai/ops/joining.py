@@ -11,7 +11,7 @@ from kuai.core.base import TensorBase, View, wrap
 from kuai.core.primitive import Meta, Primitive, primitive
 from kuai.errors import ShapeError
 from kuai.ops import movement
-from kuai.ops.movement import normalize_dim, unsqueeze
+from kuai.ops.movement import normalize_dim
 from kuai.ops.pointwise import result_type, to_dtype, write_out
 from kuai.ops.slicing import select_, slice_, slice_along
 

@@ -16,8 +16,10 @@ import numpy as np
 from kuai import dtypes, ops
 from kuai.core.base import wrap
 from kuai.core.primitive import Meta, Primitive, primitive
-from kuai.ops.pointwise import to_dtype
-from kuai.ops.reduce import normalize_dims
+from kuai.ops.elementwise import abs_power
+from kuai.ops.movement import matrix_transpose, normalize_dim
+from kuai.ops.pointwise import sum_to, to_dtype
+from kuai.ops.reduce import amax_, amin_, normalize_dims, sum_
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
@@ -27,16 +29,14 @@ class LinAlgError(RuntimeError):
     """A matrix that is singular, not positive definite, or a method that did not converge."""
 
 
-def _mT(x: Tensor) -> Tensor:  # noqa: N802
-    return ops.matrix_transpose(x)
+def _mT(x: Tensor) -> Tensor:
+    return matrix_transpose(x)
 
 
 def _check_square(name: str, x: Tensor) -> None:
     shape = x._payload.shape
     if len(shape) < 2:
-        raise RuntimeError(
-            f"linalg.{name}: The input tensor A must have at least 2 dimensions."
-        )
+        raise RuntimeError(f"linalg.{name}: The input tensor A must have at least 2 dimensions.")
     if shape[-1] != shape[-2]:
         raise RuntimeError(
             f"linalg.{name}: A must be batches of square matrices, but they are {shape[-2]} by "
@@ -64,7 +64,7 @@ def _check_matrix(name: str, x: Tensor) -> None:
 
 def vector_norm(
     x: Tensor,
-    ord: float = 2,  # noqa: A002
+    ord: float = 2,
     dim: Any = None,
     keepdim: bool = False,
     *,
@@ -86,19 +86,19 @@ def vector_norm(
             "operation does not have an identity"
         )
     if ord == 0:
-        return to_dtype(ops.sum(ops.ne(x, 0), dims, keepdim), x.dtype) + 0 * ops.sum_(
+        return to_dtype(ops.sum(ops.ne(x, 0), dims, keepdim), x.dtype) + 0 * sum_(
             ops.where(ops.isfinite(x), x, 0), dim=dims, keepdim=keepdim
         )
     if ord == math.inf:
-        return ops.amax_(ops.abs(x), dim=dims, keepdim=keepdim)
+        return amax_(ops.abs(x), dim=dims, keepdim=keepdim)
     if ord == -math.inf:
-        return ops.amin_(ops.abs(x), dim=dims, keepdim=keepdim)
+        return amin_(ops.abs(x), dim=dims, keepdim=keepdim)
     if ord == 1:
-        return ops.sum_(ops.abs(x), dim=dims, keepdim=keepdim)
+        return sum_(ops.abs(x), dim=dims, keepdim=keepdim)
     if ord == 2:
-        total = ops.sum_(ops.square(x), dim=dims, keepdim=keepdim)
+        total = sum_(ops.square(x), dim=dims, keepdim=keepdim)
         return _root(total, 0.5)
-    return _root(ops.sum_(ops.abs_power(x, ord), dim=dims, keepdim=keepdim), 1 / ord)
+    return _root(sum_(abs_power(x, ord), dim=dims, keepdim=keepdim), 1 / ord)
 
 
 def _root(total: Tensor, exponent: float) -> Tensor:
@@ -112,8 +112,8 @@ def _root(total: Tensor, exponent: float) -> Tensor:
 
 
 def matrix_norm(
-    A: Tensor,  # noqa: N803
-    ord: Any = "fro",  # noqa: A002
+    A: Tensor,
+    ord: Any = "fro",
     dim: Sequence[int] = (-2, -1),
     keepdim: bool = False,
     *,
@@ -121,11 +121,13 @@ def matrix_norm(
 ) -> Tensor:
     """The norm of matrices: `"fro"`, `"nuc"`, `inf`, `-inf`, 1, -1, 2 or -2."""
     if dtype is not None:
-        A = to_dtype(A, dtype)  # noqa: N806
+        A = to_dtype(A, dtype)
     ndim = A._payload.ndim
     if ndim < 2:
-        raise RuntimeError("linalg.matrix_norm: The input tensor A must have at least 2 dimensions.")
-    rows, columns = (ops.normalize_dim(d, ndim) for d in dim)
+        raise RuntimeError(
+            "linalg.matrix_norm: The input tensor A must have at least 2 dimensions."
+        )
+    rows, columns = (normalize_dim(d, ndim) for d in dim)
     if rows == columns:
         raise RuntimeError("linalg.matrix_norm: dims must be different.")
     if ord == "fro":
@@ -154,8 +156,8 @@ def matrix_norm(
 
 
 def norm(
-    A: Tensor,  # noqa: N803
-    ord: Any = None,  # noqa: A002
+    A: Tensor,
+    ord: Any = None,
     dim: Any = None,
     keepdim: bool = False,
     *,
@@ -203,7 +205,7 @@ class inv_(Primitive):
         return -(t @ grad @ t)
 
 
-def inv(A: Tensor) -> Tensor:  # noqa: N803
+def inv(A: Tensor) -> Tensor:
     """The inverse of square matrices.
 
     Raises:
@@ -232,12 +234,12 @@ class solve_(Primitive):
     def gradient(self, grad, result, a, b_shape):
         of_b = solve_(_mT(a), grad)
         return (
-            lambda: ops.sum_to(-(of_b @ _mT(result)), a._payload.shape),
-            lambda: ops.sum_to(of_b, b_shape),
+            lambda: sum_to(-(of_b @ _mT(result)), a._payload.shape),
+            lambda: sum_to(of_b, b_shape),
         )
 
 
-def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:  # noqa: N803
+def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
     """`X` with `A @ X = B` (or `X @ A = B` where not `left`).
 
     Raises:
@@ -260,20 +262,22 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:  # noqa: N803
 
 
 def solve_triangular(
-    A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False  # noqa: N803
+    A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False
 ) -> Tensor:
     """`X` with `A @ X = B` for a triangular `A`, whose other half is not read."""
     _check_square("solve_triangular", A)
     half = ops.triu(A) if upper else ops.tril(A)
     if unitriangular:
         n = A._payload.shape[-1]
-        half = half - ops.diag_embed(ops.diagonal(half, 0, -2, -1)) + wrap(
-            np.eye(n, dtype=A._payload.dtype)
+        half = (
+            half
+            - ops.diag_embed(ops.diagonal(half, 0, -2, -1))
+            + wrap(np.eye(n, dtype=A._payload.dtype))
         )
     return solve(half, B, left=left)
 
 
-def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: Any = None) -> Any:  # noqa: N803
+def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: Any = None) -> Any:
     """The least-squares solution of `A @ X = B`, with residuals, rank and singular values."""
     solution = pinv(A) @ B
     rows, columns = A._payload.shape[-2:]
@@ -325,7 +329,7 @@ def _cofactors(x: Tensor) -> Tensor:
     return (u * ops.unsqueeze(scaled, -2)) @ vh
 
 
-def det(A: Tensor) -> Tensor:  # noqa: N803
+def det(A: Tensor) -> Tensor:
     """The determinant of square matrices."""
     _check_square("det", A)
     return det_(A)  # type: ignore[no-any-return]
@@ -357,13 +361,13 @@ class slogdet_(Primitive):
         return None if g is None else ops.unsqueeze(ops.unsqueeze(g, -1), -1) * _mT(inv_(x))
 
 
-def slogdet(A: Tensor) -> SlogdetResult:  # noqa: N803
+def slogdet(A: Tensor) -> SlogdetResult:
     """The sign of the determinant, and the logarithm of its absolute value."""
     _check_square("slogdet", A)
     return SlogdetResult(*slogdet_(A))
 
 
-def logdet(A: Tensor) -> Tensor:  # noqa: N803
+def logdet(A: Tensor) -> Tensor:
     """The logarithm of the determinant; NaN where that is negative."""
     sign, logabsdet = slogdet(A)
     return ops.where(ops.lt(sign, 0), math.nan, logabsdet)  # type: ignore[no-any-return]
@@ -394,7 +398,7 @@ class cholesky_(Primitive):
         return (_mT(inverse) @ symmetric @ inverse) * 0.5
 
 
-def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:  # noqa: N803
+def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
     """The triangular factor of symmetric positive definite matrices.
 
     Raises:
@@ -457,7 +461,7 @@ def _qr_gradient(q: Tensor, r: Tensor, gq: Tensor, gr: Tensor) -> Tensor:
     return (gq + q @ copied) @ _mT(inv_(r))
 
 
-def qr(A: Tensor, mode: str = "reduced") -> QRResult:  # noqa: N803
+def qr(A: Tensor, mode: str = "reduced") -> QRResult:
     """Orthogonal and upper triangular factors; `mode` is `"reduced"`, `"complete"` or `"r"`."""
     _check_matrix("qr", A)
     if mode not in ("reduced", "complete", "r"):
@@ -482,8 +486,10 @@ class eigh_(Primitive):
     gradient_name = "LinalgEighBackward0"
 
     def kernel(self, x: np.ndarray, lower: bool) -> Any:
-        w, v = _guard("eigh", np.linalg.eigh, x) if lower else _guard(
-            "eigh", lambda a: np.linalg.eigh(a, "U"), x
+        w, v = (
+            _guard("eigh", np.linalg.eigh, x)
+            if lower
+            else _guard("eigh", lambda a: np.linalg.eigh(a, "U"), x)
         )
         return w, v
 
@@ -509,7 +515,7 @@ def _differences(values: Tensor) -> Tensor:
     return ops.where(wrap(np.eye(n, dtype=np.bool_)), math.inf, table)  # type: ignore[no-any-return]
 
 
-def eigh(A: Tensor, UPLO: str = "L") -> EighResult:  # noqa: N803
+def eigh(A: Tensor, UPLO: str = "L") -> EighResult:
     """Eigenvalues and eigenvectors of symmetric matrices, of which one half is read."""
     _check_square("eigh", A)
     if UPLO.upper() not in ("L", "U"):
@@ -517,7 +523,7 @@ def eigh(A: Tensor, UPLO: str = "L") -> EighResult:  # noqa: N803
     return EighResult(*eigh_(A, lower=UPLO.upper() == "L"))
 
 
-def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:  # noqa: N803
+def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
     """The eigenvalues of symmetric matrices, in rising order."""
     return eigh(A, UPLO).eigenvalues  # type: ignore[no-any-return]
 
@@ -572,13 +578,13 @@ class svd_(Primitive):
         return plus(rest, u @ inner @ vh)
 
 
-def svd(A: Tensor, full_matrices: bool = True, *, driver: Any = None) -> SVDResult:  # noqa: N803
+def svd(A: Tensor, full_matrices: bool = True, *, driver: Any = None) -> SVDResult:
     """The singular value decomposition `A = U @ diag(S) @ Vh`."""
     _check_matrix("svd", A)
     return SVDResult(*svd_(A, full_matrices=full_matrices))
 
 
-def svdvals(A: Tensor, *, driver: Any = None) -> Tensor:  # noqa: N803
+def svdvals(A: Tensor, *, driver: Any = None) -> Tensor:
     """The singular values, in falling order."""
     return svd(A, full_matrices=False).S  # type: ignore[no-any-return]
 
@@ -586,7 +592,7 @@ def svdvals(A: Tensor, *, driver: Any = None) -> Tensor:  # noqa: N803
 # -- from those ------------------------------------------------------------------------------------
 
 
-def pinv(A: Tensor, *, atol: Any = None, rtol: Any = None, hermitian: bool = False) -> Tensor:  # noqa: N803
+def pinv(A: Tensor, *, atol: Any = None, rtol: Any = None, hermitian: bool = False) -> Tensor:
     """The pseudo-inverse, of what exceeds the tolerances."""
     _check_matrix("pinv", A)
     u, s, vh = svd(A, full_matrices=False)
@@ -596,7 +602,7 @@ def pinv(A: Tensor, *, atol: Any = None, rtol: Any = None, hermitian: bool = Fal
     return (_mT(vh) * ops.unsqueeze(inverse, -2)) @ _mT(u)
 
 
-def _tolerance(A: Tensor, s: Tensor, atol: Any, rtol: Any) -> Any:  # noqa: N803
+def _tolerance(A: Tensor, s: Tensor, atol: Any, rtol: Any) -> Any:
     if rtol is None:
         eps = dtypes.finfo(A.dtype).eps
         rtol = 0.0 if atol is not None else eps * max(A._payload.shape[-2:])
@@ -606,7 +612,7 @@ def _tolerance(A: Tensor, s: Tensor, atol: Any, rtol: Any) -> Any:  # noqa: N803
 
 
 def matrix_rank(
-    A: Tensor, tol: Any = None, *, atol: Any = None, rtol: Any = None, hermitian: bool = False  # noqa: N803
+    A: Tensor, tol: Any = None, *, atol: Any = None, rtol: Any = None, hermitian: bool = False
 ) -> Tensor:
     """The number of singular values above the tolerances."""
     s = svdvals(A.detach())
@@ -616,17 +622,17 @@ def matrix_rank(
     return ops.sum(ops.gt(s, limit), -1)
 
 
-def matrix_power(A: Tensor, n: int) -> Tensor:  # noqa: N803
+def matrix_power(A: Tensor, n: int) -> Tensor:
     """The `n`-th power of square matrices; negative powers are those of the inverse."""
     _check_square("matrix_power", A)
     if n < 0:
-        A, n = inv(A), -n  # noqa: N806
+        A, n = inv(A), -n
     size = A._payload.shape[-1]
     result: Any = None
     while n:
         if n & 1:
             result = A if result is None else result @ A
-        A = A @ A if n > 1 else A  # noqa: N806
+        A = A @ A if n > 1 else A
         n >>= 1
     if result is None:
         eye = np.broadcast_to(np.eye(size, dtype=A._payload.dtype), A._payload.shape)
@@ -634,7 +640,7 @@ def matrix_power(A: Tensor, n: int) -> Tensor:  # noqa: N803
     return result  # type: ignore[no-any-return]
 
 
-def matrix_exp(A: Tensor) -> Tensor:  # noqa: N803
+def matrix_exp(A: Tensor) -> Tensor:
     """The exponential of square matrices, by scaling, a Taylor polynomial, and squaring."""
     _check_square("matrix_exp", A)
     if A._payload.size == 0:
@@ -642,8 +648,11 @@ def matrix_exp(A: Tensor) -> Tensor:  # noqa: N803
     size = float(np.abs(A._payload).sum(-1).max())
     halvings = max(0, math.ceil(math.log2(size)) + 2) if size > 0 and math.isfinite(size) else 0
     x = A / 2.0**halvings
-    eye = wrap(np.broadcast_to(np.eye(A._payload.shape[-1], dtype=A._payload.dtype),
-                               A._payload.shape).copy())
+    eye = wrap(
+        np.broadcast_to(
+            np.eye(A._payload.shape[-1], dtype=A._payload.dtype), A._payload.shape
+        ).copy()
+    )
     result = eye + x
     term = x
     for k in range(2, 19):
@@ -662,7 +671,7 @@ def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
     return result
 
 
-def cond(A: Tensor, p: Any = None) -> Tensor:  # noqa: N803
+def cond(A: Tensor, p: Any = None) -> Tensor:
     """The condition number in a norm."""
     if p in (None, 2, -2):
         s = svdvals(A)
@@ -676,9 +685,7 @@ def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
     return ops.cross(input, other, dim)
 
 
-def diagonal(
-    A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1  # noqa: N803
-) -> Tensor:
+def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
     """A view of the diagonals of matrices."""
     return ops.diagonal(A, offset, dim1, dim2)
 
@@ -688,23 +695,23 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     return ops.matmul(input, other)
 
 
-def tensorinv(A: Tensor, ind: int = 2) -> Tensor:  # noqa: N803
+def tensorinv(A: Tensor, ind: int = 2) -> Tensor:
     """The inverse for `tensordot` over `ind` dimensions."""
     shape = A._payload.shape
     n = math.prod(shape[ind:])
     return ops.reshape(inv(ops.reshape(A, -1, n)), shape[ind:] + shape[:ind])
 
 
-def tensorsolve(A: Tensor, B: Tensor, dims: Any = None) -> Tensor:  # noqa: N803
+def tensorsolve(A: Tensor, B: Tensor, dims: Any = None) -> Tensor:
     """`X` with `tensordot(A, X, X.ndim) = B`."""
     if dims is not None:
-        A = ops.movedim(A, tuple(dims), tuple(range(-len(dims), 0)))  # noqa: N806
+        A = ops.movedim(A, tuple(dims), tuple(range(-len(dims), 0)))
     rest = A._payload.shape[B._payload.ndim :]
     flat = ops.reshape(A, B._payload.size, -1)
     return ops.reshape(solve(flat, ops.reshape(B, -1)), rest)
 
 
-def vander(x: Tensor, N: int | None = None) -> Tensor:  # noqa: N803
+def vander(x: Tensor, N: int | None = None) -> Tensor:
     """The Vandermonde matrix: the powers of `x` from 0 to `N - 1`."""
     n = x._payload.shape[-1] if N is None else N
     return ops.stack([ops.pow(x, i) for i in range(n)], -1)

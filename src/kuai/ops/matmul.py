@@ -343,10 +343,12 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
     ndim = max(input._payload.ndim, other._payload.ndim)
     x = (1,) * (ndim - input._payload.ndim) + input._payload.shape
     y = (1,) * (ndim - other._payload.ndim) + other._payload.shape
-    a = movement.reshape(input, tuple([n for pair in zip(x, (1,) * ndim, strict=True)
-                                       for n in pair]))
-    b = movement.reshape(other, tuple([n for pair in zip((1,) * ndim, y, strict=True)
-                                       for n in pair]))
+    a = movement.reshape(
+        input, tuple([n for pair in zip(x, (1,) * ndim, strict=True) for n in pair])
+    )
+    b = movement.reshape(
+        other, tuple([n for pair in zip((1,) * ndim, y, strict=True) for n in pair])
+    )
     return movement.reshape(a * b, tuple([m * n for m, n in zip(x, y, strict=True)]))
 
 
@@ -499,8 +501,10 @@ def _contract(
         elif sizes_b[label] == 1 and sizes_a[label] != 1:
             b = movement.squeeze(b, b_labels.index(label))
             b_labels = [x for x in b_labels if x != label]
-    sizes = {**dict(zip(b_labels, b._payload.shape, strict=True)),
-             **dict(zip(a_labels, a._payload.shape, strict=True))}
+    sizes = {
+        **dict(zip(b_labels, b._payload.shape, strict=True)),
+        **dict(zip(a_labels, a._payload.shape, strict=True)),
+    }
     batch = [x for x in a_labels if x in b_labels and x in needed]
     summed = [x for x in a_labels if x in b_labels and x not in needed]
     left = [x for x in a_labels if x not in b_labels]
@@ -516,3 +520,27 @@ def _contract(
     )
     labels = batch + left + right
     return movement.reshape(product, tuple([sizes[label] for label in labels])), labels
+
+
+__all__ = [
+    "addbmm",
+    "addmm",
+    "addmv",
+    "addr",
+    "baddbmm",
+    "bmm",
+    "chain_matmul",
+    "cross",
+    "dot",
+    "einsum",
+    "ger",
+    "inner",
+    "kron",
+    "linear",
+    "matmul",
+    "mm",
+    "mv",
+    "outer",
+    "tensordot",
+    "vdot",
+]

@@ -65,7 +65,7 @@ def msort(input: Tensor) -> Tensor:
 
 
 def topk(
-    input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True  # noqa: A002
+    input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
 ) -> ValuesAndIndices:
     """The `k` greatest (or least) values along `dim`, in order, and where they stand.
 
@@ -219,9 +219,13 @@ def _quantile(
         single = True
     else:
         single = False
-    rank = e.clamp(fractions * last, min=0) if skip else movement.expand_to(
-        movement.reshape(fractions * last, (1,) * (x._payload.ndim - 1) + (-1,)),
-        (*x._payload.shape[:-1], fractions._payload.shape[0]),
+    rank = (
+        e.clamp(fractions * last, min=0)
+        if skip
+        else movement.expand_to(
+            movement.reshape(fractions * last, (1,) * (x._payload.ndim - 1) + (-1,)),
+            (*x._payload.shape[:-1], fractions._payload.shape[0]),
+        )
     )
     if not skip:
         bad = any_(nan, dim=(x._payload.ndim - 1,), keepdim=True)
@@ -312,7 +316,7 @@ def _chosen(parts: Any, inverse: bool, counts: bool) -> Any:
 
 def unique(
     input: Tensor,
-    sorted: bool = True,  # noqa: A002
+    sorted: bool = True,
     return_inverse: bool = False,
     return_counts: bool = False,
     dim: int | None = None,
@@ -394,7 +398,9 @@ def searchsorted(
         RuntimeError: the leading dimensions differ, or `side` contradicts `right`.
     """
     if side is not None and side not in ("left", "right"):
-        raise RuntimeError(f"torch.searchsorted(): side can only be 'left' or 'right' but got {side}")
+        raise RuntimeError(
+            f"torch.searchsorted(): side can only be 'left' or 'right' but got {side}"
+        )
     if side == "left" and right:
         raise RuntimeError(
             "torch.searchsorted(): side and right can't be set to opposites, got side of left "
@@ -446,20 +452,39 @@ def isin(
 ) -> Tensor:
     """Whether each element is one of the test elements."""
     x = elements if isinstance(elements, TensorBase) else wrap(np.asarray(elements))
-    tests = test_elements if isinstance(test_elements, TensorBase) else wrap(
-        np.asarray(test_elements)
+    tests = (
+        test_elements if isinstance(test_elements, TensorBase) else wrap(np.asarray(test_elements))
     )
     return isin_(x, tests, invert=invert)
 
 
-def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:  # noqa: A002
+def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
     """How many values fall into each of `bins` equal intervals."""
     x = input._payload
-    limits = (min, max) if min != max else (
-        (float(x.min()), float(x.max())) if x.size else (0.0, 0.0)
+    limits = (
+        (min, max) if min != max else ((float(x.min()), float(x.max())) if x.size else (0.0, 0.0))
     )
     if limits[0] == limits[1]:
         limits = (limits[0] - 1, limits[1] + 1)
     return wrap(np.histogram(x, bins, limits)[0].astype(x.dtype))
 
 
+__all__ = [
+    "argsort",
+    "bincount",
+    "bucketize",
+    "histc",
+    "isin",
+    "kthvalue",
+    "median",
+    "mode",
+    "msort",
+    "nanmedian",
+    "nanquantile",
+    "quantile",
+    "searchsorted",
+    "sort",
+    "topk",
+    "unique",
+    "unique_consecutive",
+]

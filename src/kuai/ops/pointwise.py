@@ -22,7 +22,7 @@ Number = bool | int | float
 
 
 @primitive
-class cast(Primitive):  # noqa: N801
+class cast(Primitive):
     """The same values in another data type."""
 
     gradient_name = "ToCopyBackward0"
@@ -200,9 +200,7 @@ class Elementwise(Primitive):
                 raise TypeError(
                     f"{self.name}(): expected tensors and numbers, got {type(x).__name__}"
                 )
-        common = result_type(
-            *[x.item() if isinstance(x, np.generic) else x for x in inputs]
-        )
+        common = result_type(*[x.item() if isinstance(x, np.generic) else x for x in inputs])
         if self.floating and not common.is_floating_point:
             common = dtypes.get_default_dtype()
         return tuple([as_operand(x, common) for x in inputs])

@@ -181,9 +181,11 @@ def uniform_array(
     words = source.bits(count)
     if numpy_dtype.itemsize == 2:
         bits = 11 if numpy_dtype.kind == "f" else 8
-        return ((words >> np.uint32(32 - bits)) * np.float32(2.0**-bits)).astype(
-            numpy_dtype
-        ).reshape(shape)
+        return (
+            ((words >> np.uint32(32 - bits)) * np.float32(2.0**-bits))
+            .astype(numpy_dtype)
+            .reshape(shape)
+        )
     return ((words >> np.uint32(8)) * np.float32(2.0**-24)).astype(np.float32).reshape(shape)
 
 
@@ -211,7 +213,7 @@ def _finish(array: np.ndarray, requires_grad: bool) -> Tensor:
 def _float_dtype(dtype: dtypes.dtype | None, name: str) -> np.dtype:
     d = dtype or dtypes.get_default_dtype()
     if not d.is_floating_point:
-        raise RuntimeError(f'"{name}" not implemented for \'{d.name}\'')
+        raise RuntimeError(f"\"{name}\" not implemented for '{d.name}'")
     return d.numpy
 
 
@@ -250,9 +252,7 @@ def _size(size: Sequence[Any], options: dict[str, Any]) -> tuple[int, ...]:
     return as_shape(size)
 
 
-def _integers(
-    low: int, high: int, shape: Sequence[int], generator: Generator | None
-) -> np.ndarray:
+def _integers(low: int, high: int, shape: Sequence[int], generator: Generator | None) -> np.ndarray:
     span = high - low
     if span <= 0:
         raise RuntimeError(
@@ -309,7 +309,9 @@ def randperm(
 
 
 def _like(function: Any) -> Any:
-    def like(input: Tensor, *args: Any, dtype: dtypes.dtype | None = None, **options: Any) -> Tensor:
+    def like(
+        input: Tensor, *args: Any, dtype: dtypes.dtype | None = None, **options: Any
+    ) -> Tensor:
         shape = tuple(input._payload.shape)
         options.pop("memory_format", None)
         result: Tensor = function(*args, shape, dtype=dtype or input.dtype, **options)
@@ -422,9 +424,7 @@ def multinomial(
         u = uniform_array((len(rows), num_samples), np.dtype(np.float64), generator)
         totals = np.cumsum(rows, -1)
         totals /= totals[:, -1:]
-        drawn = np.stack(
-            [np.searchsorted(t, v, "right") for t, v in zip(totals, u, strict=True)]
-        )
+        drawn = np.stack([np.searchsorted(t, v, "right") for t, v in zip(totals, u, strict=True)])
     else:
         # The order of exponential variables divided by the weights is that of drawing one by one.
         u = uniform_array(rows.shape, np.dtype(np.float64), generator)
@@ -485,9 +485,7 @@ def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None
     return _fill(self, drawn < chance)
 
 
-def exponential_(
-    self: Tensor, lambd: float = 1.0, *, generator: Generator | None = None
-) -> Tensor:
+def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Fill with numbers from the exponential distribution of rate `lambd`."""
     drawn = uniform_array(self._payload.shape, np.dtype(np.float64), generator)
     return _fill(self, -np.log1p(-drawn) / lambd)
@@ -531,5 +529,34 @@ def random_(self: Tensor, *limits: Any, generator: Generator | None = None) -> T
     return _fill(self, _integers(int(low), int(high), self._payload.shape, generator))
 
 
-RANDOM_METHODS = (uniform_, normal_, bernoulli_, exponential_, log_normal_, cauchy_, geometric_,
-                  random_)
+RANDOM_METHODS = (
+    uniform_,
+    normal_,
+    bernoulli_,
+    exponential_,
+    log_normal_,
+    cauchy_,
+    geometric_,
+    random_,
+)
+
+__all__ = [
+    "Generator",
+    "bernoulli",
+    "default_generator",
+    "get_rng_state",
+    "initial_seed",
+    "manual_seed",
+    "multinomial",
+    "normal",
+    "poisson",
+    "rand",
+    "rand_like",
+    "randint",
+    "randint_like",
+    "randn",
+    "randn_like",
+    "randperm",
+    "seed",
+    "set_rng_state",
+]

@@ -93,7 +93,7 @@ def _as_summand(input: Tensor, dtype: dtypes.dtype | None) -> Tensor:
     return input
 
 
-def sum(  # noqa: A001
+def sum(
     input: Tensor,
     dim: Dim = None,
     keepdim: bool = False,
@@ -346,9 +346,7 @@ def pick(x: Tensor, dim: int, index: Tensor, keepdim: bool) -> Tensor:
     return values if keepdim else movement.squeeze(values, dim)
 
 
-def _extreme_along(
-    arg: Any, input: Tensor, dim: int, keepdim: bool
-) -> ValuesAndIndices:
+def _extreme_along(arg: Any, input: Tensor, dim: int, keepdim: bool) -> ValuesAndIndices:
     d = movement.normalize_dim(dim, input._payload.ndim)
     index = arg(input, dim=d, keepdim=True)
     values = pick(input, d, index, keepdim)
@@ -357,9 +355,7 @@ def _extreme_along(
     return ValuesAndIndices(values, index)
 
 
-def max(  # noqa: A001
-    input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None
-) -> Any:
+def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """The greatest value of all; or values and indices along `dim`; or of two tensors, each."""
     if isinstance(dim, TensorBase) or other is not None:
         return e.maximum(input, dim if other is None else other)
@@ -369,9 +365,7 @@ def max(  # noqa: A001
     return _extreme_along(argmax_, input, dim, keepdim)
 
 
-def min(  # noqa: A001
-    input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None
-) -> Any:
+def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """The least value of all; or values and indices along `dim`; or of two tensors, each."""
     if isinstance(dim, TensorBase) or other is not None:
         return e.minimum(input, dim if other is None else other)
@@ -421,12 +415,12 @@ class any_(Truth):
     ufunc = np.logical_or
 
 
-def all(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:  # noqa: A001
+def all(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """Whether all values over `dim` are true (not zero)."""
     return all_(input, dim=_truth_dims(dim, input), keepdim=keepdim)
 
 
-def any(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:  # noqa: A001
+def any(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """Whether one value or more over `dim` is true (not zero)."""
     return any_(input, dim=_truth_dims(dim, input), keepdim=keepdim)
 
@@ -452,8 +446,10 @@ def _variance(
     count = _count(input, dims)
     center = sum_(input, dim=dims, keepdim=True) / float(count)
     total = sum_(e.square(input - center), dim=dims, keepdim=keepdim)
-    average = center if keepdim else movement.reshape(
-        center, reduced_shape(input._payload.shape, dims, False)
+    average = (
+        center
+        if keepdim
+        else movement.reshape(center, reduced_shape(input._payload.shape, dims, False))
     )
     freedom = count - correction
     return total / float(freedom if freedom > 0 else 0), average
@@ -527,8 +523,8 @@ def logsumexp(input: Tensor, dim: Dim, keepdim: bool = False) -> Tensor:
     greatest = amax_(x.detach(), dim=dims, keepdim=True)
     shift = e.where(isfinite(greatest), greatest, 0)
     total = e.log(sum_(e.exp(x - shift), dim=dims, keepdim=True)) + shift
-    return total if keepdim else movement.reshape(
-        total, reduced_shape(x._payload.shape, dims, False)
+    return (
+        total if keepdim else movement.reshape(total, reduced_shape(x._payload.shape, dims, False))
     )
 
 
@@ -715,3 +711,35 @@ def trace(input: Tensor) -> Tensor:
     if input._payload.ndim != 2:
         raise RuntimeError(f"trace: expected a matrix, but got tensor with dim {input.dim()}")
     return sum(ops.diagonal(input))
+
+
+__all__ = [
+    "all",
+    "amax",
+    "amin",
+    "aminmax",
+    "any",
+    "argmax",
+    "argmin",
+    "count_nonzero",
+    "cummax",
+    "cummin",
+    "cumprod",
+    "cumsum",
+    "log_softmax",
+    "logcumsumexp",
+    "logsumexp",
+    "max",
+    "mean",
+    "min",
+    "nanmean",
+    "nansum",
+    "prod",
+    "softmax",
+    "std",
+    "std_mean",
+    "sum",
+    "trace",
+    "var",
+    "var_mean",
+]

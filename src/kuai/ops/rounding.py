@@ -58,7 +58,7 @@ class round_(Step):
     function = np.rint
 
 
-def round(input: Tensor, *, decimals: int = 0) -> Tensor:  # noqa: A001
+def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     """The nearest value with so many decimals; half goes to even."""
     if decimals == 0 or not input.is_floating_point():
         return round_(input)
@@ -434,3 +434,42 @@ def equal(input: Tensor, other: Tensor) -> bool:
     return a.shape == b.shape and bool(np.all(a == b))
 
 
+__all__ = [
+    "allclose",
+    "bitwise_and",
+    "bitwise_left_shift",
+    "bitwise_not",
+    "bitwise_or",
+    "bitwise_right_shift",
+    "bitwise_xor",
+    "ceil",
+    "copysign",
+    "div",
+    "divide",
+    "equal",
+    "fix",
+    "floor",
+    "floor_divide",
+    "fmax",
+    "fmin",
+    "fmod",
+    "frac",
+    "gcd",
+    "heaviside",
+    "isclose",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "isneginf",
+    "isposinf",
+    "isreal",
+    "lcm",
+    "ldexp",
+    "nan_to_num",
+    "nextafter",
+    "remainder",
+    "round",
+    "signbit",
+    "true_divide",
+    "trunc",
+]

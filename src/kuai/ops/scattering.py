@@ -45,7 +45,8 @@ def add_rows(target: np.ndarray, index: np.ndarray, rows: np.ndarray) -> None:
 
 def flat_positions(index: np.ndarray, dim: int, shape: tuple[int, ...]) -> np.ndarray:
     """Where, in a flat array of `shape`, `index` points to: along `dim` by its values, along all
-    other dimensions by its own positions."""
+    other dimensions by its own positions.
+    """
     stride = 1
     result: Any = 0
     for d in range(len(shape) - 1, -1, -1):

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kuai.core.base import TensorBase
-from kuai.core.primitive import Meta, Primitive, ViewPrimitive, primitive
-from kuai.ops.movement import normalize_dim
+from kuai.core.inplace import view_scatter
+from kuai.core.primitive import Meta, Primitive, ViewPrimitive, meta_of, primitive
+from kuai.errors import ShapeError
+from kuai.ops.movement import clone, normalize_dim
+from kuai.ops.pointwise import to_dtype, write_out
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
@@ -76,12 +79,14 @@ class embed(Primitive):
         return view(grad, **parameters)
 
 
-def slice_key(shape: tuple[int, ...], dim: int, start: int, stop: int, step: int = 1) -> Key:
+def slice_key(
+    shape: tuple[int, ...], dim: int, start: int | None, stop: int | None, step: int = 1
+) -> Key:
     """The key of a range along one dimension, its ends resolved as Python does."""
-    key = [(0, n, 1) for n in shape[:dim]]
-    start, stop, step = slice(start, stop, step).indices(shape[dim])
-    key.append((start, max(start, stop), step))
-    return tuple(key)
+    if step <= 0:
+        raise RuntimeError("slice step must be positive")
+    first, last, step = slice(start, stop, step).indices(shape[dim])
+    return (*[(0, n, 1) for n in shape[:dim]], (first, max(first, last), step))
 
 
 def slice_along(x: Tensor, dim: int, start: int, stop: int, step: int = 1) -> Tensor:
@@ -143,4 +148,58 @@ def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     return slice_along(input, dim, start, start + length)
 
 
-__all__ = ["narrow", "select"]
+def narrow_copy(
+    input: Tensor, dim: int, start: Any, length: int, *, out: Tensor | None = None
+) -> Tensor:
+    """A copy of `length` positions from `start` on along `dim`."""
+    result = clone(narrow(input, dim, start, length))
+    return result if out is None else write_out(out, result)
+
+
+def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
+    """`input` with `src` at one position along `dim`.
+
+    Raises:
+        ShapeError: `src` is not of the shape of that part.
+    """
+    key = select_key(input._payload.shape, dim, index)
+    return scattered_view(input, src, select_, {"key": key})
+
+
+def slice_scatter(
+    input: Tensor,
+    src: Tensor,
+    dim: int = 0,
+    start: int | None = None,
+    end: int | None = None,
+    step: int = 1,
+) -> Tensor:
+    """`input` with `src` in a range of positions along `dim`.
+
+    Raises:
+        ShapeError: `src` is not of the shape of that part.
+    """
+    shape = input._payload.shape
+    key = slice_key(shape, normalize_dim(dim, len(shape)), start, end, step)
+    return scattered_view(input, src, slice_, {"key": key})
+
+
+def scattered_view(
+    x: Tensor, src: Tensor, view: ViewPrimitive, parameters: dict[str, Any]
+) -> Tensor:
+    """`x` with `src` in the part that a view shows.
+
+    Raises:
+        ShapeError: `src` is not of the view's shape.
+    """
+    part = view.infer(meta_of(x), **parameters)
+    assert isinstance(part, Meta)
+    if src._payload.shape != part.shape:
+        raise ShapeError(
+            "expected src to have a size equal to the slice of self. src size = "
+            f"{list(src._payload.shape)}, slice size = {list(part.shape)}"
+        )
+    return view_scatter(x, to_dtype(src, x.dtype), view=view, parameters=parameters)  # type: ignore[no-any-return]
+
+
+__all__ = ["narrow", "narrow_copy", "select", "select_scatter", "slice_scatter"]
