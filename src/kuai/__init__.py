@@ -6,7 +6,7 @@ import importlib
 import math as _math
 from typing import TYPE_CHECKING, Any
 
-from kuai import dtypes
+from kuai import dtypes, ops
 from kuai.config import (
     are_deterministic_algorithms_enabled,
     get_default_device,
@@ -55,6 +55,7 @@ from kuai.ops import *
 from kuai.tensor import Tensor
 from kuai.version import __version__
 
+tensor = ops.tensor  # the function, not the module that defines the class
 bool = dtypes.bool_
 float = dtypes.float_
 int = dtypes.int_

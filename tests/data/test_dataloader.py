@@ -166,7 +166,7 @@ def test_a_worker_that_dies_is_reported(end: Any, message: str) -> None:
 
 def test_a_worker_that_takes_too_long_is_reported() -> None:
     start = time.monotonic()
-    with pytest.raises(RuntimeError, match="timed out after 0.3 seconds"):
+    with pytest.raises(RuntimeError, match=r"timed out after 0\.3 seconds"):
         list(DataLoader(Each(lambda _: time.sleep(60)), num_workers=1, timeout=0.3))
     assert time.monotonic() - start < 5
 

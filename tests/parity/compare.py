@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,9 @@ class Tolerance(NamedTuple):
     absolute: float
     relative: float
 
+
+# Computes a result of PyTorch's in float64.
+Exact = Callable[[], Any]
 
 # PyTorch's own, of `torch.testing.assert_close`.
 DEFAULT = {
@@ -74,6 +78,7 @@ def assert_same(
     table: dict[str, Tolerance],
     values: bool = True,
     where: str = "result",
+    exact: Exact | None = None,
 ) -> None:
     """Compares a result with PyTorch's: kind, shape, dtype, values; containers item by item.
 
@@ -83,12 +88,15 @@ def assert_same(
         table: the tolerance for each floating dtype.
         values: whether values are compared too.
         where: what the result is called in the error.
+        exact: gives PyTorch's result in float64, for results in float32: where rounding errors
+            of sums cancel, both libraries are off by more than the tolerance, and kuai may be off
+            by twice as much as PyTorch.
 
     Raises:
         Mismatch: they differ.
     """
     if isinstance(expected, torch.Tensor):
-        assert_same_tensor(actual, expected, table, values, where)
+        assert_same_tensor(actual, expected, table, values, where, exact)
     elif isinstance(expected, torch.dtype):
         if dtype_name(actual) != dtype_name(expected):
             raise Mismatch(f"{where}: {actual}, not {expected}")
@@ -104,7 +112,7 @@ def assert_same(
         if len(actual) != len(expected):
             raise Mismatch(f"{where}: {len(actual)} items, not {len(expected)}")
         for i, (one, other) in enumerate(zip(actual, expected, strict=True)):
-            assert_same(one, other, table, values, f"{where}[{i}]")
+            assert_same(one, other, table, values, f"{where}[{i}]", part_of(exact, i))
         for i, name in enumerate(field_names(expected)):
             if getattr(actual, name, None) is not actual[i]:
                 raise Mismatch(f"{where}: has no field {name}")
@@ -117,6 +125,11 @@ def assert_same(
                 raise Mismatch(f"{where}: {actual!r}, not {expected!r}")
         elif values and actual != expected:
             raise Mismatch(f"{where}: {actual!r}, not {expected!r}")
+
+
+def part_of(exact: Exact | None, i: int) -> Exact | None:
+    """What gives the part `i` of what `exact` gives."""
+    return None if exact is None else lambda: exact()[i]
 
 
 def field_names(result: Any) -> list[str]:
@@ -134,7 +147,12 @@ def field_names(result: Any) -> list[str]:
 
 
 def assert_same_tensor(
-    actual: Any, expected: torch.Tensor, table: dict[str, Tolerance], values: bool, where: str
+    actual: Any,
+    expected: torch.Tensor,
+    table: dict[str, Tolerance],
+    values: bool,
+    where: str,
+    exact: Exact | None = None,
 ) -> None:
     """Compares shape, dtype and values of two tensors.
 
@@ -156,6 +174,12 @@ def assert_same_tensor(
         close = got == wanted
     else:
         close = np.isclose(got, wanted, rtol=relative, atol=absolute, equal_nan=True)
+    if not close.all() and exact is not None and name == "float32":
+        truth = as_array(exact())
+        finite = np.isfinite(truth)
+        theirs = np.max(np.abs(wanted - truth), initial=0.0, where=finite)
+        if theirs < 1e-4 * np.max(np.abs(truth), initial=0.0, where=finite):
+            close |= np.abs(got - truth) <= 2 * theirs
     if not close.all():
         at = tuple(int(i) for i in np.argwhere(~close)[0])
         raise Mismatch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import types
 from collections.abc import Mapping
 from typing import Any
@@ -22,10 +23,12 @@ class Converter:
 
     Args:
         target: the module under test, `kuai` (or `torch` itself, to test the harness).
+        widen: whether float32 becomes float64 (for `torch` itself: the exact result).
     """
 
-    def __init__(self, target: types.ModuleType) -> None:
+    def __init__(self, target: types.ModuleType, widen: bool = False) -> None:
         self.target = target
+        self.widen = widen
         self.tensors: dict[int, Any] = {}
         self.memories: dict[int, torch.UntypedStorage] = {}
         self.alive: list[Any] = []  # ids and addresses mean something only while these live
@@ -72,6 +75,8 @@ class Converter:
         """The data type of the same name."""
         if value.is_complex or "q" in str(value).removeprefix("torch."):
             raise Excluded(f"dtype {value}")
+        if self.widen and value == torch.float32:
+            return torch.float64
         return getattr(self.target, str(value).removeprefix("torch."))
 
     def tensor(self, value: torch.Tensor) -> Any:
@@ -103,7 +108,8 @@ class Converter:
         memory = self.memories[memory.data_ptr()]
         if self.target is torch:
             tensor = torch.empty(0, dtype=value.dtype)
-            return tensor.set_(memory, value.storage_offset(), value.shape, value.stride())
+            tensor.set_(memory, value.storage_offset(), value.shape, value.stride())
+            return tensor.double() if self.widen and tensor.dtype == torch.float32 else tensor
         return self.target.from_numpy(strided_array(memory, value))
 
     def module(self, value: torch.nn.Module) -> Any:
@@ -142,6 +148,9 @@ def counterpart(function: Any, target: types.ModuleType) -> Any:
     """
     if target is torch:
         return function
+    if isinstance(function, functools.partial):
+        inner = counterpart(function.func, target)
+        return functools.partial(inner, *function.args, **function.keywords)
     module = getattr(function, "__module__", None) or "torch"  # PyTorch's C functions have none
     if isinstance(function, types.FunctionType) and module.startswith("torch.testing"):
         return rebound(function, target)

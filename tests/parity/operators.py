@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal
 import types
 import warnings
@@ -14,7 +15,7 @@ from torch.testing._internal.common_methods_invocations import op_db
 from torch.testing._internal.opinfo.core import OpInfo, SampleInput
 
 from tests.parity.compare import Mismatch, Tolerance, assert_same, is_tensor, tolerances
-from tests.parity.convert import Converter, Excluded, counterpart, look_up
+from tests.parity.convert import Converter, Excluded, counterpart, look_up, rebound
 from tests.parity.supported import EXCLUDED_SAMPLES, RANDOM, UNINITIALISED
 
 DTYPES = (torch.float32, torch.float64, torch.int64, torch.bool)
@@ -179,6 +180,17 @@ class Case:
         check_kind(result)
         return result
 
+    def exactly(self, sample: SampleInput) -> Callable[[], Any]:
+        """What computes PyTorch's result of a sample in float64, once."""
+
+        def result() -> Any:
+            first, args, kwargs = Converter(torch, widen=True)(
+                (sample.input, sample.args, sample.kwargs)
+            )
+            return self.op.op(first, *args, **kwargs)
+
+        return functools.cache(result)
+
     def compares_values(
         self, function: Callable[..., Any], sample: SampleInput, first: Any
     ) -> bool:
@@ -189,6 +201,8 @@ class Case:
             return True
         copies = Converter(torch)
         value, args, kwargs = copies((sample.input, sample.args, sample.kwargs))
+        if isinstance(function, types.FunctionType):
+            function = rebound(function, torch)  # without the seed that PyTorch's tests set
         torch.manual_seed(2)
         try:
             assert_same(function(value, *args, **kwargs), first, self.table)
@@ -220,7 +234,7 @@ class Case:
                     (sample.input, sample.args, sample.kwargs)
                 )
                 actual = self.function()(first, *args, **kwargs)
-                assert_same(actual, expected, self.table, values)
+                assert_same(actual, expected, self.table, values, exact=self.exactly(sample))
                 for form, theirs, inplace in self.variants():  # noqa: B007 - named below
                     self.check_variant(theirs, inplace, sample, values)
         except Exception as error:
@@ -259,7 +273,7 @@ class Case:
             raise Mismatch(f"does not raise {describe(refused)}")
         if values and self.op.name in RANDOM:
             values = self.compares_values(theirs, sample, expected)
-        assert_same(actual, expected, self.table, values)
+        assert_same(actual, expected, self.table, values, exact=self.exactly(sample))
         if inplace and is_tensor(first) and actual is not first:
             raise Mismatch("does not return the tensor that it changes")
 
@@ -273,7 +287,7 @@ class Case:
                 actual = self.function()(first, *args, **kwargs, out=out)
                 if actual is not out:
                     raise Mismatch("does not return its `out`")
-                assert_same(out, expected, self.table, values)
+                assert_same(out, expected, self.table, values, exact=self.exactly(sample))
         except Exception as error:
             return "out: " + describe(error) + f"; {summary(sample)}"
         return None
@@ -298,7 +312,10 @@ class Case:
                 actual = gradients(
                     self.target, self.function(), sample, self.op, False, expected.shapes
                 )
-                assert_same(actual.first, expected.first, self.table, where="gradient")
+                exact = functools.cache(
+                    lambda: gradients(torch, self.op.op, sample, self.op, False, widen=True).first
+                )
+                assert_same(actual.first, expected.first, self.table, where="gradient", exact=exact)
         except Exception as error:
             failure = describe(error) + f"; {summary(sample)}"
         result.gradient.add(failure)
@@ -375,6 +392,7 @@ def gradients(
     op: OpInfo,
     deep: bool,
     differentiable: list[bool] | None = None,
+    widen: bool = False,
 ) -> Gradients:
     """Derivatives of a sample's results along fixed random directions.
 
@@ -385,12 +403,13 @@ def gradients(
         op: PyTorch's description of the operator.
         deep: whether second derivatives are computed too.
         differentiable: which of the results must require gradients (those that do in PyTorch).
+        widen: whether float32 is computed in float64.
 
     Raises:
         NotDifferentiable: no result (or no input) has a gradient in PyTorch.
         Mismatch: a result requires gradients where PyTorch's does not, or the other way round.
     """
-    convert = Converter(library)
+    convert = Converter(library, widen)
     first, args, kwargs = convert((sample.input, sample.args, sample.kwargs))
     inputs = [x for x in tensors_in((first, args, kwargs)) if x.requires_grad]
     torch.manual_seed(1)
@@ -436,6 +455,8 @@ def direction(result: Any, seed: int, convert: Converter) -> Any:
     """A random tensor of the result's shape and dtype, the same one in both libraries."""
     generator = torch.Generator().manual_seed(seed)
     values = torch.randn(tuple(result.shape), generator=generator, dtype=torch.float64)
+    if convert.widen:
+        return convert(values.float())
     return convert(values.to(getattr(torch, str(result.dtype).rpartition(".")[2])))
 
 

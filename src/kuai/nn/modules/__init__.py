@@ -11,15 +11,18 @@ from kuai.nn import *
 
 _FILES = {
     "activation": "activations",
+    "channelshuffle": "shuffle",
     "container": "containers",
-    "distance": "distances",
+    "distance": "distance",
     "dropout": "dropout",
-    "flatten": "shapes",
+    "flatten": "flatten",
     "lazy": "lazy",
     "linear": "linear",
     "loss": "losses",
     "module": "module",
     "normalization": "normalization",
+    "padding": "padding",
+    "pixelshuffle": "shuffle",
     "sparse": "embedding",
 }
 

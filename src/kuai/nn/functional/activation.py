@@ -1,0 +1,356 @@
+"""Activation functions, element by element.
+
+Where a formula would overflow on one side (`exp` of something large), that side is fed zeros
+before, so that its gradient, which is not wanted there, is 0 and not NaN.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kuai import ops
+from kuai.core.inplace import inplace as in_place
+from kuai.errors import DtypeError, ShapeError
+from kuai.nn.functional.precision import narrow, require_floating, widen
+from kuai.ops.pointwise import write_out
+
+if TYPE_CHECKING:
+    from kuai.tensor import Tensor
+
+
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
+    """Rectified linear unit, `max(x, 0)`."""
+    return in_place(input, ops.relu) if inplace else ops.relu(input)  # type: ignore[no-any-return]
+
+
+def relu_(input: Tensor) -> Tensor:
+    """In-place `relu`."""
+    return in_place(input, ops.relu)  # type: ignore[no-any-return]
+
+
+def sigmoid(input: Tensor) -> Tensor:
+    """Logistic function, `1 / (1 + exp(-x))`."""
+    return ops.sigmoid(input)
+
+
+def tanh(input: Tensor) -> Tensor:
+    """Hyperbolic tangent."""
+    return ops.tanh(input)
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    """`x` where it is positive, else `negative_slope * x`."""
+    if inplace:
+        return in_place(input, leaky_relu, negative_slope)  # type: ignore[no-any-return]
+    x = widen(input, "leaky_relu")
+    return narrow(ops.where(x > 0, x, x * negative_slope), input)
+
+
+def leaky_relu_(input: Tensor, negative_slope: float = 0.01) -> Tensor:
+    """In-place `leaky_relu`."""
+    return leaky_relu(input, negative_slope, inplace=True)
+
+
+def prelu(input: Tensor, weight: Tensor) -> Tensor:
+    """`x` where it is positive, else `weight * x`, with one weight, or one a channel.
+
+    Shape:
+        input `(N, C, *)` or any, weight `(C,)`, `(1,)` or `()`; the result as the input.
+
+    Raises:
+        ShapeError: the number of weights is neither 1 nor the number of channels.
+        DtypeError: the types differ.
+    """
+    require_floating(input, "prelu")
+    if weight.dtype is not input.dtype:
+        raise DtypeError(
+            f"prelu: Type promoting not supported. Got {input.dtype.name} and {weight.dtype.name}"
+        )
+    if weight.ndim > 1:
+        raise ShapeError(
+            f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {weight.ndim}"
+        )
+    if weight.numel() != 1 or weight.ndim == 1:
+        if weight.numel() != 1:
+            channels = input.shape[1] if input.ndim > 1 else 1
+            if input.ndim == 0:
+                raise ShapeError("prelu: Not allow zero-dim input tensor.")
+            if channels != weight.numel():
+                raise ShapeError(
+                    "prelu: Mismatch of parameter numbers and input channel size. Found parameter "
+                    f"numbers = {weight.numel()} and channel size = {channels}."
+                )
+        if input.ndim == 0:
+            weight = weight.reshape(())
+        elif input.ndim > 1:
+            weight = weight.reshape((-1,) + (1,) * (input.ndim - 2))
+    x, slope = widen(input, "prelu"), widen(weight, "prelu")
+    positive = x > 0
+    return narrow(ops.where(positive, x, slope * ops.where(positive, 0.0, x)), input)
+
+
+def rrelu(
+    input: Tensor,
+    lower: float = 1.0 / 8,
+    upper: float = 1.0 / 3,
+    training: bool = False,
+    inplace: bool = False,
+) -> Tensor:
+    """Leaky ReLU whose negative slope is drawn from `[lower, upper)` for every element.
+
+    Outside training the slope is the middle of the range. Source: Xu et al. (2015), Empirical
+    Evaluation of Rectified Activations in Convolutional Network.
+    """
+    if inplace:
+        return in_place(input, rrelu, lower, upper, training)  # type: ignore[no-any-return]
+    if lower > upper:
+        raise RuntimeError(
+            f"Lower bound should be less than or equal to the upper bound, got {lower} > {upper}"
+        )
+    if not training:
+        return leaky_relu(input, (lower + upper) / 2)
+    x = widen(input, "rrelu")
+    slope = ops.rand_like(x) * (upper - lower) + lower
+    return narrow(ops.where(x > 0, x, x * slope), input)
+
+
+def rrelu_(
+    input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False
+) -> Tensor:
+    """In-place `rrelu`."""
+    return rrelu(input, lower, upper, training, inplace=True)
+
+
+def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
+    """`x` where it is greater than the threshold, else `value`."""
+    if inplace:
+        return in_place(input, _threshold, threshold, value)  # type: ignore[no-any-return]
+    return _threshold(input, threshold, value)
+
+
+def _threshold(input: Tensor, threshold: float, value: float) -> Tensor:
+    if not input.is_floating_point():
+        threshold, value = int(threshold), int(value)
+    return ops.where(input <= threshold, value, input)  # type: ignore[no-any-return]
+
+
+def threshold_(input: Tensor, threshold: float, value: float) -> Tensor:
+    """In-place `threshold`."""
+    return in_place(input, _threshold, threshold, value)  # type: ignore[no-any-return]
+
+
+def hardtanh(
+    input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
+) -> Tensor:
+    """`x` kept between `min_val` and `max_val`; the gradient at both ends is 0."""
+    if min_val > max_val:
+        raise ValueError("min_val cannot be greater than max_val")
+    if inplace:
+        return in_place(input, hardtanh, min_val, max_val)  # type: ignore[no-any-return]
+    if not input.is_floating_point():
+        return ops.clamp(input, int(min_val), int(max_val))
+    outside = (input <= min_val) | (input >= max_val)
+    return ops.where(outside, ops.clamp(input.detach(), min_val, max_val), input)  # type: ignore[no-any-return]
+
+
+def hardtanh_(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+    """In-place `hardtanh`."""
+    return hardtanh(input, min_val, max_val, inplace=True)
+
+
+def relu6(input: Tensor, inplace: bool = False) -> Tensor:
+    """`min(max(x, 0), 6)`."""
+    return hardtanh(input, 0.0, 6.0, inplace)
+
+
+def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
+    """`relu6(x + 3) / 6`, a sigmoid made of straight lines."""
+    if inplace:
+        return in_place(input, hardsigmoid)  # type: ignore[no-any-return]
+    x = widen(input, "hardsigmoid")
+    sloping = (x > -3) & (x < 3)
+    flat = ops.clamp(x.detach() + 3, 0.0, 6.0)
+    return narrow(ops.where(sloping, x + 3, flat) / 6, input)
+
+
+def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
+    """`x * relu6(x + 3) / 6`. Source: Howard et al. (2019), Searching for MobileNetV3."""
+    if inplace:
+        return in_place(input, hardswish)  # type: ignore[no-any-return]
+    x = widen(input, "hardswish")
+    curved = (x > -3) & (x < 3)
+    middle = ops.where(curved, x, 0.0)
+    straight = ops.where(x <= -3, x * 0.0, x)
+    return narrow(ops.where(curved, middle * (middle + 3) / 6, straight), input)
+
+
+def hardshrink(input: Tensor, lambd: float = 0.5, *, out: Tensor | None = None) -> Tensor:
+    """`x`, but 0 where it lies between `-lambd` and `lambd`."""
+    require_floating(input, "hardshrink")
+    result = ops.where((input >= -lambd) & (input <= lambd), 0.0, input)
+    return result if out is None else write_out(out, result)
+
+
+def softshrink(input: Tensor, lambd: float = 0.5, *, out: Tensor | None = None) -> Tensor:
+    """`x` drawn towards 0 by `lambd`, and 0 where it lies between `-lambd` and `lambd`."""
+    if lambd < 0:
+        raise RuntimeError(f"lambda must be greater or equal to 0, but found to be {lambd}.")
+    x = widen(input, "softshrink")
+    inner = (x >= -lambd) & (x <= lambd)
+    result = narrow(ops.where(inner, 0.0, ops.where(x > 0, x - lambd, x + lambd)), input)
+    return result if out is None else write_out(out, result)
+
+
+def tanhshrink(input: Tensor) -> Tensor:
+    """`x - tanh(x)`."""
+    return input - ops.tanh(input)
+
+
+def softsign(input: Tensor) -> Tensor:
+    """`x / (1 + |x|)`."""
+    return input / (ops.abs(input) + 1)
+
+
+def softplus(
+    input: Tensor, beta: float = 1.0, threshold: float = 20.0, *, out: Tensor | None = None
+) -> Tensor:
+    """`log(1 + exp(beta x)) / beta`, a smooth ReLU; `x` itself where `beta x > threshold`."""
+    x = widen(input, "softplus")
+    scaled = x * beta
+    linear = scaled > threshold
+    curve = ops.log1p(ops.exp(ops.where(linear, 0.0, scaled))) / beta
+    result = narrow(ops.where(linear, x, curve), input)
+    return result if out is None else write_out(out, result)
+
+
+def logsigmoid(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """`log(1 / (1 + exp(-x)))`, without overflow."""
+    x = widen(input, "logsigmoid")
+    negative = x < 0
+    minus_abs = ops.where(negative, x, -x)
+    result = narrow(ops.where(negative, x, 0.0) - ops.log1p(ops.exp(minus_abs)), input)
+    return result if out is None else write_out(out, result)
+
+
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """`x` where it is positive, else `alpha * (exp(x) - 1)`.
+
+    Source: Clevert et al. (2016), Fast and Accurate Deep Network Learning by Exponential Linear
+    Units.
+    """
+    if inplace:
+        return in_place(input, elu, alpha)  # type: ignore[no-any-return]
+    return _exponential_linear(input, "elu", alpha)
+
+
+def elu_(input: Tensor, alpha: float = 1.0) -> Tensor:
+    """In-place `elu`."""
+    return in_place(input, elu, alpha)  # type: ignore[no-any-return]
+
+
+def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """`x` where it is positive, else `alpha * (exp(x / alpha) - 1)`.
+
+    Source: Barron (2017), Continuously Differentiable Exponential Linear Units.
+    """
+    if alpha == 0:
+        raise RuntimeError("ZeroDivisionError: alpha cannot be 0 for CELU")
+    if inplace:
+        return in_place(input, celu, alpha)  # type: ignore[no-any-return]
+    return _exponential_linear(input, "celu", alpha, input_scale=1.0 / alpha)
+
+
+def celu_(input: Tensor, alpha: float = 1.0) -> Tensor:
+    """In-place `celu`."""
+    return celu(input, alpha, inplace=True)
+
+
+# The values for which activations of mean 0 and variance 1 keep them.
+SELU_ALPHA = 1.6732632423543772848170429916717
+SELU_SCALE = 1.0507009873554804934193349852946
+
+
+def selu(input: Tensor, inplace: bool = False) -> Tensor:
+    """`scale * elu(x, alpha)`. Source: Klambauer et al. (2017), Self-Normalizing Networks."""
+    if inplace:
+        return in_place(input, selu)  # type: ignore[no-any-return]
+    return _exponential_linear(input, "selu", SELU_ALPHA, SELU_SCALE)
+
+
+def selu_(input: Tensor) -> Tensor:
+    """In-place `selu`."""
+    return in_place(input, selu)  # type: ignore[no-any-return]
+
+
+def _exponential_linear(
+    input: Tensor, name: str, alpha: float, scale: float = 1.0, input_scale: float = 1.0
+) -> Tensor:
+    x = widen(input, name)
+    curved = x <= 0
+    exponent = ops.where(curved, x, 0.0)
+    if input_scale != 1.0:
+        exponent = exponent * input_scale
+    curve = ops.expm1(exponent) * (alpha * scale)
+    return narrow(ops.where(curved, curve, x if scale == 1.0 else x * scale), input)
+
+
+def gelu(input: Tensor, approximate: str = "none", *, out: Tensor | None = None) -> Tensor:
+    """`x` times the probability that a standard normal variable is below `x`.
+
+    Args:
+        input: any shape.
+        approximate: `"none"`, or `"tanh"` for an approximation by that function.
+        out: the tensor to write the result to.
+
+    Source: Hendrycks and Gimpel (2016), Gaussian Error Linear Units.
+    """
+    x = widen(input, "gelu")
+    if approximate == "none":
+        result = narrow(x * 0.5 * (1 + ops.erf(x * 0.7071067811865476)), input)
+    elif approximate == "tanh":
+        inner = 0.7978845608028654 * (x + 0.044715 * (x * x * x))
+        result = narrow(0.5 * x * (1 + ops.tanh(inner)), input)
+    else:
+        raise RuntimeError("approximate argument must be either none or tanh.")
+    return result if out is None else write_out(out, result)
+
+
+def silu(input: Tensor, inplace: bool = False) -> Tensor:
+    """`x * sigmoid(x)`, also called swish."""
+    if inplace:
+        return in_place(input, silu)  # type: ignore[no-any-return]
+    x = widen(input, "silu")
+    return narrow(x * ops.sigmoid(x), input)
+
+
+def mish(input: Tensor, inplace: bool = False) -> Tensor:
+    """`x * tanh(softplus(x))`. Source: Misra (2020), Mish."""
+    if inplace:
+        return in_place(input, mish)  # type: ignore[no-any-return]
+    x = widen(input, "mish")
+    return narrow(x * ops.tanh(softplus(x)), input)
+
+
+def glu(input: Tensor, dim: int = -1) -> Tensor:
+    """Gated linear unit: the first half times the sigmoid of the second.
+
+    Args:
+        input: any shape with an even size at `dim`.
+        dim: the dimension to halve.
+
+    Raises:
+        ShapeError: the dimension is not even.
+
+    Source: Dauphin et al. (2017), Language Modeling with Gated Convolutional Networks.
+    """
+    if input.ndim == 0:
+        raise ShapeError("glu does not support scalars because halving size must be even")
+    size = input.size(dim)
+    if size % 2:
+        raise ShapeError(
+            f"Halving dimension must be even, but dimension {dim % input.ndim} is size {size}"
+        )
+    x = widen(input, "glu")
+    a = ops.narrow(x, dim, 0, size // 2)
+    b = ops.narrow(x, dim, size // 2, size // 2)
+    return narrow(a * ops.sigmoid(b), input)
