@@ -6,6 +6,7 @@ Public here is what PyTorch has; what only the floors above need is imported fro
 import sys
 
 from kuai.ops.creation import *  # noqa: F403
+from kuai.ops.diagonals import *  # noqa: F403
 from kuai.ops.elementwise import *  # noqa: F403
 from kuai.ops.elementwise import minus as minus
 from kuai.ops.elementwise import plus as plus
@@ -34,14 +35,17 @@ from kuai.ops.ordering import *  # noqa: F403
 from kuai.ops.pointwise import broadcast_shapes, result_type
 from kuai.ops.pointwise import cast as cast
 from kuai.ops.random import *  # noqa: F403
+from kuai.ops.rearranging import *  # noqa: F403
 from kuai.ops.reduce import *  # noqa: F403
 from kuai.ops.rounding import *  # noqa: F403
+from kuai.ops.scatter_reduce import *  # noqa: F403
 from kuai.ops.slicing import *  # noqa: F403
 from kuai.ops.transcendental import *  # noqa: F403
+from kuai.ops.windows import *  # noqa: F403
 
 _FAMILIES = (
-    "creation elementwise gather indexing joining masking matmul movement ordering random reduce "
-    "rounding slicing transcendental"
+    "creation diagonals elementwise gather indexing joining masking matmul movement ordering "
+    "random rearranging reduce rounding scatter_reduce slicing transcendental windows"
 )
 __all__ = [
     "broadcast_shapes",
