@@ -751,6 +751,12 @@ class Module(Hooks, State):
         lines = "\n  ".join(extra + children)
         return f"{self._get_name()}(\n  {lines}\n)"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the picture of the block (`kuai.draw`)."""
+        import kuai  # the picture's room is above this one
+
+        return str(kuai.draw(self)._repr_html_())
+
 
 def _indented(text: str) -> str:
     return text.replace("\n", "\n  ")

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
+from kuai.nn.parameter import is_lazy
 from kuai.show.diagram import IN, OUT, Chip, Edge, Graph, Node
 from kuai.show.recorder import tensors_of
 from kuai.show.text import shape_text
 
 if TYPE_CHECKING:
     from kuai.nn import Module
+    from kuai.tensor import Tensor
 
 
 def of_structure(net: Module) -> Graph:
@@ -70,8 +72,7 @@ class Blocks:
         if uses > 1 and next(module.parameters(), None) is not None:
             node.shared, node.uses = self.letter(module), uses
         path = self.paths.get(id(module), [""])[0]
-        count = sum(p.numel() for p in module.parameters())
-        node.words = f"{path or 'the network'}: {module.__class__.__name__}, {count:,} parameters"
+        node.words = f"{path or 'the network'}: {title}, {parameter_count(module):,} parameters"
         return node
 
     def name(self, module: Module, scope: Module | None) -> str:
@@ -92,9 +93,18 @@ class Blocks:
             if id(t) in parameters:
                 shared = self.letter(t) if self.holders.get(id(t), 1) > 1 else ""
                 kind: Literal["parameter", "frozen"] = "parameter" if t.requires_grad else "frozen"
-                yield Chip(name, shape_text(t.shape, t.dtype.name), kind, shared)
+                yield Chip(name, _shape(t), kind, shared)
             else:
-                yield Chip(name, shape_text(t.shape, t.dtype.name), "constant")
+                yield Chip(name, _shape(t), "constant")
+
+
+def parameter_count(module: Module) -> int:
+    """Elements of a block's parameters, those nested included; lazy ones have none yet."""
+    return sum(p.numel() for p in module.parameters() if not is_lazy(p))
+
+
+def _shape(t: Tensor) -> str:
+    return "lazy" if is_lazy(t) else shape_text(t.shape, t.dtype.name)
 
 
 def _places(net: Module) -> dict[int, int]:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kuai.show.blocks import of_structure
+from kuai.show.blocks import of_structure, parameter_count
 from kuai.show.flow import of_trace
 from kuai.show.fold import folded
 from kuai.show.layout import arranged
@@ -93,9 +93,8 @@ def draw(
         graph = folded(graph)
     name = type(net).__name__
     blocks = sum(1 for _ in net.modules())
-    parameters = sum(p.numel() for p in net.parameters())
     described = (
-        f"A {name} of {blocks} blocks with {parameters:,} parameters. Each box is a block, drawn "
+        f"A {name} of {blocks} blocks with {parameter_count(net):,} parameters. Each box is a block, drawn "
         "inside the block that contains it; data flows from top to bottom."
     )
     drawing = Drawing(svg(arranged(graph), f"{name}: blocks within blocks", described, legend))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from kuai.core.primitive import observe
 from kuai.core.tape import no_grad
+from kuai.nn.parameter import is_lazy
 from kuai.ops import get_rng_state, set_rng_state
 from kuai.show.calls import Op, Trace, Value
 from kuai.show.recorder import Recorder, hooked, mapped, tensors_in
@@ -32,7 +33,7 @@ def trace(net: Module, X: Any) -> Trace:
         net: any block.
         X: a tensor; a tuple or list of arguments; or a dict of keyword arguments.
     """
-    net = _materialised(net)
+    net = _materialised(net, X)
     recorder = Recorder(net)
     args, kwargs = arguments(X)
     for name, argument in [*zip(_names(net, len(args)), args, strict=True), *kwargs.items()]:
@@ -121,7 +122,12 @@ def undisturbed(net: Module) -> Iterator[None]:
                     buffer.copy_(values)
 
 
-def _materialised(net: Module) -> Module:
-    from kuai.nn.parameter import is_lazy
-
-    return deepcopy(net) if any(is_lazy(p) for p in net.parameters()) else net
+def _materialised(net: Module, X: Any) -> Module:
+    """`net`, or where it has lazy parameters a copy that has run once, so that it has shapes."""
+    if not any(is_lazy(p) for p in net.parameters()):
+        return net
+    net = deepcopy(net)
+    args, kwargs = arguments(X)
+    with undisturbed(net), no_grad():
+        net(*args, **kwargs)
+    return net
