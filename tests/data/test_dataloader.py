@@ -18,6 +18,7 @@ from kuai.data import (
     DataLoader,
     Dataset,
     IterableDataset,
+    Subset,
     TensorDataset,
     default_collate,
     default_convert,
@@ -64,6 +65,23 @@ def test_batches_come_in_order_with_a_shorter_last_one() -> None:
     assert batches(TEN, 4) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert batches(TEN, 4, drop_last=True) == [[0, 1, 2, 3], [4, 5, 6, 7]]
     assert (len(DataLoader(TEN, 4)), len(DataLoader(TEN, 4, drop_last=True))) == (3, 2)
+
+
+def test_rows_gathered_at_once_are_what_collating_them_gives() -> None:
+    images = kuai.arange(24.0).reshape(6, 4)
+    rows = TensorDataset(images.T, kuai.arange(4), kuai.ones(4, 0))
+    part = Subset(Subset(rows, [3, 2, 0]), [2, -2])  # type: ignore[var-annotated]
+    for dataset in (rows, part):
+        gathered = next(iter(DataLoader(dataset, 2)))
+        collated = default_collate([dataset[0], dataset[1]])
+        assert type(gathered) is type(collated) is list
+        for one, other in zip(gathered, collated, strict=True):
+            assert (one.dtype, one.shape, one.stride()) == (
+                other.dtype, other.shape, other.stride()
+            )  # fmt: skip
+            assert one.tolist() == other.tolist()
+    with pytest.raises(IndexError):
+        list(DataLoader(rows, 2, sampler=[0, 4]))
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])

@@ -289,6 +289,7 @@ def test_what_is_no_checkpoint_is_an_error(content: bytes) -> None:
         ('{\\"tensor\\":0}', '{\\"tensor\\":9}'),
         ('{\\"tensor\\":0}', '{\\"system\\":9}'),
         ('{\\"tensor\\":0}', "{}"),
+        ('{\\"tensor\\":0}', '{\\"device\\":\\"moon\\"}'),
         ('\\"version\\":1', '\\"version\\":99'),
         ('\\"dtype\\":\\"float32\\"', '\\"dtype\\":\\"object\\"'),
     ],

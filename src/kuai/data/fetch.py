@@ -6,7 +6,11 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-from kuai.data.dataset import IterableDataset
+import numpy as np
+
+from kuai import ops
+from kuai.data.collate import default_collate
+from kuai.data.dataset import IterableDataset, Subset, TensorDataset
 
 
 class MapFetcher:
@@ -25,16 +29,35 @@ class MapFetcher:
         self.dataset = dataset
         self.batched = batched
         self.collate = collate
+        self.is_rows = batched and collate is default_collate and _is_rows(dataset)
 
     def fetch(self, keys: Any) -> Any:
         """The batch of these keys."""
         dataset = self.dataset
+        if self.is_rows and type(keys) is list and all(type(key) is int for key in keys):
+            return _gather(dataset, keys)
         if not self.batched:
             return self.collate(dataset[keys])
         read_batch = getattr(dataset, "__getitems__", None)
         if read_batch:
             return self.collate(read_batch(keys))
         return self.collate([dataset[key] for key in keys])
+
+
+def _is_rows(dataset: Any) -> bool:
+    """Whether the samples are rows of tensors, so that a batch can be gathered at once."""
+    while type(dataset) is Subset:
+        dataset = dataset.dataset
+    return type(dataset) is TensorDataset
+
+
+def _gather(dataset: Any, keys: list[int]) -> list[Any]:
+    """What `default_collate` makes of these rows of tensors, without visiting each row."""
+    while type(dataset) is Subset:
+        keys = [dataset.indices[key] for key in keys]
+        dataset = dataset.dataset
+    rows = ops.from_numpy(np.array(keys, np.int64))
+    return [tensor[rows] for tensor in dataset.tensors]
 
 
 class IterableFetcher:

@@ -73,7 +73,14 @@ def decode(file: IO[bytes], name: str) -> Any:
         return Reader(tensors).decode(structure["tree"])
     except CheckpointError as error:
         raise CheckpointError(f"{name}: {error}") from error.__cause__
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+        RuntimeError,
+    ) as error:
         raise CheckpointError(
             f"{name}: the structure in the file's metadata is corrupted ({error!r})"
         ) from error

@@ -194,7 +194,8 @@ def _identity(identity: tuple[Any, ...], length: int) -> tuple[StorageType, str,
 def _in_native_order(content: np.ndarray, element: dtypes.dtype, swapped: bool) -> np.ndarray:
     """A writable copy of bytes, each element in this machine's byte order; bools 0 or 1."""
     if element is dtypes.bool_:
-        return np.not_equal(content, 0).astype(np.uint8)
+        truth: np.ndarray = np.not_equal(content, 0).astype(np.uint8)
+        return truth
     if content.nbytes % element.itemsize:
         raise CheckpointError("a storage does not hold a whole number of elements")
     if swapped and element.itemsize > 1:
