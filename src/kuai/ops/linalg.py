@@ -98,7 +98,7 @@ def vector_norm(
     if ord == 2:
         total = sum_(ops.square(x), dim=dims, keepdim=keepdim)
         return _root(total, 0.5)
-    return _root(sum_(abs_power(x, ord), dim=dims, keepdim=keepdim), 1 / ord)
+    return _root(sum_(abs_power(x, exponent=ord), dim=dims, keepdim=keepdim), 1 / ord)
 
 
 def _root(total: Tensor, exponent: float) -> Tensor:
