@@ -12,7 +12,7 @@ import numpy as np
 from kuai import dtypes, ops
 from kuai.core import tape
 from kuai.core.base import TensorBase, alias, bind_tensor_class, wrap
-from kuai.core.inplace import inplace
+from kuai.core.inplace import inplace, inplace_view
 from kuai.device import CPU, check_device
 from kuai.errors import GradientError, ShapeError
 from kuai.ops.creation import overwrite
@@ -33,11 +33,11 @@ def _comparable(x: object) -> bool:
     return isinstance(x, (TensorBase, int, float, np.generic))
 
 
-def in_place(function: Method) -> Method:
+def in_place(function: Method, change: Method = inplace) -> Method:
     """The in-place method of an out-of-place function."""
 
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return inplace(self, function, *args, **kwargs)  # type: ignore[no-any-return]
+        return change(self, function, *args, **kwargs)  # type: ignore[no-any-return]
 
     method.__name__ = getattr(function, "__name__", "operation") + "_"
     method.__doc__ = f"In place: {function.__doc__}"
@@ -902,6 +902,8 @@ def _attach_functions() -> None:
             setattr(Tensor, name + "_", in_place(getattr(ops, name)))
     for function in RANDOM_METHODS:
         setattr(Tensor, function.__name__, function)
+    for name in method_names.IN_PLACE_VIEWS:
+        setattr(Tensor, name + "_", in_place(getattr(ops, name), inplace_view))
     for operator, name in method_names.IN_PLACE_OPERATORS.items():
         if hasattr(ops, name):
             setattr(Tensor, operator, in_place(getattr(ops, name)))

@@ -54,6 +54,24 @@ def inplace(x: Any, function: Callable[..., Tensor], *args: Any, **kwargs: Any) 
     return x
 
 
+def inplace_view(x: Any, function: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Any:
+    """Make `x` itself the view `function(x, *args, **kwargs)` of its memory; returns `x`.
+
+    Raises:
+        GradientError: `x` is a leaf that requires grad (or a view of one).
+    """
+    check_writable(x)
+    old = snapshot(x)
+    old._view = x._view
+    new = function(old, *args, **kwargs)
+    x._payload = new._payload
+    x._node = new._node
+    x._requires_grad = new._requires_grad
+    x._view = None if x._view is None else new._view
+    x._counter[0] += 1
+    return x
+
+
 def check_writable(x: TensorBase) -> None:
     """Raise where `x` must not be changed in place.
 

@@ -11,11 +11,12 @@ from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import Meta, Primitive, primitive
 from kuai.errors import DtypeError, ShapeError
 from kuai.ops import movement
-from kuai.ops.movement import normalize_dim
 from kuai.ops.indexing import index_, index_put_
+from kuai.ops.masking import masked_fill
+from kuai.ops.movement import normalize_dim
 from kuai.ops.pointwise import Number, as_operand, broadcast_shapes, write_out
 from kuai.ops.scattering import add_rows, flat_positions
-from kuai.ops.slicing import slice_
+from kuai.ops.slicing import slice_, slice_along
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
@@ -125,23 +126,23 @@ def gather(
     """
     dim = normalize_dim(dim, input._payload.ndim)
     _check_index("gather", input, dim, index)
+    shape = index._payload.shape
     if not index._payload.size:
-        result = movement.expand(movement.reshape(input, -1)[:0].sum(), index._payload.shape)
-        result = result.to(input.dtype)
+        result = movement.reshape(slice_along(movement.reshape(input, -1), 0, 0, 0), shape)
     elif input._payload.ndim == 0 or index._payload.ndim == 0:
         result = gather_(movement.reshape(input, -1), movement.reshape(index, -1), dim=0)
-        result = movement.reshape(result, index._payload.shape)
+        result = movement.reshape(result, shape)
     else:
         result = gather_(input, index, dim=dim)
     return result if out is None else write_out(out, result)
 
 
 def _check_index(name: str, x: Tensor, dim: int, index: Tensor) -> None:
-    if index.dtype not in (dtypes.int64, dtypes.int32):
-        raise DtypeError(f"{name}(): Expected dtype int32/int64 for index")
     have, shape = index._payload.shape, x._payload.shape
     if not index._payload.size:
         return
+    if index.dtype not in (dtypes.int64, dtypes.int32):
+        raise DtypeError(f"{name}(): Expected dtype int32/int64 for index")
     if max(len(have), 1) != max(len(shape), 1):
         raise ShapeError("Index tensor must have the same number of dimensions as input tensor")
     for d, (n, m) in enumerate(zip(have, shape, strict=False)):
@@ -410,9 +411,12 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Tensor | Number) -
     index = _vector("index_fill_", index)
     n = shape[dim] if shape else 1
     index = index + n * (index < 0)
-    wanted = (*shape[:dim], index._payload.shape[0], *shape[dim + 1 :]) if shape else ()
-    source = movement.expand_to(as_operand(value, input.dtype), wanted)
-    return _by_slices(index_copy_, "index_fill", input, dim, index, source)
+    true = wrap(np.ones(index._payload.shape, np.bool_))
+    chosen = index_copy_(wrap(np.zeros(n, np.bool_)), index, true, dim=0)
+    along = [1] * len(shape)
+    if shape:
+        along[dim] = n
+    return masked_fill(input, movement.reshape(chosen, along), value)
 
 
 def take(input: Tensor, index: Tensor, *, out: Tensor | None = None) -> Tensor:

@@ -363,6 +363,21 @@ def split(
     return split_(tensor, sizes=tuple(sizes), dim=dim)
 
 
+def unsafe_split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) -> Any:
+    """As `split_with_sizes`, but each piece is a tensor of its own, no view."""
+    return tuple(movement.clone(x) for x in split_with_sizes(input, split_sizes, dim))
+
+
+def unsafe_split(input: Tensor, split_size: int, dim: int = 0) -> Any:
+    """As `split`, but each piece is a tensor of its own, no view."""
+    return tuple(movement.clone(x) for x in split(input, split_size, dim))
+
+
+def unsafe_chunk(input: Tensor, chunks: int, dim: int = 0) -> Any:
+    """As `chunk`, but each piece is a tensor of its own, no view."""
+    return tuple(movement.clone(x) for x in chunk(input, chunks, dim))
+
+
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> Any:
     """Views of at most `chunks` pieces of equal size along `dim`; the last may be smaller.
 
@@ -455,6 +470,9 @@ __all__ = [
     "stack",
     "tensor_split",
     "unbind",
+    "unsafe_chunk",
+    "unsafe_split",
+    "unsafe_split_with_sizes",
     "vsplit",
     "vstack",
 ]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 METHODS: tuple[str, ...] = tuple(
     """
-    abs absolute acos acosh add addbmm addcdiv addcmul addmm addmv addr all allclose amax amin
+    abs absolute acos acosh add addbmm addcdiv addcmul addmm addmv addr adjoint all allclose amax amin
     aminmax angle any arccos arccosh arcsin arcsinh arctan arctan2 arctanh argmax argmin argsort
-    argwhere as_strided asin asinh atan atan2 atanh baddbmm bernoulli bincount bitwise_and
+    argwhere as_strided as_strided_scatter asin asinh atan atan2 atanh baddbmm bernoulli bincount bitwise_and
     bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor bmm broadcast_to
     bucketize ceil cholesky chunk clamp clamp_max clamp_min clip clone copysign corrcoef cos cosh
     count_nonzero cov cross cummax cummin cumprod cumsum deg2rad det diag diag_embed diagflat
@@ -26,7 +26,7 @@ METHODS: tuple[str, ...] = tuple(
     sigmoid sign signbit sin sinc sinh slice_scatter slogdet softmax sort split
     split_with_sizes sqrt square squeeze std sub subtract sum sum_to_size svd swapaxes swapdims t
     take take_along_dim tan tanh tensor_split tile topk trace transpose tril triu true_divide trunc
-    type_as unbind unflatten unfold unique unique_consecutive unsqueeze var vdot view view_as
+    type_as unbind unflatten unfold unique unique_consecutive unsafe_chunk unsafe_split unsafe_split_with_sizes unsqueeze var vdot view view_as
     vsplit where xlogy
     """.split()
 )
@@ -45,6 +45,16 @@ IN_PLACE: tuple[str, ...] = tuple(
     scatter scatter_add scatter_reduce sigmoid sign sin sinc sinh sqrt square sub subtract tan tanh
     tril triu true_divide trunc xlogy
     """.split()
+)
+
+IN_PLACE_VIEWS: tuple[str, ...] = (
+    "as_strided",
+    "squeeze",
+    "swapaxes",
+    "swapdims",
+    "t",
+    "transpose",
+    "unsqueeze",
 )
 
 IN_PLACE_OPERATORS: dict[str, str] = {

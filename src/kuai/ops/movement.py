@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index as as_int
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,7 +38,7 @@ def as_shape(sizes: Sequence[Any]) -> tuple[int, ...]:
     if len(sizes) == 1 and not isinstance(sizes[0], int):
         first = sizes[0]
         sizes = first if isinstance(first, Sequence) else sizes
-    return tuple([int(s) for s in sizes])
+    return tuple([as_int(s) for s in sizes])
 
 
 @primitive

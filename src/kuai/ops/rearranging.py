@@ -116,6 +116,8 @@ def roll(input: Tensor, shifts: Dims, dims: Dims = ()) -> Tensor:
             f"shifts and dimensions must align. shifts: {len(steps)}, dims:{len(along)}"
         )
     normal = tuple(normalize_dim(d, len(shape)) for d in along)
+    if not shape:
+        return movement.clone(input)
     return roll_(input, shifts=steps, dims=normal)  # type: ignore[no-any-return]
 
 
@@ -290,7 +292,7 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
         along[i] = shape[i]
         grids.append(movement.expand(movement.reshape(x, along), shape))
     if exchange:
-        grids = [movement.transpose(g, 0, 1) for g in (grids[1], grids[0], *grids[2:])]
+        grids[:2] = grids[1::-1]
     return tuple(grids)
 
 

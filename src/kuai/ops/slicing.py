@@ -156,14 +156,17 @@ def narrow_copy(
     return result if out is None else write_out(out, result)
 
 
-def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
+def select_scatter(
+    input: Tensor, src: Tensor, dim: int, index: int, *, out: Tensor | None = None
+) -> Tensor:
     """`input` with `src` at one position along `dim`.
 
     Raises:
         ShapeError: `src` is not of the shape of that part.
     """
     key = select_key(input._payload.shape, dim, index)
-    return scattered_view(input, src, select_, {"key": key})
+    result = scattered_view(input, src, select_, {"key": key})
+    return result if out is None else write_out(out, result)
 
 
 def slice_scatter(
@@ -173,6 +176,8 @@ def slice_scatter(
     start: int | None = None,
     end: int | None = None,
     step: int = 1,
+    *,
+    out: Tensor | None = None,
 ) -> Tensor:
     """`input` with `src` in a range of positions along `dim`.
 
@@ -181,7 +186,8 @@ def slice_scatter(
     """
     shape = input._payload.shape
     key = slice_key(shape, normalize_dim(dim, len(shape)), start, end, step)
-    return scattered_view(input, src, slice_, {"key": key})
+    result = scattered_view(input, src, slice_, {"key": key})
+    return result if out is None else write_out(out, result)
 
 
 def scattered_view(

@@ -94,7 +94,7 @@ def _memory(x: np.ndarray) -> tuple[np.ndarray, int]:
         root = root.base
     if root.dtype != x.dtype or not (root.flags.c_contiguous or root.flags.f_contiguous):
         root = x
-    row = root.reshape(-1, order="K") if root.flags.c_contiguous else root.T.reshape(-1)
+    row = (root if root.flags.c_contiguous else root.T).reshape(-1)
     return row, (x.ctypes.data - row.ctypes.data) // x.itemsize
 
 
