@@ -116,13 +116,17 @@ def _places(net: Module) -> dict[int, int]:
     return places
 
 
+_TOLD_BY_CHIPS = ("in_features", "out_features", "bias", "num_embeddings", "embedding_dim")
+_FINE_PRINT = ("eps", "momentum", "affine", "elementwise_affine", "track_running_stats", "inplace")
+
+
 def _detail(module: Module, has_chips: bool) -> str:
-    text = " ".join(module.extra_repr().split())
-    if not has_chips:
-        return text
-    told = ("in_features", "out_features", "bias", "num_embeddings", "embedding_dim")
-    parts = _split(text)
-    return ", ".join(p for p in parts if "=" in p and not p.startswith(told))
+    """The part of `extra_repr` that the picture does not tell otherwise."""
+    parts = _split(" ".join(module.extra_repr().split()))
+    parts = [p for p in parts if p.partition("=")[0] not in _FINE_PRINT]
+    if has_chips:
+        parts = [p for p in parts if "=" in p and p.partition("=")[0] not in _TOLD_BY_CHIPS]
+    return ", ".join(parts)
 
 
 def _split(text: str) -> list[str]:

@@ -94,8 +94,8 @@ def draw(
     name = type(net).__name__
     blocks = sum(1 for _ in net.modules())
     described = (
-        f"A {name} of {blocks} blocks with {parameter_count(net):,} parameters. Each box is a block, drawn "
-        "inside the block that contains it; data flows from top to bottom."
+        f"A {name} of {blocks} blocks with {parameter_count(net):,} parameters. Each box is a "
+        "block, drawn inside the block that contains it; data flows from top to bottom."
     )
     drawing = Drawing(svg(arranged(graph), f"{name}: blocks within blocks", described, legend))
     if path is not None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kuai.nn import Module
 
 HEADINGS = ("block", "output", "parameters", "trainable", "constant", "multiply-adds", "time")
+NUMBERS = ("parameters", "constant", "multiply-adds", "time")
 
 
 @dataclass
@@ -99,7 +100,8 @@ class Summary:
     @property
     def totals(self) -> str:
         """The last line of the table."""
-        parts = [f"{self.parameters:,} parameters, {self.trainable:,} trainable"]
+        trainable = "all" if self.trainable == self.parameters else f"{self.trainable:,}"
+        parts = [f"{self.parameters:,} parameters, {trainable} trainable"]
         if self.constant:
             parts.append(f"{self.constant:,} constants")
         parts.append(f"{self.multiply_adds:,} multiply-adds")
@@ -110,48 +112,60 @@ class Summary:
         from rich.console import Console
 
         table = self._table()
-        console = Console(file=StringIO(), width=1000)
-        width = console.measure(table).maximum
-        out = Console(file=StringIO(), width=width, color_system=None, legacy_windows=False)
-        out.print(table)
-        assert isinstance(out.file, StringIO)
-        return "\n".join(line.rstrip() for line in out.file.getvalue().splitlines())
+        width = Console(file=StringIO(), width=1000).measure(table).maximum
+        text = StringIO()
+        Console(file=text, width=width, color_system=None, legacy_windows=False).print(table)
+        lines = [line.rstrip() for line in text.getvalue().splitlines()]
+        return "\n".join([*lines, self.totals])
 
     def __repr__(self) -> str:
         return f"<Summary: {self.totals}>"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield self._table()
+        yield self.totals
 
     def _table(self) -> Table:
         from rich import box
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(
-            box=box.SIMPLE_HEAD, caption=self.totals, caption_justify="left", pad_edge=False
-        )
-        for heading in HEADINGS:
-            number = heading not in ("block", "output", "trainable")
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        shown = self._columns()
+        for n in shown:
             table.add_column(
-                heading, justify="right" if number else "left", no_wrap=heading == "block"
+                HEADINGS[n].replace("-", "-\n"),
+                justify="right" if HEADINGS[n] in NUMBERS else "left",
+                no_wrap=HEADINGS[n] != "output",
             )
         for row, branch in zip(self.rows, _branches(self.rows), strict=True):
             label = Text(branch, style="dim") + Text(row.label)
-            table.add_row(label, *row.cells(), style="dim" if row.shared else "")
+            cells = (label, *row.cells())
+            table.add_row(*(cells[n] for n in shown), style="dim" if row.shared else "")
         return table
 
+    def _columns(self) -> list[int]:
+        """The columns that tell something of this network."""
+        silent = set()
+        if self.trainable == self.parameters:
+            silent.add("trainable")
+        if not self.constant:
+            silent.add("constant")
+        return [n for n, heading in enumerate(HEADINGS) if heading not in silent]
+
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{h}</th>" for h in HEADINGS)
+        shown = self._columns()
+        head = "".join(f"<th>{HEADINGS[n]}</th>" for n in shown)
         lines = [f"<table><thead><tr>{head}</tr></thead><tbody>"]
         for row in self.rows:
             first = (
                 f'<td style="text-align:left;padding-left:{row.depth * 1.4 + 0.4:.1f}em">'
                 f"{escape(row.label)}</td>"
             )
-            rest = "".join(f"<td>{escape(c)}</td>" for c in row.cells())
+            cells = (row.label, *row.cells())
+            rest = "".join(f"<td>{escape(cells[n])}</td>" for n in shown[1:])
             lines.append(f"<tr>{first}{rest}</tr>")
-        totals = f'<td colspan="{len(HEADINGS)}" style="text-align:left">{self.totals}</td>'
+        totals = f'<td colspan="{len(shown)}" style="text-align:left">{self.totals}</td>'
         lines.append(f"</tbody><tfoot><tr>{totals}</tr></tfoot></table>")
         return "\n".join(lines)
 
