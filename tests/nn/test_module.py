@@ -188,6 +188,15 @@ class TestMistakes:
             Nest().qqq
         assert str(failure.value) == "'Nest' object has no attribute 'qqq'"
 
+    def test_an_error_within_a_property_is_not_hidden(self):
+        class Net(nn.Module):
+            @property
+            def width(self):
+                return self.linear.width
+
+        with pytest.raises(AttributeError, match="no attribute 'linear'"):
+            Net().width
+
     def test_hasattr_and_getattr_with_default_see_a_missing_attribute(self):
         assert not hasattr(Nest(), "lineer")
         assert getattr(Nest(), "lineer", 5) == 5
@@ -414,7 +423,7 @@ class TestMemory:
         try:
             net = nn.Sequential(Scale(), nn.Sequential(Scale()))
             handle = net.register_full_backward_hook(lambda *_: None)
-            net(kuai.ones(1)).sum().backward()
+            net(kuai.ones(1, requires_grad=True)).sum().backward()
             handle.remove()
             gone = [weakref.ref(net), weakref.ref(net[1][0].factor)]
             del net

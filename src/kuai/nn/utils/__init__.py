@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from kuai.nn.utils import parametrizations, parametrize, stateless
+import importlib
+from typing import Any
+
 from kuai.nn.utils.clip_grad import (
     clip_grad_norm,
     clip_grad_norm_,
@@ -14,6 +16,8 @@ from kuai.nn.utils.convert_parameters import parameters_to_vector, vector_to_par
 from kuai.nn.utils.init import skip_init
 from kuai.nn.utils.spectral_norm import remove_spectral_norm, spectral_norm
 from kuai.nn.utils.weight_norm import remove_weight_norm, weight_norm
+
+_ON_FIRST_USE = ("parametrizations", "parametrize", "stateless")
 
 __all__ = [
     "clip_grad_norm",
@@ -32,3 +36,9 @@ __all__ = [
     "vector_to_parameters",
     "weight_norm",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ON_FIRST_USE:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
