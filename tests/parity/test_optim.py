@@ -184,9 +184,7 @@ def test_lbfgs_starts_on_the_same_path_in_single_precision(options: dict[str, An
     ("rule", "shape"),
     [(None, (6, 4)), ("original", (4, 6)), ("match_rms_adamw", (5, 5))],
 )
-def test_muon_takes_the_same_path_up_to_its_own_bfloat16(
-    rule: str | None, shape: tuple[int, int]
-) -> None:
+def test_muon_takes_the_same_path(rule: str | None, shape: tuple[int, int]) -> None:
     random = np.random.default_rng(0)
     start, target = random.normal(size=shape), random.normal(size=shape)
     results = []
@@ -199,8 +197,8 @@ def test_muon_takes_the_same_path_up_to_its_own_bfloat16(
             (p - goal).pow(2).sum().backward()
             optimizer.step()
         results.append(np.array(p.detach().tolist()))
-    # Ten steps of 0.02: the iteration's own precision, of 8 bits, is what may differ.
-    np.testing.assert_allclose(results[0], results[1], atol=10 * 0.02 * 2**-6)
+    # Each of ten steps of 0.02 may differ by a last bit of bfloat16, in which PyTorch computes it.
+    np.testing.assert_allclose(results[0], results[1], rtol=0, atol=10 * 0.02 * 2**-8)
 
 
 @pytest.mark.parametrize(("name", "options"), OPTIMIZERS, ids=case_id)
@@ -245,7 +243,8 @@ def test_betas_may_be_tensors() -> None:
     ours, theirs = Problem(kuai, "float64"), Problem(torch, "float64")
     for problem in (ours, theirs):
         library = problem.library
-        betas = (library.tensor(0.8), library.tensor(0.9))
+        double = library.float64
+        betas = (library.tensor(0.8, dtype=double), library.tensor(0.9, dtype=double))
         problem.train(library.optim.Adam(problem.params, lr=0.02, betas=betas), 20)
     assert_equal(ours, theirs, "float64")
 

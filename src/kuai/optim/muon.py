@@ -105,9 +105,11 @@ def _orthogonalised(matrix: Tensor, coefficients: Coefficients, steps: int, eps:
         x = x.T
     x = x / x.norm().clamp(min=eps)
     for _ in range(steps):
-        gram = x @ x.T
-        gram = ops.addmm(gram, gram, gram, beta=b, alpha=c)
-        x = ops.addmm(x, gram, x, beta=a)
+        # Each line is rounded to bfloat16 once, at its end.
+        wide = x.float()
+        gram = (wide @ wide.T).bfloat16().float()
+        polynomial = ops.addmm(gram, gram, gram, beta=b, alpha=c).bfloat16().float()
+        x = ops.addmm(wide, polynomial, wide, beta=a).bfloat16()
     return x.T if tall else x
 
 
