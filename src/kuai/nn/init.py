@@ -1,4 +1,4 @@
-"""Initial values for parameters. All functions fill a tensor in place, unrecorded, and return it."""
+"""Initial values for parameters: each function fills a tensor in place, and returns it."""
 
 from __future__ import annotations
 
@@ -274,7 +274,9 @@ def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> floa
 
 
 def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = None) -> Tensor:
-    """A matrix with orthonormal rows or columns, times `gain`; all dimensions but the first are one.
+    """A matrix with orthonormal rows or columns, times `gain`.
+
+    Of a tensor with more dimensions, all but the first are taken as one.
 
     Raises:
         ValueError: the tensor has fewer than 2 dimensions.

@@ -13,6 +13,7 @@ from kuai.nn.functional.activation import logsigmoid
 from kuai.nn.functional.precision import narrow, require_floating
 from kuai.nn.functional.reduction import reduced, resolve
 from kuai.ops.elementwise import Binary
+from kuai.ops.pointwise import to_dtype
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
@@ -133,7 +134,7 @@ def _counted(
     """What each element of the target counts in a mean: its class's weight, 0 where ignored."""
     counts = target != ignore_index
     if weight is None:
-        return ops.to_dtype(counts, dtype)
+        return to_dtype(counts, dtype)
     classes = ops.reshape(ops.where(counts, target, 0), -1)
     weights = ops.reshape(ops.index_select(weight, 0, classes), target.shape)
     return ops.where(counts, weights, 0.0)  # type: ignore[no-any-return]
@@ -168,7 +169,7 @@ def nll_loss(
     reduction = resolve(reduction, size_average, reduce)
     axis = _check_classes(input, target, weight)
     if target.dtype is not dtypes.int64:
-        target = ops.to_dtype(target, dtypes.int64)
+        target = to_dtype(target, dtypes.int64)
     some_ignored = _check_range(target, input.shape[axis], ignore_index)
     classes = ops.where(target != ignore_index, target, 0) if some_ignored else target
     picked = ops.gather(input, axis, classes.unsqueeze(axis) if axis else classes.reshape(1))
@@ -245,7 +246,7 @@ def _check_range(target: Tensor, classes: int, ignore_index: int) -> bool:
 
 
 @primitive
-class bernoulli_nll(Binary):  # noqa: N801
+class bernoulli_nll(Binary):
     """`-(y log x + (1 - y) log(1 - x))`, with logarithms of at least -100."""
 
     gradient_name = "BinaryCrossEntropyBackward0"
@@ -298,8 +299,8 @@ def binary_cross_entropy(
             f"{input.dtype.name}, the input's, for the target"
         )
     wide = input.dtype.itemsize == 2
-    x = ops.to_dtype(input, dtypes.float32) if wide else input
-    y = ops.to_dtype(target, dtypes.float32) if wide else target
+    x = to_dtype(input, dtypes.float32) if wide else input
+    y = to_dtype(target, dtypes.float32) if wide else target
     loss = bernoulli_nll(x, y)
     if weight is not None:
         loss = loss * weight

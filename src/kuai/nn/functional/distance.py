@@ -8,6 +8,7 @@ import numpy as np
 
 from kuai import ops
 from kuai.errors import DtypeError, ShapeError
+from kuai.ops.pointwise import to_dtype
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
@@ -28,7 +29,7 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
             "cosine_similarity: expected common dtype to be floating point, yet common dtype is "
             f"{common.name}"
         )
-    x1, x2 = ops.broadcast_tensors(ops.to_dtype(x1, common), ops.to_dtype(x2, common))
+    x1, x2 = ops.broadcast_tensors(to_dtype(x1, common), to_dtype(x2, common))
     return ops.sum(_unit(x1, dim, eps) * _unit(x2, dim, eps), dim)
 
 

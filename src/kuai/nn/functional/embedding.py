@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @primitive
-class embedding_rows(Primitive):  # noqa: N801
+class embedding_rows(Primitive):
     """The rows of `weight` at `indices`; `padding_idx` gets no gradient (-1: there is none)."""
 
     inputs = ("weight", "indices")

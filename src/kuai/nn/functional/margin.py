@@ -160,11 +160,10 @@ def _check_matrix(input: Tensor, name: str) -> None:
 
 def _check_targets(target: Tensor, low: int, classes: int) -> None:
     values = target._payload
-    if isinstance(values, np.ndarray) and values.size:
-        if values.min() < low or values.max() >= classes:
-            raise RuntimeError(
-                f"target out of range: there are {classes} classes, 0 to {classes - 1}"
-            )
+    if not isinstance(values, np.ndarray) or not values.size:
+        return
+    if values.min() < low or values.max() >= classes:
+        raise RuntimeError(f"target out of range: there are {classes} classes, 0 to {classes - 1}")
 
 
 def multilabel_margin_loss(

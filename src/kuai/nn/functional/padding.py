@@ -69,8 +69,7 @@ def _pad_constant(input: Tensor, pad: Sequence[int], value: float) -> Tensor:
         target[axis] = slice(max(before, 0), max(size - max(after, 0), 0))
         shape[axis] = size
     result = ops.full(shape, value, dtype=input.dtype)
-    if input.numel():
-        result[tuple(target)] = input[tuple(source)]
+    result[tuple(target)] = input[tuple(source)]
     return result
 
 

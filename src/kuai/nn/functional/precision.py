@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kuai import dtypes, ops
+from kuai import dtypes
 from kuai.errors import DtypeError
+from kuai.ops.pointwise import to_dtype
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
@@ -29,14 +30,14 @@ def widen(input: Tensor, name: str) -> Tensor:
     if numpy_dtype.kind == "f" and numpy_dtype.itemsize > 2:
         return input
     require_floating(input, name)
-    return ops.to_dtype(input, dtypes.float32)
+    return to_dtype(input, dtypes.float32)
 
 
 def narrow(result: Tensor, input: Tensor) -> Tensor:
     """`result`, rounded to the type of `input`."""
     if result._payload.dtype is input._payload.dtype:
         return result
-    return ops.to_dtype(result, input.dtype)
+    return to_dtype(result, input.dtype)
 
 
 def require_floating(input: Tensor, name: str) -> None:

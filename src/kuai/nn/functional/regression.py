@@ -11,6 +11,7 @@ from kuai.core.tape import no_grad
 from kuai.errors import DtypeError
 from kuai.nn.functional.precision import require_floating, widen
 from kuai.nn.functional.reduction import legacy, reduced, resolve
+from kuai.ops.pointwise import to_dtype
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
@@ -36,7 +37,7 @@ def _difference(input: Tensor, target: Tensor, name: str) -> Tensor:
 def _finish(loss: Tensor, input: Tensor, target: Tensor, reduction: str) -> Tensor:
     """The loss in the common type of input and target, reduced."""
     common = ops.result_type(input, target)
-    return reduced(ops.to_dtype(loss, common), reduction)
+    return reduced(to_dtype(loss, common), reduction)
 
 
 def _weighted(loss: Tensor, weight: Tensor, input: Tensor, reduction: str) -> Tensor:
