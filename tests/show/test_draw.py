@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import xml.etree.ElementTree as ET
+from types import SimpleNamespace
 
 import pytest
 
@@ -342,6 +343,19 @@ def test_png_without_a_converter_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "cairosvg", None)
     with pytest.raises(ImportError, match="pip install cairosvg"):
         kuai.draw(nn.Linear(2, 1)).save(tmp_path / "net.png")
+
+
+def test_png_is_made_by_the_converter_where_there_is_one(tmp_path, monkeypatch):
+    given = {}
+
+    def svg2png(**arguments):
+        given.update(arguments)
+        return b"a picture"
+
+    monkeypatch.setitem(sys.modules, "cairosvg", SimpleNamespace(svg2png=svg2png))
+    drawing = kuai.draw(nn.Linear(2, 1))
+    assert drawing.save(tmp_path / "net.png").read_bytes() == b"a picture"
+    assert given["bytestring"].decode() == drawing.svg
 
 
 def test_a_notebook_shows_a_block_as_its_picture():

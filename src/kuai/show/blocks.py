@@ -117,13 +117,14 @@ def _places(net: Module) -> dict[int, int]:
 
 
 _TOLD_BY_CHIPS = ("in_features", "out_features", "bias", "num_embeddings", "embedding_dim")
-_FINE_PRINT = ("eps", "momentum", "affine", "elementwise_affine", "track_running_stats", "inplace")
+_FINE_PRINT = ("eps", "momentum", "affine", "elementwise_affine", "track_running_stats")
 
 
 def _detail(module: Module, has_chips: bool) -> str:
     """The part of `extra_repr` that the picture does not tell otherwise."""
     parts = _split(" ".join(module.extra_repr().split()))
     parts = [p for p in parts if p.partition("=")[0] not in _FINE_PRINT]
+    parts = [p for p in parts if p.partition("=")[2] not in ("False", "None", "'none'")]
     if has_chips:
         parts = [p for p in parts if "=" in p and p.partition("=")[0] not in _TOLD_BY_CHIPS]
     return ", ".join(parts)

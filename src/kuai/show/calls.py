@@ -38,17 +38,19 @@ class Op:
         name: as the program calls it.
         scope: the call of the block in whose `forward` it stands.
         reads: the computed tensors that it used.
-        operands: names of the parameters and constants, and the numbers, that it used.
-        leading: whether a number stands before the tensor, as in `1 - x`.
+        operands: names of the parameters and constants that it used.
+        numbers: the numbers that it was given.
+        leading: whether the number stands before the tensor, as in `1 - x`.
     """
 
-    __slots__ = ("leading", "name", "operands", "reads", "scope")
+    __slots__ = ("leading", "name", "numbers", "operands", "reads", "scope")
 
     def __init__(self, name: str, scope: Call | None) -> None:
         self.name = name
         self.scope = scope
         self.reads: list[Value] = []
         self.operands: list[str] = []
+        self.numbers: list[str] = []
         self.leading = False
 
 

@@ -188,15 +188,17 @@ def _counted(names: list[str]) -> str:
 _SIGNS = {
     "add": "+", "radd": "+", "iadd": "+", "sub": "−", "isub": "−", "rsub": "−", "mul": "×",
     "rmul": "×", "imul": "×", "div": "÷", "truediv": "÷", "itruediv": "÷", "rtruediv": "÷",
-    "true_divide": "÷", "matmul": "@",
+    "true_divide": "÷", "matmul": "@", "pow": "^",
 }  # fmt: skip
 
 
 def _operation(op: Op) -> Node:
     sign = _SIGNS.get(op.name)
-    if sign and sign != "@" and len(op.reads) == 2 and not op.operands:
+    # A function's own arithmetic has numbers that the program did not write.
+    numbers = op.numbers if sign else []
+    if sign and sign not in "@^" and len(op.reads) == 2 and not op.operands:
         return Node("join", sign, words=op.name)
-    words = [sign or op.name, *op.operands]
+    words = [sign or op.name, *op.operands, *numbers]
     if op.leading and sign:
-        words = [*op.operands, sign]
-    return Node("operations", " ".join(words), words=" ".join([op.name, *op.operands]))
+        words = [*numbers, sign, *op.operands]
+    return Node("operations", " ".join(words), words=" ".join([op.name, *op.operands, *numbers]))

@@ -161,8 +161,16 @@ def _leaves(graph: Graph) -> bool:
 
 
 def arranged(graph: Graph) -> Plan:
-    """A graph laid out."""
-    return _Arrangement(graph).plan()
+    """A graph laid out.
+
+    It is arranged twice: the first time shows which columns each shortcut has beside it, and the
+    second leads the shortcut around all of them.
+    """
+    boxes = [sized(n) for n in graph.nodes]
+    first = _Arrangement(graph, boxes, {})
+    plan = first.plan()
+    around = first.shortcuts()
+    return _Arrangement(graph, boxes, around).plan() if around else plan
 
 
 @dataclass
@@ -182,16 +190,21 @@ class _Strand:
 
 
 class _Arrangement:
-    def __init__(self, graph: Graph) -> None:
+    def __init__(
+        self, graph: Graph, boxes: list[Placed], around: dict[tuple[int, int], int]
+    ) -> None:
         self.graph = graph
+        self.around = around
         self.edges = _joined(_labelled_once(graph.edges))
-        self.boxes = [sized(n) for n in graph.nodes]
+        self.boxes = boxes
         self.lengths = self.path_lengths()
         self.bottoms: list[float] = []  # per column, where it is free from
         self.left: list[float] = []
         self.right: list[float] = []
         self.strands: list[_Strand] = []
         self.columns = [0] * len(self.boxes)
+        self.hung: dict[tuple[int, int], int] = {}  # the column of each arrow
+        self.beside: list[_Strand] = []  # arrows that forked off and joined from the side
         self.routes: list[tuple[list[tuple[int, float]], float, bool, bool]] = []
         self.labels: list[tuple[int, float, str]] = []
         self.need(0)
@@ -241,12 +254,27 @@ class _Arrangement:
             if is_new:
                 stems[edge.value] = (column, bottom + FORK * (len(stems) + 1))
             stem, level = stems[edge.value]
-            beside = self.free_column(stem + 1, level)
+            least = self.around.get((source, edge.target), 0)
+            beside = self.free_column(max(stem + 1, least), level)
             path = [(stem, bottom if is_new else level)]
             path += [(stem, level)] * is_new + [(beside, level)]
             for c in range(stem, beside + 1):
                 self.bottoms[c] = max(self.bottoms[c], level)
             self.strands.append(_Strand(edge, beside, path, not is_new, is_new))
+        for strand in self.strands:
+            self.hung[strand.edge.source, strand.edge.target] = strand.column
+
+    def shortcuts(self) -> dict[tuple[int, int], int]:
+        """For each shortcut with other columns to its right: the first column beyond them."""
+        around = {}
+        for strand in self.beside:
+            source, target = strand.edge.source, strand.edge.target
+            last = len(self.boxes) if target == OUT else target
+            between = [self.columns[i] for i in range(max(source + 1, 0), last)]
+            between += [c for (a, _), c in self.hung.items() if source < a < last]
+            if max(between, default=0) > strand.column:
+                around[source, target] = max(between) + 1
+        return around
 
     def free_column(self, first: int, level: float) -> int:
         """The nearest column from `first` on in which nothing hangs or stands at `level`."""
@@ -291,6 +319,8 @@ class _Arrangement:
                     self.label(home, y - LABELLED_GAP / 2 + 1, strand.edge.label)
             else:
                 level = y + enter
+                if len(strand.path) > 1:
+                    self.beside.append(strand)
                 self.label_beside(strand)
                 inset = box.width - box.axis
                 self.end(strand, [(strand.column, level), (home, level)], inset)
@@ -331,9 +361,14 @@ class _Arrangement:
 
     def drawn(self, height: float) -> Plan:
         """The columns side by side, and everything in coordinates."""
-        axes = [0.0]
+        used = {0, *self.columns, *self.hung.values()}
+        axes, right = [0.0], self.right[0]
         for c in range(1, len(self.bottoms)):
-            axes.append(axes[-1] + self.right[c - 1] + COLUMN_GAP + self.left[c])
+            if c not in used:
+                axes.append(right)
+                continue
+            axes.append(right + COLUMN_GAP + self.left[c])
+            right = axes[-1] + self.right[c]
         for box, column in zip(self.boxes, self.columns, strict=True):
             box.x = axes[column] - box.axis
         routes = []
@@ -342,7 +377,7 @@ class _Arrangement:
             points[-1] = (points[-1][0] + inset, points[-1][1])
             routes.append(Route(points, head, dot))
         labels = [Label(axes[c] + 7, y, text) for c, y, text in self.labels]
-        return Plan(self.left[0], axes[-1] + self.right[-1], height, self.boxes, routes, labels)
+        return Plan(self.left[0], right, height, self.boxes, routes, labels)
 
 
 def _labelled_once(edges: list[Edge]) -> list[Edge]:

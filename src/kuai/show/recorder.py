@@ -6,7 +6,6 @@ import sys
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from math import prod
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 MULTIPLY_ADDS: dict[str, Callable[[Sequence[Any], Any], int]] = {
     "matmul": lambda inputs, result: result.numel() * inputs[0].shape[-1],
     "linear": lambda inputs, result: result.numel() * inputs[0].shape[-1],
-    "convolution": lambda inputs, result: result.numel() * prod(inputs[1].shape[1:]),
-    "conv_transpose": lambda inputs, result: inputs[0].numel() * prod(inputs[1].shape[1:]),
 }
 """How many products a primitive multiplies and adds; the others count as none."""
 
@@ -115,7 +112,7 @@ class Recorder:
                     if value.producer is not op and value not in op.reads:
                         op.reads.append(value)
             elif is_new and isinstance(x, (bool, int, float)):
-                op.operands.append(f"{x:g}")
+                op.numbers.append(f"{x:g}")
                 op.leading = i == 0
         for x in inputs:
             if isinstance(x, TensorBase):

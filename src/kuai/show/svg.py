@@ -218,7 +218,7 @@ _LEGEND = {
     "parameter": "parameter, learned",
     "frozen": "parameter, frozen",
     "constant": "constant",
-    "shared": "one block used several times; same letter and colour, same parameters",
+    "shared": "used several times: same letter, same parameters",
     "repeated": "n times in a row, each time with parameters of its own, where not shared",
 }
 
@@ -230,7 +230,7 @@ def _marks(plan: Plan) -> list[str]:
     def look(plan: Plan) -> None:
         for box in plan.boxes:
             found.update(c.kind for c in box.node.chips)
-            if box.node.shared:
+            if box.node.shared or any(c.shared for c in box.node.chips):
                 found.add("shared")
             if box.node.times > 1:
                 found.add("repeated")
