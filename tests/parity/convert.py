@@ -110,7 +110,13 @@ class Converter:
             tensor = torch.empty(0, dtype=value.dtype)
             tensor.set_(memory, value.storage_offset(), value.shape, value.stride())
             return tensor.double() if self.widen and tensor.dtype == torch.float32 else tensor
-        return self.target.from_numpy(strided_array(memory, value))
+        array = strided_array(memory, value)
+        if value.storage_offset() and value.is_contiguous() and array.base is not None:
+            whole = strided_array(memory, value.as_strided((storage_size(value),), (1,), 0))
+            first = value.storage_offset()
+            part = self.target.from_numpy(whole)[first : first + value.numel()]
+            return part.view(tuple(value.shape)).detach()
+        return self.target.from_numpy(array)
 
     def module(self, value: torch.nn.Module) -> Any:
         """A block of the same class and contents, attribute by attribute."""
@@ -120,6 +126,11 @@ class Converter:
         for name, item in vars(value).items():
             vars(converted)[name] = self(item)
         return converted
+
+
+def storage_size(value: torch.Tensor) -> int:
+    """How many elements the memory holds that a tensor looks at."""
+    return value.untyped_storage().nbytes() // value.element_size()
 
 
 def strided_array(memory: torch.UntypedStorage, value: torch.Tensor) -> np.ndarray:

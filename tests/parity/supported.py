@@ -142,5 +142,52 @@ UNINITIALISED = frozenset(
     "empty empty_like new_empty new_empty_strided empty_strided empty_permuted".split()
 )
 
+
+def without_indices_of_ties(result: Any, sample: Any) -> Any:
+    """Values, and of their indices only the shapes: equal values may stand in any order."""
+    if sample.kwargs.get("stable") or not has_ties(sample.input):
+        return result
+    if isinstance(result, tuple):
+        return (result[0], result[1] * 0)
+    return result * 0
+
+
+def has_ties(values: Any) -> bool:
+    """Whether a value occurs twice."""
+    return len(values.unique()) < values.numel()
+
+
+def up_to_signs(result: Any, sample: Any) -> Any:
+    """Singular vectors without their signs, which are free, but with the product that is not.
+
+    Those of the null space are any basis of it: they are left out.
+    """
+    if not isinstance(result, tuple):
+        return result
+    U, S, V = result
+    shapes = tuple(U.shape), tuple(V.shape)
+    if "full_matrices" in sample.kwargs:
+        V = V.mT
+    U, V = U[..., : S.shape[-1]], V[..., : S.shape[-1]]
+    return shapes, U.abs(), S, V.abs(), (U * S.unsqueeze(-2)) @ V.mT
+
+
+def eigenvectors_up_to_signs(result: Any, sample: Any) -> Any:
+    """Eigenvalues, and eigenvectors without their signs, which are free."""
+    return result[0], result[1].abs()
+
+
+# Results in which a library may choose, and what of them is not a matter of choice.
+CHOICES: dict[str, Callable[[Any, Any], Any]] = {
+    "kthvalue": without_indices_of_ties,
+    "topk": without_indices_of_ties,
+    "mode": without_indices_of_ties,
+    "sort": without_indices_of_ties,
+    "argsort": without_indices_of_ties,
+    "svd": up_to_signs,
+    "linalg.svd": up_to_signs,
+    "linalg.eigh": eigenvectors_up_to_signs,
+}
+
 # Samples that are left out: operator, which of its samples, and why.
 EXCLUDED_SAMPLES: tuple[tuple[str, Callable[[Any], bool], str], ...] = ()
