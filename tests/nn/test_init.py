@@ -88,7 +88,8 @@ def test_sparse_columns_hold_as_many_zeros_as_asked_for() -> None:
 def test_initialisation_is_not_recorded_and_keeps_the_parameter() -> None:
     weight = nn.Parameter(kuai.empty(3, 3))
     init.xavier_uniform_(weight)
-    assert weight.requires_grad and weight.is_leaf
+    assert weight.requires_grad
+    assert weight.is_leaf
 
 
 def test_a_generator_makes_the_values_repeatable() -> None:

@@ -362,6 +362,17 @@ def test_one_hot() -> None:
     check("one_hot", torch.tensor(1), 3)
 
 
+def test_attention_with_every_kind_of_mask() -> None:
+    q, k, v = randn(2, 3, 4, 8), randn(2, 3, 5, 8), randn(2, 3, 5, 6)
+    allowed = rand(4, 5) > 0.5
+    allowed[0] = False
+    check("scaled_dot_product_attention", q, k, v)
+    check("scaled_dot_product_attention", q, k, v, allowed)
+    check("scaled_dot_product_attention", q, k, v, randn(2, 1, 4, 5), scale=0.5)
+    check("scaled_dot_product_attention", q, k, v, is_causal=True)
+    check("scaled_dot_product_attention", q, k[:, :1], v[:, :1], enable_gqa=True)
+
+
 WRONG: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("linear", (torch.ones(2, 3), torch.ones(3, 2)), {}),
     ("linear", (torch.ones(2, 2, dtype=torch.int64), torch.ones(3, 2)), {}),

@@ -32,6 +32,7 @@ from kuai.nn.activations import (
     Tanhshrink,
     Threshold,
 )
+from kuai.nn.attention import MultiheadAttention
 from kuai.nn.class_losses import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -185,6 +186,7 @@ __all__ = [
     "MultiLabelMarginLoss",
     "MultiLabelSoftMarginLoss",
     "MultiMarginLoss",
+    "MultiheadAttention",
     "NLLLoss",
     "NLLLoss2d",
     "PReLU",

@@ -34,7 +34,9 @@ class embedding_rows(Primitive):
                 )
         return weight.take(indices, axis=0)
 
-    def infer(self, weight: Meta, indices: Meta, padding_idx: int, by_frequency: bool) -> Meta:
+    def infer(  # type: ignore[override]
+        self, weight: Meta, indices: Meta, padding_idx: int, by_frequency: bool
+    ) -> Meta:
         return Meta((*indices.shape, *weight.shape[1:]), weight.dtype)
 
     def gradient(self, grad, weight_shape, indices, padding_idx, by_frequency):  # type: ignore[no-untyped-def]
