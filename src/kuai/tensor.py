@@ -5,7 +5,7 @@ argument; here stands only what is a tensor's own.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -50,6 +50,10 @@ class Tensor(TensorBase):
 
     __slots__ = ()
     __array_priority__ = 1000  # NumPy arrays on the left leave the operation to the tensor
+
+    if TYPE_CHECKING:  # the functions of `ops`, attached below
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         from kuai.legacy import construct

@@ -43,10 +43,15 @@ def inplace(x: Any, function: Callable[..., Tensor], *args: Any, **kwargs: Any) 
         ShapeError: the result does not have the shape of `x`.
         RuntimeError: the result's type cannot be stored in that of `x`.
     """
-    check_writable(x)
-    old = snapshot(x)
+    recording = mode.grad
+    if x._view is not None or (recording and x._requires_grad and x._node is None):
+        check_writable(x)
+    if not recording and primitives.intercept is None:
+        old = x  # nothing remembers it
+    else:
+        old = snapshot(x)
     new = function(old, *args, **kwargs)
-    if primitives.intercept is None and getrefcount(old) > 2:
+    if old is not x and primitives.intercept is None and getrefcount(old) > 2:
         # A node keeps the old values for its gradient.
         old._payload = old._payload.copy()
         old._counter = list(old._counter)
@@ -172,7 +177,7 @@ def snapshot_of_view(x: TensorBase) -> Tensor:
 
 
 def _overlaps(array: np.ndarray) -> bool:
-    return any(stride == 0 and n > 1 for stride, n in zip(array.strides, array.shape, strict=True))
+    return array.size > 0 and any(stride == 0 and n > 1 for stride, n in zip(array.strides, array.shape, strict=True))
 
 
 @primitive

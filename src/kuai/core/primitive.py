@@ -6,6 +6,7 @@ operation; `docs/architecture.md` explains the parts. Nothing else in the system
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -137,6 +138,8 @@ class Primitive:
     inputs: ClassVar[tuple[str, ...]] = ("x",)  # "*name", at the end, is any number of them
     variadic: ClassVar[bool] = False  # one tuple of inputs, named by `inputs[0]`
     differentiable: ClassVar[bool] = True
+    is_view: ClassVar[bool] = False
+    used_by: ClassVar[tuple[tuple[int, ...], ...]] = ()  # whose gradients need each saved input
 
     kernel: Callable[..., Any]
     gradient: Callable[..., Any]
@@ -166,22 +169,30 @@ class Primitive:
             return intercept(self, inputs, parameters)
         return self.run(inputs, parameters)
 
-    def run(self, inputs: Sequence[Any], parameters: dict[str, Any]) -> Any:
-        """Compute the result now, and record it where a gradient is wanted."""
-        token = silence(_SILENT)
-        try:
-            payload = self.kernel(
-                *[x._payload if isinstance(x, TensorBase) else x for x in inputs], **parameters
-            )
-        except Exception as error:
-            self.explain(error, inputs, parameters)
-            raise
-        finally:
-            unsilence(token)
-        return self.finish(payload, inputs, parameters)
+    def run(
+        self, inputs: Sequence[Any], parameters: dict[str, Any], payload: Any = None
+    ) -> Any:
+        """Compute the result now, and record it where a gradient is wanted.
 
-    def finish(self, payload: Any, inputs: Sequence[Any], parameters: dict[str, Any]) -> Any:
-        """Make the result's tensor, or tuple of tensors, and record it."""
+        Every operation passes here; it is written out at length to be quick.
+
+        Args:
+            inputs: tensors, and Python numbers where the primitive takes them.
+            parameters: what the kernel gets by name.
+            payload: the result, where it is known already (a captured value).
+        """
+        if payload is None:
+            token = silence(_SILENT)
+            try:
+                arrays = [x._payload if isinstance(x, TensorBase) else x for x in inputs]
+                payload = self.kernel(*arrays, **parameters) if parameters else (
+                    self.kernel(*arrays)
+                )
+            except Exception as error:
+                self.explain(error, inputs, parameters)
+                raise
+            finally:
+                unsilence(token)
         if type(payload) is not ndarray:
             if type(payload) is tuple:
                 return self._finish_all(payload, inputs, parameters)
@@ -190,11 +201,13 @@ class Primitive:
         result = _new(base.tensor_class)
         result._payload = payload
         result._requires_grad = False
-        result._grad = None
-        result._node = None
-        result._counter = [0, 0]
-        result._view = None
-        result._hooks = None
+        result._grad = result._node = result._view = result._hooks = None
+        if self.is_view:
+            source = inputs[0]
+            counter = result._counter = source._counter
+            result._view = View(source, self, parameters, counter[1])
+        else:
+            result._counter = [0, 0]
         if self.differentiable:
             for x in inputs:
                 if isinstance(x, TensorBase):
@@ -209,12 +222,10 @@ class Primitive:
     def _finish_all(
         self, payloads: tuple[Any, ...], inputs: Sequence[Any], parameters: dict[str, Any]
     ) -> tuple[Tensor, ...]:
-        results = tuple(wrap(p if hasattr(p, "graph") else np.asarray(p)) for p in payloads)
+        results = tuple([wrap(p if hasattr(p, "graph") else np.asarray(p)) for p in payloads])
         if self.differentiable and mode.grad and any(edge_of(x) is not None for x in inputs):
-            node = self._node(inputs, parameters)
+            node = self._node(inputs, parameters, results[0]._payload)
             node.outputs = len(results)
-            node.shape = results[0]._payload.shape
-            node.numpy_dtype = results[0]._payload.dtype
             if self._keeps_result:
                 node.result = [(r._payload, r._counter, 0) for r in results]
             for i, r in enumerate(results):
@@ -223,54 +234,52 @@ class Primitive:
                     r._node = OutputEdge(node, i, r._payload.shape, r._payload.dtype)
         return results
 
-    def record(self, result: TensorBase, inputs: Sequence[Any], parameters: dict[str, Any]) -> None:
-        """Put a node on the tape for `result`, which has one."""
+    def record(
+        self, result: TensorBase, inputs: Sequence[Any], parameters: dict[str, Any]
+    ) -> None:
+        """Put a node on the tape for `result`."""
         payload = result._payload
         if payload.dtype.kind not in "fV":
             return
-        node = self._node(inputs, parameters)
-        node.shape = payload.shape
-        node.numpy_dtype = payload.dtype
+        node = result._node = self._node(inputs, parameters, payload)
         if self._keeps_result:
             counter = result._counter
             node.result = (payload, counter, counter[0])
-        result._node = node
         result._requires_grad = True
 
-    def _node(self, inputs: Sequence[Any], parameters: dict[str, Any]) -> Node:
+    def _node(self, inputs: Sequence[Any], parameters: dict[str, Any], payload: Any) -> Node:
         node = _new(Node)
         node.primitive = self
         node.parameters = parameters
-        node.edges = tuple(
-            [
-                (x if x._node is None else x._node)
-                if isinstance(x, TensorBase) and x._requires_grad
-                else None
-                for x in inputs
-            ]
-        )
-        node.result = None
-        node.pre_hooks = None
-        node.post_hooks = None
+        node.shape = payload.shape
+        node.numpy_dtype = payload.dtype
+        node.result = node.pre_hooks = node.post_hooks = node.shapes = None
+        node.sequence = _sequence()
+        node.edges = [
+            (x if x._node is None else x._node)
+            if isinstance(x, TensorBase) and x._requires_grad
+            else None
+            for x in inputs
+        ]
         if self._keeps_inputs:
-            if self.variadic:
-                node.saved = tuple(inputs)
-            else:
-                node.saved = tuple([inputs[i] for i in self._kept])
+            saved: Sequence[Any] = inputs
+            if self._kept is not None:
+                saved = [inputs[i] for i in self._kept]
                 if self._rest:
-                    node.saved += tuple(inputs[self._rest :])
-            node.versions = [x._counter[0] if isinstance(x, TensorBase) else 0 for x in node.saved]
+                    saved += inputs[self._rest :]
+            elif self._needed is not None:
+                saved = self._wanted(inputs, node.edges)
+            node.saved = saved
+            node.versions = [
+                x._counter[0] if isinstance(x, TensorBase) else 0 for x in saved
+            ]
         else:
-            node.saved = None if not self._keeps_result else ()
-            node.versions = ()
+            node.saved = () if self._keeps_result else None
         if self._keeps_shapes:
             node.shapes = [
                 (x._payload.shape, x._payload.dtype) if isinstance(x, TensorBase) else ((), None)
                 for x in inputs
             ]
-        else:
-            node.shapes = None
-        node.sequence = _sequence()
         return node
 
     def explain(self, error: Exception, inputs: Sequence[Any], parameters: dict[str, Any]) -> None:
@@ -293,7 +302,7 @@ class Primitive:
     def prepare(self) -> None:
         """Read from the signature of `gradient` what a node has to keep."""
         self._plan: list[tuple[int, Any]] = []
-        self._kept: list[int] = []
+        self._kept: list[int] | None = None if self.variadic else []
         self._rest = 0
         self._keeps_result = self._keeps_inputs = self._keeps_shapes = False
         function = getattr(type(self), "gradient", None)
@@ -303,6 +312,22 @@ class Primitive:
         code = function.__code__
         for name in code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]:
             self._plan.append(self._source(name))
+        if self._kept == list(range(len(self.inputs))) and not self._rest:
+            self._kept = None  # all of them
+        self._needed: dict[tuple[bool, ...], tuple[bool, ...]] | None = None
+        if self.used_by:
+            self._needed = {
+                wanted: tuple(any(wanted[j] for j in users) for users in self.used_by)
+                for wanted in itertools.product((False, True), repeat=len(self.used_by))
+            }
+
+    def _wanted(self, inputs: Sequence[Any], edges: Sequence[Any]) -> Sequence[Any]:
+        """The inputs, without those that only gradients nobody wants would need."""
+        assert self._needed is not None
+        needed = self._needed[tuple([edge is not None for edge in edges])]
+        if False not in needed:
+            return inputs
+        return [x if keep else None for x, keep in zip(inputs, needed, strict=True)]
 
     def _source(self, name: str) -> tuple[int, Any]:
         if name == "grad":
@@ -318,6 +343,7 @@ class Primitive:
             return SHAPES, None
         if name in self.inputs:
             self._keeps_inputs = True
+            assert self._kept is not None
             self._kept.append(self.inputs.index(name))
             return INPUT, len(self._kept) - 1
         if self.inputs[-1] == "*" + name:
@@ -364,7 +390,7 @@ class Primitive:
 
     def _check_versions(self, node: Node) -> None:
         for x, version in zip(node.saved, node.versions, strict=True):
-            if isinstance(x, TensorBase) and x._counter[0] != version:
+            if x is not None and isinstance(x, TensorBase) and x._counter[0] != version:
                 raise _changed(x._payload, x._counter[0], version, node)
 
     def _result(self, node: Node) -> Any:
@@ -401,13 +427,7 @@ class Primitive:
 class ViewPrimitive(Primitive):
     """A primitive whose result lies in its input's memory."""
 
-    def finish(self, payload: Any, inputs: Sequence[Any], parameters: dict[str, Any]) -> Any:
-        source = inputs[0]
-        result = Primitive.finish(self, payload, inputs, parameters)
-        counter = source._counter
-        result._counter = counter
-        result._view = View(source, self, parameters, counter[1])
-        return result
+    is_view = True
 
     def retake(self, x: TensorBase, view: View) -> None:
         """Take the view anew after its source changed on the tape or in the graph."""

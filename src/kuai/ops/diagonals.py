@@ -50,7 +50,11 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
     Args:
         input: the tensor.
         offset: which diagonal: above the main one where positive, below where negative.
-        dim1, dim2: the dimensions of rows and columns; the diagonal becomes the last dimension.
+        dim1: the dimension of the rows.
+        dim2: the dimension of the columns.
+
+    Shape:
+        the two dimensions are left out, and the diagonal becomes the last.
 
     Raises:
         RuntimeError: the two dimensions are the same.
@@ -65,7 +69,8 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
     Args:
         input: the diagonals, in the last dimension.
         offset: which diagonal they become.
-        dim1, dim2: the dimensions of rows and columns in the result.
+        dim1: the dimension of the rows in the result.
+        dim2: that of the columns.
     """
     shape = input._payload.shape
     dim1, dim2 = _two_dims("diag_embed", len(shape) + 1, dim1, dim2)

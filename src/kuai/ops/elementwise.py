@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kuai import dtypes
+from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase
 from kuai.core.primitive import primitive
 from kuai.ops.pointwise import Elementwise, Number, as_operand, result_type, write_out
@@ -21,6 +22,17 @@ class Unary(Elementwise):
 
     inputs = ("x",)
 
+    def __call__(self, x: Any, *, out: Any = None, **parameters: Any) -> Any:
+        if (
+            out is not None
+            or not isinstance(x, TensorBase)
+            or (self.floating and x._payload.dtype.kind not in "fV")
+        ):
+            return Elementwise.__call__(self, x, out=out, **parameters)
+        if primitives.intercept is not None:
+            return primitives.intercept(self, (x,), parameters)
+        return self.run((x,), parameters)
+
 
 class FloatUnary(Unary):
     """A unary primitive that computes in floating point."""
@@ -32,6 +44,23 @@ class Binary(Elementwise):
     """An elementwise primitive of two operands."""
 
     inputs = ("x", "y")
+
+    def __call__(self, x: Any, y: Any, *, out: Any = None, **parameters: Any) -> Any:
+        if out is None and isinstance(x, TensorBase):
+            ours = x._payload.dtype
+            if (
+                (ours is y._payload.dtype and (not self.floating or ours.kind in "fV"))
+                if isinstance(y, TensorBase)
+                else (
+                    (type(y) is float or (type(y) is int and -65504 < y < 65504))
+                    and ours.kind == "f"
+                    and self.numbers
+                )
+            ):
+                if primitives.intercept is not None:
+                    return primitives.intercept(self, (x, y), parameters)
+                return self.run((x, y), parameters)
+        return Elementwise.__call__(self, x, y, out=out, **parameters)
 
 
 class Comparison(Binary):
@@ -70,6 +99,7 @@ class mul(Binary):
     """`x * y`."""
 
     kernel = staticmethod(np.multiply)
+    used_by = ((1,), (0,))
 
     def gradient(self, grad, x, y):
         return lambda: mul(grad, y), lambda: mul(grad, x)
@@ -82,6 +112,7 @@ class quotient(Binary):
     gradient_name = "DivBackward0"
     kernel = staticmethod(np.true_divide)
     floating = True
+    used_by = ((1,), (0, 1))
 
     def gradient(self, grad, x, y):
         return lambda: quotient(grad, y), lambda: -grad * (x / y) / y

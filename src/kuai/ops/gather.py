@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from kuai.tensor import Tensor
 
 
-def _check_range(index: np.ndarray, n: int, dim: int, error: type[Exception] = RuntimeError) -> None:
+def check_range(
+    index: np.ndarray, n: int, dim: int, error: type[Exception] = RuntimeError
+) -> None:
+    """Raise `error` where an index is negative or not below `n`."""
     if index.size and (index.min() < 0 or index.max() >= n):
         wrong = int(index[(index < 0) | (index >= n)].flat[0])
         raise error(f"index {wrong} is out of bounds for dimension {dim} with size {n}")
@@ -42,7 +45,7 @@ class gather_(Primitive):
     inputs = ("x", "index")
 
     def kernel(self, x: np.ndarray, index: np.ndarray, dim: int) -> np.ndarray:
-        _check_range(index, x.shape[dim], dim)
+        check_range(index, x.shape[dim], dim)
         if x.flags.c_contiguous:
             return x.reshape(-1)[flat_positions(index, dim, x.shape)]
         part = tuple([slice(n if d != dim else None) for d, n in enumerate(index.shape)])
@@ -64,7 +67,7 @@ class scatter_(Primitive):
     def kernel(
         self, x: np.ndarray, index: np.ndarray, src: np.ndarray, dim: int
     ) -> np.ndarray:
-        _check_range(index, x.shape[dim], dim)
+        check_range(index, x.shape[dim], dim)
         result = x.copy()
         result.reshape(-1)[flat_positions(index, dim, x.shape)] = src
         return result
@@ -92,7 +95,7 @@ class scatter_add_(Primitive):
     def kernel(
         self, x: np.ndarray, index: np.ndarray, src: np.ndarray, dim: int
     ) -> np.ndarray:
-        _check_range(index, x.shape[dim], dim)
+        check_range(index, x.shape[dim], dim)
         result = np.array(x, order="C")
         np.add.at(
             result.reshape(-1), flat_positions(index, dim, x.shape).reshape(-1), src.reshape(-1)
@@ -176,7 +179,7 @@ def _source(name: str, x: Tensor, dim: int, index: Tensor, src: Any) -> Tensor:
     return slice_(src, key=tuple([(0, n, 1) for n in target]))  # type: ignore[no-any-return]
 
 
-def _scattered(
+def scattered(
     primitive: Any, name: str, x: Tensor, dim: int, index: Tensor, src: Any, **parameters: Any
 ) -> Tensor:
     shape = x._payload.shape
@@ -216,13 +219,13 @@ def scatter(
     """
     src = value if src is None else src
     if reduce is None:
-        result = _scattered(scatter_, "scatter", input, dim, index, src)
+        result = scattered(scatter_, "scatter", input, dim, index, src)
     elif reduce == "add":
-        result = _scattered(scatter_add_, "scatter", input, dim, index, src)
+        result = scattered(scatter_add_, "scatter", input, dim, index, src)
     elif reduce == "multiply":
         from kuai.ops.scatter_reduce import scatter_reduce_
 
-        result = _scattered(
+        result = scattered(
             scatter_reduce_, "scatter", input, dim, index, src, reduce="prod", include_self=True
         )
     else:
@@ -238,7 +241,7 @@ def scatter_add(
     Raises:
         RuntimeError: types or shapes do not fit, or an index is out of bounds.
     """
-    result = _scattered(scatter_add_, "scatter_add", input, dim, index, src)
+    result = scattered(scatter_add_, "scatter_add", input, dim, index, src)
     return result if out is None else write_out(out, result)
 
 
@@ -272,7 +275,7 @@ class index_add_(Primitive):
     def kernel(
         self, x: np.ndarray, index: np.ndarray, source: np.ndarray, dim: int
     ) -> np.ndarray:
-        _check_range(index, x.shape[dim], dim)
+        check_range(index, x.shape[dim], dim)
         result = x.copy()
         add_rows(np.moveaxis(result, dim, 0), index, np.moveaxis(source, dim, 0))
         return result
@@ -293,7 +296,7 @@ class index_copy_(Primitive):
     def kernel(
         self, x: np.ndarray, index: np.ndarray, source: np.ndarray, dim: int
     ) -> np.ndarray:
-        _check_range(index, x.shape[dim], dim, IndexError)
+        check_range(index, x.shape[dim], dim, IndexError)
         result = x.copy()
         np.moveaxis(result, dim, 0)[index] = np.moveaxis(source, dim, 0)
         return result
@@ -309,7 +312,7 @@ class index_copy_(Primitive):
         return of_x, None, lambda: index_select_(grad, index, dim=dim)
 
 
-def _vector(name: str, index: Tensor) -> Tensor:
+def index_vector(name: str, index: Tensor) -> Tensor:
     if index._payload.ndim > 1:
         raise IndexError(f"{name}(): Index is supposed to be a vector")
     if index.dtype not in (dtypes.int64, dtypes.int32):
@@ -322,7 +325,7 @@ def _by_slices(
 ) -> Tensor:
     shape, have = x._payload.shape, source._payload.shape
     dim = normalize_dim(dim, len(shape))
-    index = _vector(name, index)
+    index = index_vector(name, index)
     if source.dtype is not x.dtype:
         raise DtypeError(
             f"{name}(): self ({x.dtype.name}) and source ({source.dtype.name}) must have the same "
@@ -351,7 +354,7 @@ def index_select(
     Raises:
         IndexError: an index is out of range, or `index` is no vector.
     """
-    index = _vector("index_select", index)
+    index = index_vector("index_select", index)
     dim = normalize_dim(dim, input._payload.ndim)
     if input._payload.ndim == 0:
         result = index_select_(movement.reshape(input, 1), index, dim=0)
@@ -408,7 +411,7 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Tensor | Number) -
         )
     shape = input._payload.shape
     dim = normalize_dim(dim, len(shape))
-    index = _vector("index_fill_", index)
+    index = index_vector("index_fill_", index)
     n = shape[dim] if shape else 1
     index = index + n * (index < 0)
     true = wrap(np.ones(index._payload.shape, np.bool_))

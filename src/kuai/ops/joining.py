@@ -11,7 +11,7 @@ from kuai.core.base import TensorBase, View, wrap
 from kuai.core.primitive import Meta, Primitive, primitive
 from kuai.errors import ShapeError
 from kuai.ops import movement
-from kuai.ops.movement import normalize_dim
+from kuai.ops.movement import as_int, normalize_dim
 from kuai.ops.pointwise import result_type, to_dtype, write_out
 from kuai.ops.slicing import select_, slice_, slice_along
 
@@ -102,7 +102,8 @@ def cat(
 
     Args:
         tensors: tensors that agree in all other sizes. Empty vectors are left out.
-        dim: the dimension; `axis` is its other name.
+        dim: the dimension.
+        axis: another name of `dim`.
         out: where to store the result.
 
     Raises:
@@ -164,7 +165,8 @@ def stack(
 
     Args:
         tensors: tensors of one shape.
-        dim: where the new dimension comes; `axis` is its other name.
+        dim: where the new dimension comes.
+        axis: another name of `dim`.
         out: where to store the result.
 
     Raises:
@@ -215,8 +217,10 @@ def _widened(tensors: Tensors, name: str, widen: Any) -> list[Tensor]:
 class _ManyViews(Primitive):
     """A primitive whose results are all views of its input; each knows itself as a slice."""
 
-    def finish(self, payload: Any, inputs: Sequence[Any], parameters: dict[str, Any]) -> Any:
-        results = self._finish_all(payload, inputs, parameters)
+    def _finish_all(
+        self, payloads: tuple[Any, ...], inputs: Sequence[Any], parameters: dict[str, Any]
+    ) -> tuple[Tensor, ...]:
+        results = super()._finish_all(payloads, inputs, parameters)
         source = inputs[0]
         counter = source._counter
         for result, (view, key) in zip(
@@ -418,7 +422,7 @@ def tensor_split(
             raise RuntimeError(f"number of sections must be larger than 0, got {cuts}")
         size, larger = divmod(n, int(cuts))
         cuts = [i * size + min(i, larger) for i in range(1, int(cuts))]
-    edges = [0, *[int(i) for i in cuts]]
+    edges = [0, *[as_int(i) for i in cuts]]
     ends = [*edges[1:], n]
     return tuple([slice_along(input, dim, a, b) for a, b in zip(edges, ends, strict=True)])
 

@@ -47,12 +47,14 @@ class matmul_(Primitive):
         batch = broadcast_shapes(x.shape[:-2], y.shape[:-2])
         return Meta((*batch, x.shape[-2], y.shape[-1]), x.dtype)
 
-    def gradient(self, grad, x, y):
+    used_by = ((1,), (0,))
+
+    def gradient(self, grad, x, y, x_shape, y_shape):
         def of_x() -> Any:
-            return sum_to(matmul_(grad, movement.matrix_transpose(y)), x._payload.shape)
+            return sum_to(matmul_(grad, movement.matrix_transpose(y)), x_shape)
 
         def of_y() -> Any:
-            return sum_to(matmul_(movement.matrix_transpose(x), grad), y._payload.shape)
+            return sum_to(matmul_(movement.matrix_transpose(x), grad), y_shape)
 
         return of_x, of_y
 

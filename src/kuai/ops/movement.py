@@ -128,7 +128,8 @@ def view(input: Tensor, *sizes: Any, size: Any = None, dtype: Any = None) -> Ten
     Args:
         input: the tensor.
         sizes: the shape, as one sequence or size by size, or one data type.
-        size, dtype: the same, by keyword.
+        size: the shape, by keyword.
+        dtype: the data type, by keyword.
 
     Raises:
         ShapeError: the number of elements differs, or the memory does not allow it.
@@ -460,6 +461,8 @@ class expand_(ViewPrimitive):
                 x.shape, shape[len(shape) - x.ndim :], x.strides, strict=True
             )
         ]
+        if x.flags.c_contiguous:
+            return np.ndarray(shape, x.dtype, x, 0, strides)  # quicker than as_strided
         return _as_strided(x, shape, strides)
 
     def infer(self, x: Meta, shape: tuple[int, ...]) -> Meta:

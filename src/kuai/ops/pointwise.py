@@ -131,12 +131,17 @@ def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
     return tuple(result)
 
 
+_LEADING = [tuple(range(n)) for n in range(65)]
+
+
 def sum_to(grad: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Sum over the dimensions that broadcasting from `shape` added or stretched."""
     have = grad._payload.shape
     if have == shape:
         return grad
     extra = len(have) - len(shape)
+    if have[extra:] == shape:
+        return primitives.PRIMITIVES["sum"](grad, dim=_LEADING[extra], keepdim=False)  # type: ignore[no-any-return]
     stretched = tuple(
         i for i in range(len(have)) if i < extra or (shape[i - extra] == 1 and have[i] != 1)
     )
@@ -214,7 +219,9 @@ class Elementwise(Primitive):
 
     def gradients(self, node: Node, grad: Any) -> Sequence[Any]:
         results = Primitive.gradients(self, node, grad)
-        return [
-            g if g is None or g._payload.shape == edge_shape(edge) else sum_to(g, edge_shape(edge))
-            for g, edge in zip(results, node.edges, strict=True)
-        ]
+        for i, g in enumerate(results):
+            if g is not None:
+                shape = edge_shape(node.edges[i])
+                if g._payload.shape != shape:
+                    results[i] = sum_to(g, shape)  # type: ignore[index]
+        return results

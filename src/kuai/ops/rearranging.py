@@ -115,9 +115,9 @@ def roll(input: Tensor, shifts: Dims, dims: Dims = ()) -> Tensor:
         raise RuntimeError(
             f"shifts and dimensions must align. shifts: {len(steps)}, dims:{len(along)}"
         )
-    normal = tuple(normalize_dim(d, len(shape)) for d in along)
     if not shape:
-        return movement.clone(input)
+        raise IndexError(f"Dimension specified as {along[0]} but tensor has no dimensions")
+    normal = tuple(normalize_dim(d, len(shape)) for d in along)
     return roll_(input, shifts=steps, dims=normal)  # type: ignore[no-any-return]
 
 

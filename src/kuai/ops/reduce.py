@@ -29,6 +29,9 @@ class ValuesAndIndices(NamedTuple):
     indices: Any
 
 
+_ALL = [tuple(range(n)) for n in range(65)]
+
+
 def normalize_dims(dim: Dim, ndim: int) -> tuple[int, ...]:
     """The dimensions as a tuple of non-negative ints; all of them for `None` or `()`.
 
@@ -37,7 +40,7 @@ def normalize_dims(dim: Dim, ndim: int) -> tuple[int, ...]:
         RuntimeError: one appears twice.
     """
     if dim is None:
-        return tuple(range(ndim))
+        return _ALL[ndim]
     if isinstance(dim, int):
         d = movement.normalize_dim(dim, ndim)
         return (d,) if ndim else ()
@@ -102,7 +105,9 @@ def sum(
     dtype: dtypes.dtype | None = None,
 ) -> Tensor:
     """Sum over `dim` (one or several dimensions; all by default). Integers sum in int64."""
-    x = _as_summand(input, dtype)
+    x = input
+    if dtype is not None or x._payload.dtype.kind in "iub":
+        x = _as_summand(input, dtype)
     dims = normalize_dims(axis if dim is None else dim, x._payload.ndim)
     return sum_(x, dim=dims, keepdim=keepdim)
 

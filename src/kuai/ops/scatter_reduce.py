@@ -11,7 +11,7 @@ from kuai.core.primitive import Meta, Primitive, primitive
 from kuai.errors import DtypeError, ShapeError
 from kuai.ops import movement
 from kuai.ops.elementwise import eq, where
-from kuai.ops.gather import _check_range, _scattered, _vector, gather_, scatter_, scatter_add_
+from kuai.ops.gather import check_range, gather_, index_vector, scatter_, scatter_add_, scattered
 from kuai.ops.masking import masked_fill
 from kuai.ops.movement import normalize_dim
 from kuai.ops.pointwise import cast, write_out
@@ -58,7 +58,7 @@ class scatter_reduce_(Primitive):
         reduce: str,
         include_self: bool,
     ) -> np.ndarray:
-        _check_range(index, x.shape[dim], dim)
+        check_range(index, x.shape[dim], dim)
         result = x.copy()
         flat = result.reshape(-1)
         positions = flat_positions(index, dim, x.shape).reshape(-1)
@@ -179,7 +179,7 @@ def scatter_reduce(
         raise RuntimeError(
             "reduce argument must be either sum, prod, mean, amax or amin, got " + str(reduce)
         )
-    result = _scattered(
+    result = scattered(
         scatter_reduce_,
         "scatter",
         input,
@@ -224,7 +224,7 @@ def index_reduce(
         raise DtypeError("index_reduce_(): self and source must have the same scalar type")
     shape, have = input._payload.shape, source._payload.shape
     dim = normalize_dim(dim, len(shape))
-    index = _vector("index_reduce_", index)
+    index = index_vector("index_reduce_", index)
     count = index._payload.shape[0]
     if (have or (1,))[dim] != count:
         raise ShapeError(
@@ -236,7 +236,7 @@ def index_reduce(
     wide = movement.expand(movement.reshape(index, along), have or (1,))
     source = movement.reshape(source, have or (1,))
     x = movement.reshape(input, shape or (1,))
-    result = _scattered(
+    result = scattered(
         scatter_reduce_, "index_reduce", x, dim, wide, source,
         reduce=reduce, include_self=include_self,
     )

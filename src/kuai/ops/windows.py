@@ -90,12 +90,25 @@ def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
 def _memory(x: np.ndarray) -> tuple[np.ndarray, int]:
     """The whole memory that an array lies in, as one row, and where in it the array starts."""
     root: Any = x
-    while isinstance(root.base, np.ndarray):
-        root = root.base
-    if root.dtype != x.dtype or not (root.flags.c_contiguous or root.flags.f_contiguous):
-        root = x
+    while True:
+        base = root.base
+        if base is not None and not isinstance(base, np.ndarray):
+            base = getattr(base, "base", None)  # what NumPy's as_strided puts in between
+        if not isinstance(base, np.ndarray) or base.dtype != x.dtype:
+            break
+        root = base
+    if not (root.flags.c_contiguous or root.flags.f_contiguous):
+        return np.ascontiguousarray(x).reshape(-1), 0
     row = (root if root.flags.c_contiguous else root.T).reshape(-1)
     return row, (x.ctypes.data - row.ctypes.data) // x.itemsize
+
+
+def _lies(x: np.ndarray, stride: tuple[int, ...]) -> bool:
+    """Whether the elements of an array are as far apart as `stride` says."""
+    return all(
+        n == 1 or s == t * x.itemsize
+        for n, s, t in zip(x.shape, x.strides, stride, strict=True)
+    )
 
 
 @primitive
@@ -114,17 +127,27 @@ class as_strided_(ViewPrimitive):
         x_stride: tuple[int, ...],
         x_offset: int,
     ) -> np.ndarray:
-        row, _ = _memory(x)
-        last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
+        strides = [s * x.itemsize for s in stride]
         if 0 in size:
-            return _as_strided(row[:0], size, [s * x.itemsize for s in stride])
-        if last >= row.size:
-            raise RuntimeError(
-                f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {offset}, "
-                f"and itemsize {x.itemsize} requiring a storage size of "
-                f"{(last + 1) * x.itemsize} are out of bounds for storage of size {row.nbytes}"
-            )
-        return _as_strided(row[offset:], size, [s * x.itemsize for s in stride])
+            return _as_strided(x.reshape(-1)[:0], size, strides)
+        row, start = _memory(x)
+        first = start + offset - x_offset
+        last = first + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
+        if _lies(x, x_stride):
+            if 0 <= first and last < row.size:
+                return _as_strided(row[first:], size, strides)
+            if start == x_offset:
+                raise RuntimeError(
+                    f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset "
+                    f"{offset}, and itemsize {x.itemsize} requiring a storage size of "
+                    f"{(last + 1) * x.itemsize} are out of bounds for storage of size {row.nbytes}"
+                )
+        # Values that lie elsewhere, such as a gradient: laid out as `x` was.
+        inside = _positions(x.shape, x_stride, x_offset)
+        row = np.zeros(max(inside.max(initial=-1), last - first + offset) + 1, x.dtype)
+        row[inside] = x
+        row.flags.writeable = False
+        return _as_strided(row[offset:], size, strides)
 
     def infer(self, x: Meta, size: tuple[int, ...], **geometry: Any) -> Meta:
         return Meta(size, x.dtype)
@@ -138,7 +161,9 @@ class as_strided_(ViewPrimitive):
         )
         result = index_(memory, wrap(inside), positions=(0,))
         uses = np.bincount(inside.reshape(-1), minlength=length)[inside]
-        return result / wrap(uses.astype(grad._payload.dtype)) if uses.max(initial=1) > 1 else result
+        if uses.max(initial=1) > 1:
+            result = result / wrap(uses.astype(grad._payload.dtype))
+        return result
 
 
 def _positions(shape: Sequence[int], stride: Sequence[int], offset: int) -> np.ndarray:
@@ -200,7 +225,7 @@ def as_strided_scatter(
     Raises:
         ShapeError: `src` is not of that shape.
     """
-    input = movement.clone(input)
+    input = movement.reshape_(input, shape=input._payload.shape)
     parameters = _geometry(input, size, stride, storage_offset)
     if src._payload.shape != parameters["size"]:
         raise ShapeError(
