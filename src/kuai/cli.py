@@ -9,6 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from kuai.config import get_num_threads
+from kuai.version import __version__
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code.
@@ -28,12 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """What the command understands."""
-    import kuai
-
     top = argparse.ArgumentParser(
         prog="kuai", description="Neural networks out of blocks, in plain Python."
     )
-    top.add_argument("--version", action="version", version=f"kuai {kuai.__version__}")
+    top.add_argument("--version", action="version", version=f"kuai {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
 
     demo = commands.add_parser(
@@ -89,9 +90,7 @@ def information() -> dict[str, str]:
     """Versions, the processor and threads."""
     from importlib import metadata
 
-    import kuai
-
-    facts = {"kuai": kuai.__version__, "Python": platform.python_version()}
+    facts = {"kuai": __version__, "Python": platform.python_version()}
     for package in ("numpy", "llvmlite", "safetensors", "rich"):
         try:
             facts[package] = metadata.version(package)
@@ -99,7 +98,7 @@ def information() -> dict[str, str]:
             facts[package] = "not installed"
     facts["system"] = f"{platform.system()} {platform.release()}"
     facts["processor"] = _processor()
-    facts["threads"] = f"{kuai.get_num_threads()} of {_processors()} processors"
+    facts["threads"] = f"{get_num_threads()} of {_processors()} processors"
     return facts
 
 

@@ -131,7 +131,7 @@ def accuracy(net: nn.Module) -> float:
     images, labels = digits(train=False, flatten=True)
     net.eval()
     with kuai.no_grad():
-        return (net(images).argmax(1) == labels).float().mean().item()
+        return float((net(images).argmax(1) == labels).float().mean())
 
 
 def picture(image: Tensor) -> list[str]:

@@ -256,6 +256,8 @@ class _Arrangement:
             stem, level = stems[edge.value]
             least = self.around.get((source, edge.target), 0)
             beside = self.free_column(max(stem + 1, least), level)
+            crossed = self.bottoms[stem + 1 : beside]
+            level = max([level, *(y + 8.0 for y in crossed if y > level)])
             path = [(stem, bottom if is_new else level)]
             path += [(stem, level)] * is_new + [(beside, level)]
             for c in range(stem, beside + 1):

@@ -140,7 +140,7 @@ class Summary:
             )
         for row, branch in zip(self.rows, _branches(self.rows), strict=True):
             label = Text(branch, style="dim") + Text(row.label)
-            cells = (label, *row.cells())
+            cells: tuple[Text | str, ...] = (label, *row.cells())
             table.add_row(*(cells[n] for n in shown), style="dim" if row.shared else "")
         return table
 

@@ -92,7 +92,8 @@ def arguments(X: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 def _copy(t: Tensor) -> Tensor:
-    return t.detach().clone()
+    copy: Tensor = t.detach().clone()
+    return copy
 
 
 @contextmanager
