@@ -60,7 +60,7 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
         RuntimeError: the two dimensions are the same.
     """
     dim1, dim2 = _two_dims("diagonal", input._payload.ndim, dim1, dim2)
-    return diagonal_(input, offset=offset, dim1=dim1, dim2=dim2)  # type: ignore[no-any-return]
+    return diagonal_(input, offset=offset, dim1=dim1, dim2=dim2)
 
 
 def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
@@ -79,7 +79,7 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
     for d in sorted((dim1, dim2)):
         target.insert(d, size)
     parameters = {"offset": offset, "dim1": dim1, "dim2": dim2}
-    return embed(input, shape=tuple(target), view=diagonal_, parameters=parameters)  # type: ignore[no-any-return]
+    return embed(input, shape=tuple(target), view=diagonal_, parameters=parameters)
 
 
 def diag(input: Tensor, diagonal: int = 0, *, out: Tensor | None = None) -> Tensor:

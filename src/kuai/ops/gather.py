@@ -44,7 +44,7 @@ class gather_(Primitive):
 
     inputs = ("x", "index")
 
-    def kernel(self, x: np.ndarray, index: np.ndarray, dim: int) -> np.ndarray:
+    def kernel(self, x: np.ndarray, index: np.ndarray, dim: int) -> Any:
         check_range(index, x.shape[dim], dim)
         if x.flags.c_contiguous:
             return x.reshape(-1)[flat_positions(index, dim, x.shape)]
@@ -176,7 +176,7 @@ def _source(name: str, x: Tensor, dim: int, index: Tensor, src: Any) -> Tensor:
         )
     if len(have) != len(target):
         return movement.reshape(src, target)
-    return slice_(src, key=tuple([(0, n, 1) for n in target]))  # type: ignore[no-any-return]
+    return slice_(src, key=tuple([(0, n, 1) for n in target]))
 
 
 def scattered(

@@ -235,9 +235,11 @@ def parse(x: Tensor, index: Index) -> Parsed:
         IndexError: it is out of range, of too many dimensions, or no index at all.
         ValueError: a step that is not positive.
     """
-    items = index if type(index) is tuple else (index,)
     shape = x._payload.shape
-    items = [i if type(i) in _PLAIN else _as_index(i) for i in items]
+    items: list[Any] = [
+        i if type(i) in _PLAIN else _as_index(i)
+        for i in (index if type(index) is tuple else (index,))
+    ]
     wanted = 0
     for item in items:
         if type(item) in (int, slice):
@@ -413,17 +415,17 @@ def getitem(x: Tensor, index: Index) -> Tensor:
     if kind is int and shape:
         n = shape[0]
         if -n <= index < n:
-            return select_(x, key=(index + n if index < 0 else index,))  # type: ignore[no-any-return]
+            return select_(x, key=(index + n if index < 0 else index,))
     elif kind is slice and shape:
-        return slice_(x, key=(resolve_slice(index, shape[0]),))  # type: ignore[no-any-return]
+        return slice_(x, key=(resolve_slice(index, shape[0]),))
     elif index is None:
-        return movement.unsqueeze_(x, dim=0)  # type: ignore[no-any-return]
+        return movement.unsqueeze_(x, dim=0)
     parsed = parse(x, _as_tuple(index))
     if not parsed.tensors:
         return parsed.primitive(x, key=tuple(parsed.key))  # type: ignore[no-any-return]
     if not parsed.is_whole(shape):
         x = parsed.primitive(x, key=tuple(parsed.key))
-    return index_(x, *parsed.tensors, positions=tuple(parsed.positions))  # type: ignore[no-any-return]
+    return index_(x, *parsed.tensors, positions=tuple(parsed.positions))
 
 
 # -- assignment --------------------------------------------------------------------------------
@@ -473,7 +475,7 @@ def _is_single(value: Any) -> bool:
     return not isinstance(value, TensorBase) or value._payload.ndim == 0
 
 
-def _fill_masked(x: Tensor, mask: Tensor, value: Any) -> None:
+def _fill_masked(x: Tensor, mask: Any, value: Any) -> None:
     """`x[mask] = value` for one value: no shape depends on the mask."""
     from kuai.ops.masking import masked_fill
 
@@ -500,7 +502,7 @@ def _as_values(x: Tensor, value: Any, same_dtype: bool) -> Tensor:
                 "Index put requires the source and destination dtypes match, got "
                 f"{dtype.name} for the destination and {value.dtype.name} for the source."
             )
-        return cast(value, dtype=dtype)  # type: ignore[no-any-return]
+        return cast(value, dtype=dtype)
     if not isinstance(value, (bool, int, float, np.generic)):
         raise TypeError(f"can't assign a {type(value).__name__} to a {dtype} tensor")
     return as_operand(value, dtype)  # type: ignore[no-any-return]
@@ -559,7 +561,7 @@ def nonzero(input: Tensor, *, as_tuple: bool = False, out: Tensor | None = None)
 
     if as_tuple:
         return nonzero_(movement.atleast_1d(input))
-    found = nonzero_(input) if input._payload.ndim else ()
+    found: Any = nonzero_(input) if input._payload.ndim else ()
     if found:
         result = stack(found, 1)
     else:
@@ -598,7 +600,7 @@ def index_put(
             for i in tensors
             if i is not None
         ]
-    return index_put_(  # type: ignore[no-any-return]
+    return index_put_(
         input,
         values,
         *parsed.tensors,

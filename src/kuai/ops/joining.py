@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index as as_int
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from kuai.core.base import TensorBase, View, wrap
 from kuai.core.primitive import Meta, Primitive, primitive
 from kuai.errors import ShapeError
 from kuai.ops import movement
-from kuai.ops.movement import as_int, normalize_dim
+from kuai.ops.movement import normalize_dim
 from kuai.ops.pointwise import result_type, to_dtype, write_out
 from kuai.ops.slicing import select_, slice_, slice_along
 
@@ -282,7 +283,8 @@ class unbind_(_ManyViews):
 
     def kernel(self, x: np.ndarray, dim: int) -> Any:
         front = (_FULL,) * dim
-        return tuple([x[(*front, i, ...)] for i in range(x.shape[dim])])
+        keys: list[Any] = [(*front, i, ...) for i in range(x.shape[dim])]
+        return tuple([x[key] for key in keys])
 
     def infer(self, x: Meta, dim: int) -> Any:
         shape = (*x.shape[:dim], *x.shape[dim + 1 :])
@@ -416,7 +418,7 @@ def tensor_split(
     dim = normalize_dim(dim, len(shape))
     n = shape[dim]
     if isinstance(cuts, TensorBase):
-        cuts = cuts.tolist()
+        cuts = cuts._payload.tolist()
     if isinstance(cuts, (int, np.integer)):
         if cuts <= 0:
             raise RuntimeError(f"number of sections must be larger than 0, got {cuts}")

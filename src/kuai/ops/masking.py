@@ -59,7 +59,7 @@ def masked_fill(input: Tensor, mask: Tensor, value: Tensor | Number) -> Tensor:
             "masked_fill_ only supports a 0-dimensional value tensor, but got tensor with "
             f"{value._payload.ndim} dimension(s)."
         )
-    return masked_fill_(input, mask, as_operand(value, input.dtype))  # type: ignore[no-any-return]
+    return masked_fill_(input, mask, as_operand(value, input.dtype))
 
 
 @primitive
@@ -68,7 +68,7 @@ class masked_select_(Primitive):
 
     inputs = ("x", "mask")
 
-    def kernel(self, x: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def kernel(self, x: np.ndarray, mask: np.ndarray) -> Any:
         return x[mask]
 
     def infer(self, x: Meta, mask: Meta) -> Meta:
@@ -160,7 +160,7 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
             f"{mask.dtype.name}"
         )
     shape = broadcast_shapes(input._payload.shape, mask._payload.shape)
-    return masked_scatter_(  # type: ignore[no-any-return]
+    return masked_scatter_(
         movement.expand_to(input, shape), movement.expand_to(mask, shape), source
     )
 

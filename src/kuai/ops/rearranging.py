@@ -52,7 +52,7 @@ def flip(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
     normal = tuple(normalize_dim(d, ndim) for d in given)
     if len(set(normal)) != len(normal):
         raise RuntimeError("dim appears multiple times in the list of dims")
-    return flip_(input, dims=normal if ndim else ())  # type: ignore[no-any-return]
+    return flip_(input, dims=normal if ndim else ())
 
 
 def fliplr(input: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ def roll(input: Tensor, shifts: Dims, dims: Dims = ()) -> Tensor:
     if not shape:
         raise IndexError(f"Dimension specified as {along[0]} but tensor has no dimensions")
     normal = tuple(normalize_dim(d, len(shape)) for d in along)
-    return roll_(input, shifts=steps, dims=normal)  # type: ignore[no-any-return]
+    return roll_(input, shifts=steps, dims=normal)
 
 
 def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
@@ -141,7 +141,7 @@ def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
     if turns == 1:
         return movement.transpose(flip_(input, dims=(b,)), a, b)
     if turns == 2:
-        return flip_(input, dims=(a, b))  # type: ignore[no-any-return]
+        return flip_(input, dims=(a, b))
     if turns == 3:
         return movement.transpose(flip_(input, dims=(a,)), a, b)
     return movement.clone(input)
@@ -174,7 +174,7 @@ def repeat(input: Tensor, *sizes: Any, repeats: Any = None) -> Tensor:
     shape = (1,) * extra + input._payload.shape
     split = movement.reshape(input, [m for n in shape for m in (1, n)])
     wide = movement.expand(split, [m for t, n in zip(times, shape, strict=True) for m in (t, n)])
-    return reshape_(wide, shape=tuple(t * n for t, n in zip(times, shape, strict=True)))  # type: ignore[no-any-return]
+    return reshape_(wide, shape=tuple(t * n for t, n in zip(times, shape, strict=True)))
 
 
 def tile(input: Tensor, *sizes: Any, dims: Any = None) -> Tensor:
@@ -217,7 +217,7 @@ def repeat_interleave(
     if repeats is None:
         if input._payload.ndim != 1 or input.dtype not in (dtypes.int64, dtypes.int32):
             raise RuntimeError("repeat_interleave only accepts 1D vectors of int64 or int32")
-        return repeated_positions(input)  # type: ignore[no-any-return]
+        return repeated_positions(input)
     if dim is None:
         input, dim = movement.reshape(input, -1), 0
     if input._payload.ndim == 0:

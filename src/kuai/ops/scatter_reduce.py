@@ -117,7 +117,7 @@ def _of_product(
     include_self: bool,
 ) -> tuple[Tensor, Tensor]:
     def product(of: Tensor, with_: Tensor) -> Tensor:
-        return scatter_reduce_(  # type: ignore[no-any-return]
+        return scatter_reduce_(
             of, index, with_, dim=dim, reduce="prod", include_self=include_self
         )
 

@@ -133,7 +133,7 @@ def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     if isinstance(start, TensorBase):
         if start._payload.ndim or start._payload.dtype.kind not in "iu":
             raise RuntimeError("start must be an 0-dim integral Tensor.")
-        start = start.item()
+        start = int(start._payload)
     dim = normalize_dim(dim, len(shape))
     n = shape[dim]
     if length < 0:
@@ -191,7 +191,7 @@ def slice_scatter(
 
 
 def scattered_view(
-    x: Tensor, src: Tensor, view: ViewPrimitive, parameters: dict[str, Any]
+    x: Tensor, src: Tensor, view: Any, parameters: dict[str, Any]
 ) -> Tensor:
     """`x` with `src` in the part that a view shows.
 
@@ -205,7 +205,7 @@ def scattered_view(
             "expected src to have a size equal to the slice of self. src size = "
             f"{list(src._payload.shape)}, slice size = {list(part.shape)}"
         )
-    return view_scatter(x, to_dtype(src, x.dtype), view=view, parameters=parameters)  # type: ignore[no-any-return]
+    return view_scatter(x, to_dtype(src, x.dtype), view=view, parameters=parameters)
 
 
 __all__ = ["narrow", "narrow_copy", "select", "select_scatter", "slice_scatter"]

@@ -84,7 +84,7 @@ def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
     if not shape:
         input = movement.reshape(input, 1)
         return movement.reshape(unfold_(input, dim=0, size=size, step=step), (size,))
-    return unfold_(input, dim=dim, size=size, step=step)  # type: ignore[no-any-return]
+    return unfold_(input, dim=dim, size=size, step=step)
 
 
 def _memory(x: np.ndarray) -> tuple[np.ndarray, int]:
@@ -134,7 +134,7 @@ class as_strided_(ViewPrimitive):
         first = start + offset - x_offset
         last = first + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
         if _lies(x, x_stride):
-            if 0 <= first and last < row.size:
+            if first >= 0 and last < row.size:
                 return _as_strided(row[first:], size, strides)
             if start == x_offset:
                 raise RuntimeError(
@@ -210,7 +210,7 @@ def as_strided(
     Raises:
         RuntimeError: the view leaves the memory.
     """
-    return as_strided_(input, **_geometry(input, size, stride, storage_offset))  # type: ignore[no-any-return]
+    return as_strided_(input, **_geometry(input, size, stride, storage_offset))
 
 
 def as_strided_scatter(
@@ -232,7 +232,7 @@ def as_strided_scatter(
             "expected src to have a size equal to the slice of self. src size = "
             f"{list(src._payload.shape)}, slice size = {list(parameters['size'])}"
         )
-    return view_scatter(input, src, view=as_strided_, parameters=parameters)  # type: ignore[no-any-return]
+    return view_scatter(input, src, view=as_strided_, parameters=parameters)
 
 
 __all__ = ["as_strided", "as_strided_scatter", "unfold"]
