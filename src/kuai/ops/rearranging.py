@@ -363,7 +363,7 @@ def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
     """The positions, along each dimension of `shape`, of flat positions.
 
     Raises:
-        ValueError: an index is out of range.
+        ValueError: a size is negative.
         TypeError: `indices` are no integers.
     """
     if not isinstance(indices, TensorBase) or indices._payload.dtype.kind not in "iu":
