@@ -102,6 +102,15 @@ def test_operations_between_blocks_are_named_with_their_constants():
     assert [t for t in shown if re.fullmatch(r"÷ 2( \(\d+ times\))? → sum", t)]
 
 
+def test_a_sign_without_its_number_is_not_drawn():
+    class Square(nn.Module):
+        def forward(self, x):
+            return 1 - x**2
+
+    shown = texts(kuai.draw(Square(), kuai.rand(3)))
+    assert [t for t in shown if re.fullmatch(r"(pow|\^ 2) → 1 −", t)]
+
+
 def test_what_only_steers_python_is_not_drawn():
     assert not [t for t in texts(kuai.draw(FixedHiddenMLP(), kuai.rand(2, 20))) if "abs" in t]
 

@@ -198,7 +198,8 @@ def _operation(op: Op) -> Node:
     numbers = op.numbers if sign else []
     if sign and sign not in "@^" and len(op.reads) == 2 and not op.operands:
         return Node("join", sign, words=op.name)
-    words = [sign or op.name, *op.operands, *numbers]
+    alone = len(op.reads) < 2 and not op.operands and not numbers
+    words = [op.name if alone else sign or op.name, *op.operands, *numbers]
     if op.leading and sign:
         words = [*numbers, sign, *op.operands]
     return Node("operations", " ".join(words), words=" ".join([op.name, *op.operands, *numbers]))
