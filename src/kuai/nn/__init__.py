@@ -32,6 +32,7 @@ from kuai.nn.activations import (
     Tanhshrink,
     Threshold,
 )
+from kuai.nn.adaptive_softmax import AdaptiveLogSoftmaxWithLoss
 from kuai.nn.attention import MultiheadAttention
 from kuai.nn.class_losses import (
     BCELoss,
@@ -131,6 +132,7 @@ from kuai.nn.softmax import (
 )
 
 __all__ = [
+    "AdaptiveLogSoftmaxWithLoss",
     "AlphaDropout",
     "BCELoss",
     "BCEWithLogitsLoss",

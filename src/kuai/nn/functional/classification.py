@@ -173,9 +173,11 @@ def nll_loss(
     some_ignored = _check_range(target, input.shape[axis], ignore_index)
     classes = ops.where(target != ignore_index, target, 0) if some_ignored else target
     picked = ops.gather(input, axis, classes.unsqueeze(axis) if axis else classes.reshape(1))
+    if weight is None and not some_ignored and reduction != "none":
+        return -reduced(picked, reduction)
     loss = -ops.reshape(picked, target.shape)
     if weight is None and not some_ignored:
-        return reduced(loss, reduction)
+        return loss
     counted = _counted(target, weight, ignore_index, input.dtype)
     # Not a product: an ignored element counts for nothing, even where the input is infinite.
     loss = ops.where(target == ignore_index, 0.0, loss if weight is None else loss * counted)
@@ -233,7 +235,7 @@ def _check_range(target: Tensor, classes: int, ignore_index: int) -> bool:
         IndexError: there is no class of that number.
     """
     values = target._payload
-    if not isinstance(values, np.ndarray):
+    if hasattr(values, "graph"):  # captured: there are no values yet
         return True
     if not values.size or (values.min() >= 0 and values.max() < classes):
         return 0 <= ignore_index < classes

@@ -138,7 +138,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     if tensor.dtype is not dtypes.int64:
         raise DtypeError("one_hot is only applicable to index tensor of type LongTensor.")
     values = tensor._payload
-    if isinstance(values, np.ndarray):
+    if not hasattr(values, "graph"):
         if values.size == 0:
             if num_classes <= 0:
                 raise RuntimeError("Can not infer total number of classes from empty tensor.")
