@@ -134,13 +134,13 @@ def assign(x: TensorBase, new: TensorBase) -> None:
         counter = x._counter
         counter[0] += 1
         if recording:
-            _move_on(x, new)
+            _move_on(x, new, recording)
         return
     x._counter[0] += 1
-    _move_on(x, new)
+    _move_on(x, new, recording)
 
 
-def _move_on(x: TensorBase, new: TensorBase) -> None:
+def _move_on(x: TensorBase, new: TensorBase, recording: bool) -> None:
     """Give `x`, and what it is a view of, their new nodes (and values, in a capture)."""
     captured = type(new._payload) is not np.ndarray
     counter = x._counter
@@ -148,9 +148,12 @@ def _move_on(x: TensorBase, new: TensorBase) -> None:
     while True:
         view = x._view
         old = snapshot_of_view(x) if view is not None else None
-        x._requires_grad = new._requires_grad
-        x._node = new._node
+        if recording:
+            x._requires_grad = new._requires_grad
+            x._node = new._node
         if captured:
+            if type(x._payload) is np.ndarray:
+                primitives.intercept.changing(x)  # type: ignore[union-attr]
             x._payload = new._payload
         if view is None or old is None:
             return

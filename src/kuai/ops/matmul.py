@@ -26,6 +26,8 @@ def _matmul(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         )
     if x.dtype.itemsize == 2 and x.dtype.kind in "fV":
         return np.matmul(x.astype(np.float32), y.astype(np.float32)).astype(x.dtype)
+    if x.ndim == 2 and y.ndim == 2:
+        return x.dot(y)  # the same product, with half of the overhead
     return np.matmul(x, y)
 
 
