@@ -140,6 +140,8 @@ def test_prelu_with_one_weight_and_with_one_a_channel(shape: tuple[int, ...]) ->
 def test_softmax_along_each_dimension(name: str, dim: int) -> None:
     check(name, randn(3, 4, 5) * 20, dim=dim)
     check(name, randn(3, 4, 5, dtype=torch.float32), dim=dim, dtype=torch.float64)
+    check(name, randn(3, 4, 5).half(), dim=dim, gradients=False)
+    check(name, randn(3, 0, 5), dim=dim)
 
 
 @pytest.mark.parametrize("name", ["softmax", "softmin", "log_softmax"])

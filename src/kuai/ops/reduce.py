@@ -13,7 +13,7 @@ from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import Meta, Primitive, primitive
 from kuai.ops import elementwise as e
 from kuai.ops import movement
-from kuai.ops.pointwise import to_dtype
+from kuai.ops.pointwise import to_dtype, write_out
 from kuai.ops.rounding import isfinite, isnan
 
 if TYPE_CHECKING:
@@ -533,26 +533,37 @@ def logsumexp(input: Tensor, dim: Dim, keepdim: bool = False) -> Tensor:
     )
 
 
-def softmax(input: Tensor, dim: int, dtype: dtypes.dtype | None = None) -> Tensor:
+def softmax(
+    input: Tensor, dim: int, dtype: dtypes.dtype | None = None, *, out: Tensor | None = None
+) -> Tensor:
     """`exp(input)` divided by its sum along `dim`, without overflow."""
     x = input if dtype is None else to_dtype(input, dtype)
-    _need_softmax_float("softmax", x)
-    if x._payload.size == 0:
-        return x.clone()
-    dims = normalize_dims(dim, x._payload.ndim)
-    raised = e.exp(x - amax_(x.detach(), dim=dims, keepdim=True))
-    return raised / sum_(raised, dim=dims, keepdim=True)
+    shifted, dims = _below_zero("softmax", x, dim)
+    raised = e.exp(shifted)
+    result = to_dtype(raised / sum_(raised, dim=dims, keepdim=True), x.dtype)
+    return result if out is None else write_out(out, result)
 
 
-def log_softmax(input: Tensor, dim: int, dtype: dtypes.dtype | None = None) -> Tensor:
+def log_softmax(
+    input: Tensor, dim: int, dtype: dtypes.dtype | None = None, *, out: Tensor | None = None
+) -> Tensor:
     """The logarithm of `softmax`, without overflow."""
     x = input if dtype is None else to_dtype(input, dtype)
-    _need_softmax_float("log_softmax", x)
-    if x._payload.size == 0:
-        return x.clone()
+    shifted, dims = _below_zero("log_softmax", x, dim)
+    total = sum_(e.exp(shifted), dim=dims, keepdim=True)
+    result = to_dtype(shifted - e.log(total), x.dtype)
+    return result if out is None else write_out(out, result)
+
+
+def _below_zero(name: str, x: Tensor, dim: int) -> tuple[Tensor, tuple[int, ...]]:
+    """`x` less its greatest value along `dim`, and that dimension; 16 bits become float32."""
+    _need_softmax_float(name, x)
     dims = normalize_dims(dim, x._payload.ndim)
-    shifted = x - amax_(x.detach(), dim=dims, keepdim=True)
-    return shifted - e.log(sum_(e.exp(shifted), dim=dims, keepdim=True))
+    if x._payload.dtype.itemsize == 2:
+        x = to_dtype(x, dtypes.float32)
+    if x._payload.size == 0:
+        return x, dims
+    return x - amax_(x.detach(), dim=dims, keepdim=True), dims
 
 
 def _need_softmax_float(name: str, x: Tensor) -> None:
