@@ -104,6 +104,9 @@ class Recorder:
             if isinstance(x, TensorBase):
                 value = self.value_of(x)
                 if value is None:
+                    if is_new and x._payload.ndim == 0:  # a number that was made a tensor
+                        op.numbers.append(f"{float(x._payload):g}")
+                        op.leading = i == 0
                     continue
                 if value.producer is None:
                     names.append(value.name)
