@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+NARROW = (torch.float16, torch.bfloat16, torch.float32)
+
 
 class Excluded(Exception):
     """The value is of a kind that kuai leaves out by design; the text says which."""
@@ -23,7 +25,7 @@ class Converter:
 
     Args:
         target: the module under test, `kuai` (or `torch` itself, to test the harness).
-        widen: whether float32 becomes float64 (for `torch` itself: the exact result).
+        widen: whether narrower floating types become float64 (`torch` itself: the exact result).
     """
 
     def __init__(self, target: types.ModuleType, widen: bool = False) -> None:
@@ -75,7 +77,7 @@ class Converter:
         """The data type of the same name."""
         if value.is_complex or "q" in str(value).removeprefix("torch."):
             raise Excluded(f"dtype {value}")
-        if self.widen and value == torch.float32:
+        if self.widen and value in NARROW:
             return torch.float64
         return getattr(self.target, str(value).removeprefix("torch."))
 
@@ -109,7 +111,7 @@ class Converter:
         if self.target is torch:
             tensor = torch.empty(0, dtype=value.dtype)
             tensor.set_(memory, value.storage_offset(), value.shape, value.stride())
-            return tensor.double() if self.widen and tensor.dtype == torch.float32 else tensor
+            return tensor.double() if self.widen and tensor.dtype in NARROW else tensor
         array = strided_array(memory, value)
         if value.storage_offset() and value.is_contiguous() and array.base is not None:
             whole = strided_array(memory, value.as_strided((storage_size(value),), (1,), 0))

@@ -482,7 +482,7 @@ def direction(result: Any, seed: int, convert: Converter) -> Any:
     generator = torch.Generator().manual_seed(seed)
     values = torch.randn(tuple(result.shape), generator=generator, dtype=torch.float64)
     if convert.widen:
-        return convert(values.float())
+        return convert(values.float())  # the numbers that the narrower run was given
     return convert(values.to(getattr(torch, str(result.dtype).rpartition(".")[2])))
 
 
