@@ -248,6 +248,20 @@ class TestBlocksInPlainContainers:
     def test_asking_for_parts_warns_too(self, ask):
         assert len(caught(ask, self.listed([Scale()]))) == 1
 
+    @pytest.mark.parametrize(
+        "ask",
+        [
+            lambda net: net(1),
+            lambda net: nn.Sequential(net)(1),
+            lambda net: list(net.parameters()),
+            lambda net: list(nn.Sequential(net).parameters()),
+        ],
+    )
+    def test_the_warning_names_the_line_of_the_user(self, ask):
+        with pytest.warns(UserWarning, match="is a plain list") as found:
+            ask(self.listed([Scale()]))
+        assert found[0].filename == __file__
+
     def test_blocks_appended_later_are_seen(self):
         net = self.listed([])
         assert caught(net, 1) == []

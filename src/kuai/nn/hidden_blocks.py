@@ -8,6 +8,7 @@ first called, or asked for its parts.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterator
 from itertools import islice
@@ -48,17 +49,27 @@ def warn_of_hidden_blocks(block: Module) -> None:
             _warn(block, name, container, hidden)
 
 
+def _frames_within_kuai() -> int:
+    """The `stacklevel` that makes `_warn` name the user's line, not one of kuai's."""
+    level = 1
+    frame = sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "kuai":
+        frame = frame.f_back
+        level += 1
+    return level
+
+
 def _warn(block: Module, name: str, container: Any, hidden: list[Module]) -> None:
     kind = next(k for k in PLAIN if isinstance(container, k))
     count = "a block" if len(hidden) == 1 else f"{len(hidden)} blocks"
-    pronoun = "its" if len(hidden) == 1 else "their"
+    their, them = ("its", "it") if len(hidden) == 1 else ("their", "them")
     warnings.warn(
         f"{block._get_name()}.{name} is a plain {kind.__name__} that holds {count} "
-        f"({hidden[0]._get_name()}): {pronoun} parameters are invisible to parameters(), "
-        f"state_dict(), to(), train() and every optimizer. Keep them in a nn.{_REMEDY[kind]}: "
+        f"({hidden[0]._get_name()}): {their} parameters are invisible to parameters(), "
+        f"state_dict(), to(), train() and every optimizer. Keep {them} in an nn.{_REMEDY[kind]}: "
         f"self.{name} = nn.{_REMEDY[kind]}(...)",
         UserWarning,
-        stacklevel=4,
+        stacklevel=_frames_within_kuai(),
     )
 
 
