@@ -11,7 +11,8 @@ from kuai import dtypes
 from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase
 from kuai.core.primitive import primitive
-from kuai.ops.pointwise import Elementwise, Number, as_operand, result_type, write_out
+from kuai.ops.out import takes_out, write_out
+from kuai.ops.pointwise import Elementwise, Number, as_operand, result_type
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
@@ -22,16 +23,16 @@ class Unary(Elementwise):
 
     inputs = ("x",)
 
-    def __call__(self, x: Any, *, out: Any = None, **parameters: Any) -> Any:
+    def __call__(self, input: Any, *, out: Any = None, **parameters: Any) -> Any:
         if (
             out is not None
-            or not isinstance(x, TensorBase)
-            or (self.floating and x._payload.dtype.kind not in "fV")
+            or not isinstance(input, TensorBase)
+            or (self.floating and input._payload.dtype.kind not in "fV")
         ):
-            return Elementwise.__call__(self, x, out=out, **parameters)
+            return Elementwise.__call__(self, input, out=out, **parameters)
         if primitives.intercept is not None:
-            return primitives.intercept(self, (x,), parameters)
-        return self.run((x,), parameters)
+            return primitives.intercept(self, (input,), parameters)
+        return self.run((input,), parameters)
 
 
 class FloatUnary(Unary):
@@ -45,22 +46,22 @@ class Binary(Elementwise):
 
     inputs = ("x", "y")
 
-    def __call__(self, x: Any, y: Any, *, out: Any = None, **parameters: Any) -> Any:
-        if out is None and isinstance(x, TensorBase):
-            ours = x._payload.dtype
+    def __call__(self, input: Any, other: Any, *, out: Any = None, **parameters: Any) -> Any:
+        if out is None and isinstance(input, TensorBase):
+            ours = input._payload.dtype
             if (
-                (ours is y._payload.dtype and (not self.floating or ours.kind in "fV"))
-                if isinstance(y, TensorBase)
+                (ours is other._payload.dtype and (not self.floating or ours.kind in "fV"))
+                if isinstance(other, TensorBase)
                 else (
-                    (type(y) is float or (type(y) is int and -65504 < y < 65504))
+                    (type(other) is float or (type(other) is int and -65504 < other < 65504))
                     and ours.kind == "f"
                     and self.numbers
                 )
             ):
                 if primitives.intercept is not None:
-                    return primitives.intercept(self, (x, y), parameters)
-                return self.run((x, y), parameters)
-        return Elementwise.__call__(self, x, y, out=out, **parameters)
+                    return primitives.intercept(self, (input, other), parameters)
+                return self.run((input, other), parameters)
+        return Elementwise.__call__(self, input, other, out=out, **parameters)
 
 
 class Comparison(Binary):
@@ -441,6 +442,7 @@ def pow(input: Any, exponent: Any, *, out: Tensor | None = None) -> Tensor:
     return pow_(input, exponent, out=out)
 
 
+@takes_out
 def float_power(input: Any, exponent: Any) -> Tensor:
     """`input` to the power `exponent`, computed in float64."""
     return pow_(
@@ -475,6 +477,7 @@ class square(Unary):
         return grad * (2 * x)
 
 
+@takes_out
 def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     """`input` where `condition` holds, else `other`; the indices of `condition` without both."""
     if input is None and other is None:
@@ -507,11 +510,13 @@ def clamp(input: Tensor, min: Any = None, max: Any = None, *, out: Tensor | None
     return result if out is None else write_out(out, result)
 
 
+@takes_out
 def clamp_min(input: Tensor, min: Any) -> Tensor:
     """Values not below `min`."""
     return clamp(input, min=min)
 
 
+@takes_out
 def clamp_max(input: Tensor, max: Any) -> Tensor:
     """Values not above `max`."""
     return clamp(input, max=max)
@@ -560,6 +565,7 @@ class clamp_(Elementwise):
         )
 
 
+@takes_out
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     """`input + weight * (end - input)`."""
     _check_same_dtype("lerp", input, end, weight)
@@ -578,12 +584,14 @@ def _check_same_dtype(name: str, input: Tensor, *others: Any) -> None:
             )
 
 
+@takes_out
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -> Tensor:
     """`input + value * tensor1 * tensor2`."""
     product = mul(tensor1, tensor2)
     return plus(input, product if value == 1 else mul(product, value))
 
 
+@takes_out
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -> Tensor:
     """`input + value * tensor1 / tensor2`.
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kuai import dtypes, ops
 from kuai.core.base import wrap
 from kuai.core.primitive import Meta, Primitive, primitive
+from kuai.ops import return_types
 from kuai.ops.elementwise import abs_power
 from kuai.ops.movement import matrix_transpose, normalize_dim
+from kuai.ops.out import takes_out
 from kuai.ops.pointwise import sum_to, to_dtype
 from kuai.ops.reduce import amax_, amin_, normalize_dims, sum_
 
@@ -62,6 +64,7 @@ def _check_matrix(name: str, x: Tensor) -> None:
 # -- norms -----------------------------------------------------------------------------------------
 
 
+@takes_out
 def vector_norm(
     x: Tensor,
     ord: float = 2,
@@ -111,6 +114,7 @@ def _root(total: Tensor, exponent: float) -> Tensor:
     return ops.where(zero, ops.pow(total.detach(), exponent), value)
 
 
+@takes_out
 def matrix_norm(
     A: Tensor,
     ord: Any = "fro",
@@ -155,6 +159,7 @@ def matrix_norm(
     return result
 
 
+@takes_out
 def norm(
     A: Tensor,
     ord: Any = None,
@@ -173,6 +178,7 @@ def norm(
     return vector_norm(A, 2 if ord is None else ord, dim, keepdim, dtype=dtype)
 
 
+@takes_out
 def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     """The inner products of vectors along `dim`."""
     return ops.sum(x * y, dim)
@@ -205,6 +211,7 @@ class inv_(Primitive):
         return -(t @ grad @ t)
 
 
+@takes_out
 def inv(A: Tensor) -> Tensor:
     """The inverse of square matrices.
 
@@ -239,6 +246,7 @@ class solve_(Primitive):
         )
 
 
+@takes_out
 def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
     """`X` with `A @ X = B` (or `X @ A = B` where not `left`).
 
@@ -261,6 +269,7 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
     return ops.squeeze(result, -1) if vector else result
 
 
+@takes_out
 def solve_triangular(
     A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False
 ) -> Tensor:
@@ -286,14 +295,9 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: Any = Non
         if rows > columns
         else wrap(np.zeros(0, A._payload.dtype))
     )
-    return _LstSq(solution, residuals, matrix_rank(A), wrap(np.zeros(0, A._payload.dtype)))
-
-
-class _LstSq(NamedTuple):
-    solution: Any
-    residuals: Any
-    rank: Any
-    singular_values: Any
+    return return_types.linalg_lstsq(
+        (solution, residuals, matrix_rank(A), wrap(np.zeros(0, A._payload.dtype)))
+    )
 
 
 # -- determinants ----------------------------------------------------------------------------------
@@ -329,17 +333,11 @@ def _cofactors(x: Tensor) -> Tensor:
     return (u * ops.unsqueeze(scaled, -2)) @ vh
 
 
+@takes_out
 def det(A: Tensor) -> Tensor:
     """The determinant of square matrices."""
     _check_square("det", A)
     return det_(A)  # type: ignore[no-any-return]
-
-
-class SlogdetResult(NamedTuple):
-    """The sign of a determinant, and the logarithm of its absolute value."""
-
-    sign: Any
-    logabsdet: Any
 
 
 @primitive
@@ -361,10 +359,11 @@ class slogdet_(Primitive):
         return None if g is None else ops.unsqueeze(ops.unsqueeze(g, -1), -1) * _mT(inv_(x))
 
 
-def slogdet(A: Tensor) -> SlogdetResult:
+@takes_out
+def slogdet(A: Tensor) -> return_types.Named:
     """The sign of the determinant, and the logarithm of its absolute value."""
     _check_square("slogdet", A)
-    return SlogdetResult(*slogdet_(A))
+    return return_types.linalg_slogdet(slogdet_(A))
 
 
 def logdet(A: Tensor) -> Tensor:
@@ -398,6 +397,7 @@ class cholesky_(Primitive):
         return (_mT(inverse) @ symmetric @ inverse) * 0.5
 
 
+@takes_out
 def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
     """The triangular factor of symmetric positive definite matrices.
 
@@ -408,13 +408,6 @@ def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
     if upper:
         return _mT(cholesky_(_mT(A)))
     return cholesky_(A)  # type: ignore[no-any-return]
-
-
-class QRResult(NamedTuple):
-    """An orthogonal and an upper triangular factor."""
-
-    Q: Any
-    R: Any
 
 
 @primitive
@@ -461,7 +454,8 @@ def _qr_gradient(q: Tensor, r: Tensor, gq: Tensor, gr: Tensor) -> Tensor:
     return (gq + q @ copied) @ _mT(inv_(r))
 
 
-def qr(A: Tensor, mode: str = "reduced") -> QRResult:
+@takes_out
+def qr(A: Tensor, mode: str = "reduced") -> return_types.Named:
     """Orthogonal and upper triangular factors; `mode` is `"reduced"`, `"complete"` or `"r"`."""
     _check_matrix("qr", A)
     if mode not in ("reduced", "complete", "r"):
@@ -469,14 +463,7 @@ def qr(A: Tensor, mode: str = "reduced") -> QRResult:
             f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', "
             "or 'complete'"
         )
-    return QRResult(*qr_(A, mode=mode))
-
-
-class EighResult(NamedTuple):
-    """Eigenvalues in rising order, and eigenvectors as columns."""
-
-    eigenvalues: Any
-    eigenvectors: Any
+    return return_types.linalg_qr(qr_(A, mode=mode))
 
 
 @primitive
@@ -515,25 +502,19 @@ def _differences(values: Tensor) -> Tensor:
     return ops.where(wrap(np.eye(n, dtype=np.bool_)), math.inf, table)  # type: ignore[no-any-return]
 
 
-def eigh(A: Tensor, UPLO: str = "L") -> EighResult:
+@takes_out
+def eigh(A: Tensor, UPLO: str = "L") -> return_types.Named:
     """Eigenvalues and eigenvectors of symmetric matrices, of which one half is read."""
     _check_square("eigh", A)
     if UPLO.upper() not in ("L", "U"):
         raise RuntimeError(f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
-    return EighResult(*eigh_(A, lower=UPLO.upper() == "L"))
+    return return_types.linalg_eigh(eigh_(A, lower=UPLO.upper() == "L"))
 
 
+@takes_out
 def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
     """The eigenvalues of symmetric matrices, in rising order."""
     return eigh(A, UPLO).eigenvalues  # type: ignore[no-any-return]
-
-
-class SVDResult(NamedTuple):
-    """`A = U @ diag(S) @ Vh`, the singular values in falling order."""
-
-    U: Any
-    S: Any
-    Vh: Any
 
 
 @primitive
@@ -578,12 +559,14 @@ class svd_(Primitive):
         return plus(rest, u @ inner @ vh)
 
 
-def svd(A: Tensor, full_matrices: bool = True, *, driver: Any = None) -> SVDResult:
+@takes_out
+def svd(A: Tensor, full_matrices: bool = True, *, driver: Any = None) -> return_types.Named:
     """The singular value decomposition `A = U @ diag(S) @ Vh`."""
     _check_matrix("svd", A)
-    return SVDResult(*svd_(A, full_matrices=full_matrices))
+    return return_types.linalg_svd(svd_(A, full_matrices=full_matrices))
 
 
+@takes_out
 def svdvals(A: Tensor, *, driver: Any = None) -> Tensor:
     """The singular values, in falling order."""
     return svd(A, full_matrices=False).S  # type: ignore[no-any-return]
@@ -592,6 +575,7 @@ def svdvals(A: Tensor, *, driver: Any = None) -> Tensor:
 # -- from those ------------------------------------------------------------------------------------
 
 
+@takes_out
 def pinv(A: Tensor, *, atol: Any = None, rtol: Any = None, hermitian: bool = False) -> Tensor:
     """The pseudo-inverse, of what exceeds the tolerances."""
     _check_matrix("pinv", A)
@@ -611,6 +595,7 @@ def _tolerance(A: Tensor, s: Tensor, atol: Any, rtol: Any) -> Any:
     return limit if atol is None else ops.clamp(limit, min=atol)
 
 
+@takes_out
 def matrix_rank(
     A: Tensor, tol: Any = None, *, atol: Any = None, rtol: Any = None, hermitian: bool = False
 ) -> Tensor:
@@ -622,6 +607,7 @@ def matrix_rank(
     return ops.sum(ops.gt(s, limit), -1)
 
 
+@takes_out
 def matrix_power(A: Tensor, n: int) -> Tensor:
     """The `n`-th power of square matrices; negative powers are those of the inverse."""
     _check_square("matrix_power", A)
@@ -640,6 +626,7 @@ def matrix_power(A: Tensor, n: int) -> Tensor:
     return result  # type: ignore[no-any-return]
 
 
+@takes_out
 def matrix_exp(A: Tensor) -> Tensor:
     """The exponential of square matrices, by scaling, a Taylor polynomial, and squaring."""
     _check_square("matrix_exp", A)
@@ -663,6 +650,7 @@ def matrix_exp(A: Tensor) -> Tensor:
     return result
 
 
+@takes_out
 def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
     """The product of several matrices."""
     result = tensors[0]
@@ -671,6 +659,7 @@ def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
     return result
 
 
+@takes_out
 def cond(A: Tensor, p: Any = None) -> Tensor:
     """The condition number in a norm."""
     if p in (None, 2, -2):
@@ -680,6 +669,7 @@ def cond(A: Tensor, p: Any = None) -> Tensor:
     return matrix_norm(A, p) * matrix_norm(inv(A), p)
 
 
+@takes_out
 def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
     """The cross product of vectors of three along `dim`."""
     return ops.cross(input, other, dim)
@@ -690,11 +680,13 @@ def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> T
     return ops.diagonal(A, offset, dim1, dim2)
 
 
+@takes_out
 def matmul(input: Tensor, other: Tensor) -> Tensor:
     """The product of matrices."""
     return ops.matmul(input, other)
 
 
+@takes_out
 def tensorinv(A: Tensor, ind: int = 2) -> Tensor:
     """The inverse for `tensordot` over `ind` dimensions."""
     shape = A._payload.shape
@@ -702,6 +694,7 @@ def tensorinv(A: Tensor, ind: int = 2) -> Tensor:
     return ops.reshape(inv(ops.reshape(A, -1, n)), shape[ind:] + shape[:ind])
 
 
+@takes_out
 def tensorsolve(A: Tensor, B: Tensor, dims: Any = None) -> Tensor:
     """`X` with `tensordot(A, X, X.ndim) = B`."""
     if dims is not None:
@@ -720,25 +713,20 @@ def vander(x: Tensor, N: int | None = None) -> Tensor:
 # -- PyTorch's older forms ---------------------------------------------------------------------------
 
 
-class SVD(NamedTuple):
-    """`A = U @ diag(S) @ V.mT`."""
-
-    U: Any
-    S: Any
-    V: Any
-
-
-def svd_old(input: Tensor, some: bool = True, compute_uv: bool = True) -> SVD:
+@takes_out
+def svd_old(input: Tensor, some: bool = True, compute_uv: bool = True) -> return_types.Named:
     """The singular value decomposition, with `V` and not its transpose."""
     u, s, vh = svd(input, full_matrices=not some)
-    return SVD(u, s, _mT(vh))
+    return return_types.svd((u, s, _mT(vh)))
 
 
-def qr_old(input: Tensor, some: bool = True) -> QRResult:
+@takes_out
+def qr_old(input: Tensor, some: bool = True) -> return_types.Named:
     """Orthogonal and upper triangular factors."""
-    return qr(input, "reduced" if some else "complete")
+    return return_types.qr(qr(input, "reduced" if some else "complete"))
 
 
+@takes_out
 def cholesky_old(input: Tensor, upper: bool = False) -> Tensor:
     """The triangular factor of symmetric positive definite matrices."""
     return cholesky(input, upper=upper)
@@ -749,6 +737,7 @@ def pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
     return pinv(input, rtol=rcond)
 
 
+@takes_out
 def norm_old(
     input: Tensor,
     p: Any = "fro",

@@ -12,6 +12,7 @@ from kuai import ops
 from kuai.core.primitive import Meta, Primitive, primitive
 from kuai.errors import DtypeError, ShapeError
 from kuai.ops import movement, reduce
+from kuai.ops.out import takes_out, write_out
 from kuai.ops.pointwise import broadcast_shapes, sum_to
 
 if TYPE_CHECKING:
@@ -68,12 +69,14 @@ def _same_dtype(x: Meta, y: Meta) -> None:
         )
 
 
-def matmul(input: Tensor, other: Tensor) -> Tensor:
+def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The product of vectors, matrices, or broadcasting batches of matrices.
 
     Raises:
         ShapeError: the inner dimensions differ, or one tensor has no dimensions.
     """
+    if out is not None:
+        return write_out(out, matmul(input, other))  # type: ignore[no-any-return]
     a, b = input._payload.ndim, other._payload.ndim
     if a >= 2 and b >= 2:
         return matmul_(input, other)
@@ -184,12 +187,14 @@ def _need_dims(name: str, *expected: tuple[Any, int]) -> None:
             )
 
 
-def mm(input: Tensor, mat2: Tensor) -> Tensor:
+def mm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The product of two matrices."""
     _need_dims("mm", (input, 2), (mat2, 2))
-    return matmul_(input, mat2)
+    result = matmul_(input, mat2)
+    return result if out is None else write_out(out, result)
 
 
+@takes_out
 def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     """The products of two batches of matrices, without broadcasting."""
     _need_dims("bmm", (input, 3), (mat2, 3))
@@ -201,12 +206,14 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     return matmul_(input, mat2)
 
 
+@takes_out
 def mv(input: Tensor, vec: Tensor) -> Tensor:
     """The product of a matrix and a vector."""
     _need_dims("mv", (input, 2), (vec, 1))
     return matmul(input, vec)
 
 
+@takes_out
 def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """The inner product of two vectors of one length."""
     _need_dims("dot", (input, 1), (tensor, 1))
@@ -227,6 +234,7 @@ def dot(input: Tensor, tensor: Tensor) -> Tensor:
 vdot = dot
 
 
+@takes_out
 def inner(input: Tensor, other: Tensor) -> Tensor:
     """The sums of products over both last dimensions."""
     if input._payload.ndim == 0 or other._payload.ndim == 0:
@@ -234,6 +242,7 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
     return tensordot(input, other, ([-1], [-1]))
 
 
+@takes_out
 def outer(input: Tensor, vec2: Tensor) -> Tensor:
     """The products of each element of one vector with each of the other."""
     _need_dims("outer", (input, 1), (vec2, 1))
@@ -262,16 +271,19 @@ def _add_product(input: Any, product: Tensor, beta: Any, alpha: Any) -> Tensor:
     return scaled + product
 
 
+@takes_out
 def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """`beta * input + alpha * (mat1 @ mat2)`, of matrices."""
     return _add_product(input, mm(mat1, mat2), beta, alpha)
 
 
+@takes_out
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """`beta * input + alpha * (mat @ vec)`."""
     return _add_product(input, mv(mat, vec), beta, alpha)
 
 
+@takes_out
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """`beta * input + alpha * outer(vec1, vec2)`."""
     product = outer(vec1, vec2)
@@ -280,6 +292,7 @@ def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any
     return product if beta == 0 else (input if beta == 1 else input * beta) + product
 
 
+@takes_out
 def baddbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1
 ) -> Tensor:
@@ -287,6 +300,7 @@ def baddbmm(
     return _add_product(input, bmm(batch1, batch2), beta, alpha)
 
 
+@takes_out
 def addbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1
 ) -> Tensor:
@@ -294,6 +308,7 @@ def addbmm(
     return _add_product(input, reduce.sum(bmm(batch1, batch2), 0), beta, alpha)
 
 
+@takes_out
 def chain_matmul(*matrices: Tensor) -> Tensor:
     """The product of several matrices."""
     result = matrices[0]
@@ -302,6 +317,7 @@ def chain_matmul(*matrices: Tensor) -> Tensor:
     return result
 
 
+@takes_out
 def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     """The sums of products over `dims`: the last of `a` and the first of `b`, or two lists."""
     if hasattr(dims, "tolist"):
@@ -342,6 +358,7 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     return movement.reshape(product, tuple([x[d] for d in left] + [y[d] for d in right]))
 
 
+@takes_out
 def kron(input: Tensor, other: Tensor) -> Tensor:
     """The Kronecker product: each element of `input` times all of `other`."""
     ndim = max(input._payload.ndim, other._payload.ndim)
@@ -356,6 +373,7 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
     return movement.reshape(a * b, tuple([m * n for m, n in zip(x, y, strict=True)]))
 
 
+@takes_out
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     """The cross product of vectors of three along `dim` (the first of size 3 by default)."""
     shape = broadcast_shapes(input._payload.shape, other._payload.shape)

@@ -11,9 +11,10 @@ from kuai import dtypes, ops
 from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import Meta, Primitive, data_dependent, primitive
 from kuai.ops import elementwise as e
-from kuai.ops import movement
+from kuai.ops import movement, return_types
 from kuai.ops.movement import normalize_dim
-from kuai.ops.reduce import ValuesAndIndices, any_, pick, sum
+from kuai.ops.out import takes_out
+from kuai.ops.reduce import any_, pick, sum
 from kuai.ops.rounding import isnan
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class argsort_(Primitive):
         return Meta(x.shape, dtypes.int64)
 
 
+@takes_out
 def argsort(
     input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool = False
 ) -> Tensor:
@@ -50,23 +52,26 @@ def argsort(
     return argsort_(input, dim=normalize_dim(dim, input._payload.ndim), descending=descending)
 
 
+@takes_out
 def sort(
     input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool = False
-) -> ValuesAndIndices:
+) -> return_types.Named:
     """The values in order along `dim`, and where they stood; always stable."""
     d = normalize_dim(dim, input._payload.ndim)
     index = argsort_(input, dim=d, descending=descending)
-    return ValuesAndIndices(pick(input, d, index, True), index)
+    return return_types.sort((pick(input, d, index, True), index))
 
 
+@takes_out
 def msort(input: Tensor) -> Tensor:
     """The values in order along the first dimension."""
     return sort(input, 0).values  # type: ignore[no-any-return]
 
 
+@takes_out
 def topk(
     input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
-) -> ValuesAndIndices:
+) -> return_types.Named:
     """The `k` greatest (or least) values along `dim`, in order, and where they stand.
 
     Raises:
@@ -78,10 +83,11 @@ def topk(
         raise RuntimeError(f"selected index k out of range: k is {k}, dimension {d} has {size}")
     order = argsort_(input, dim=d, descending=largest)
     index = ops.narrow(order, d, 0, k).contiguous() if input._payload.ndim else order
-    return ValuesAndIndices(pick(input, d, index, True), index)
+    return return_types.topk((pick(input, d, index, True), index))
 
 
-def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> ValuesAndIndices:
+@takes_out
+def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> return_types.Named:
     """The `k`-th least value along `dim`, counted from 1, and where it stands.
 
     Raises:
@@ -94,17 +100,20 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Val
             f"kthvalue(): selected number k out of range for dimension {d}: k is {k}, size {size}"
         )
     order = argsort_(input, dim=d, descending=False)
-    return _at(input, order, d, k - 1, keepdim)
+    return return_types.kthvalue(_at(input, order, d, k - 1, keepdim))
 
 
-def _at(input: Tensor, order: Tensor, dim: int, k: int, keepdim: bool) -> ValuesAndIndices:
+def _at(
+    input: Tensor, order: Tensor, dim: int, k: int, keepdim: bool
+) -> tuple[Tensor, Tensor]:
     index = ops.narrow(order, dim, k, 1).contiguous() if input._payload.ndim else order
     values = pick(input, dim, index, keepdim)
     if not keepdim and input._payload.ndim:
         index = movement.squeeze(index, dim)
-    return ValuesAndIndices(values, index)
+    return values, index
 
 
+@takes_out
 def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """The median, the lower of two; NaN where there is one. With `dim`, also where it stands."""
     if dim is None:
@@ -121,16 +130,17 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
         nan_first = e.where(isnan(input.detach()), math.inf, -math.inf)
         first = argsort_(nan_first, dim=d, descending=True)
         nan = _at(input, first, d, 0, True)
-        has_nan = isnan(nan.values.detach())
-        index = e.where(has_nan, nan.indices, middle.indices)
+        has_nan = isnan(nan[0].detach())
+        index = e.where(has_nan, nan[1], middle[1])
     else:
-        index = middle.indices
+        index = middle[1]
     values = pick(input, d, index, keepdim)
     if not keepdim and input._payload.ndim:
         index = movement.squeeze(index, d)
-    return ValuesAndIndices(values, index)
+    return return_types.median((values, index))
 
 
+@takes_out
 def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """The median of what is not NaN, the lower of two. With `dim`, also where it stands."""
     if dim is None:
@@ -145,23 +155,25 @@ def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> A
     values = pick(input, d, index, keepdim)
     if not keepdim and input._payload.ndim:
         index = movement.squeeze(index, d)
-    return ValuesAndIndices(values, index)
+    return return_types.nanmedian((values, index))
 
 
-def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> ValuesAndIndices:
+@takes_out
+def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> return_types.Named:
     """The commonest value along `dim`, the least of several, and the last place it stands at."""
     d = normalize_dim(dim, input._payload.ndim)
     if input._payload.ndim == 0:
-        return ValuesAndIndices(input.clone(), wrap(np.zeros((), np.int64)))
+        return return_types.mode((input.clone(), wrap(np.zeros((), np.int64))))
     rows = np.moveaxis(_comparable(input._payload), d, -1)
     index = np.empty(rows.shape[:-1], np.int64)
     for place in np.ndindex(index.shape):
         values, counts = np.unique(rows[place], return_counts=True)
         index[place] = np.flatnonzero(rows[place] == values[counts.argmax()])[-1]
     kept = wrap(np.expand_dims(index, d))
-    return ValuesAndIndices(pick(input, d, kept, keepdim), kept if keepdim else wrap(index))
+    return return_types.mode((pick(input, d, kept, keepdim), kept if keepdim else wrap(index)))
 
 
+@takes_out
 def quantile(
     input: Tensor,
     q: Any,
@@ -178,6 +190,7 @@ def quantile(
     return _quantile(input, q, dim, keepdim, interpolation, False)
 
 
+@takes_out
 def nanquantile(
     input: Tensor,
     q: Any,
@@ -383,6 +396,7 @@ class searchsorted_(Primitive):
         return Meta(x.shape, dtypes.int64)
 
 
+@takes_out
 def searchsorted(
     sorted_sequence: Tensor,
     input: Any,
@@ -422,6 +436,7 @@ def searchsorted(
     return result.to(dtypes.int32) if out_int32 else result  # type: ignore[no-any-return]
 
 
+@takes_out
 def bucketize(
     input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False
 ) -> Tensor:
@@ -447,6 +462,7 @@ class isin_(Primitive):
         return Meta(x.shape, dtypes.bool_)
 
 
+@takes_out
 def isin(
     elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False
 ) -> Tensor:
@@ -458,6 +474,7 @@ def isin(
     return isin_(x, tests, invert=invert)
 
 
+@takes_out
 def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
     """How many values fall into each of `bins` equal intervals."""
     x = input._payload

@@ -10,10 +10,10 @@ import numpy as np
 from kuai import dtypes
 from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase, wrap
-from kuai.core.inplace import assign
 from kuai.core.primitive import Meta, Primitive, primitive
 from kuai.core.tape import Node, edge_shape
 from kuai.errors import ShapeError
+from kuai.ops.out import write_out as write_out
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
@@ -149,14 +149,6 @@ def sum_to(grad: Tensor, shape: tuple[int, ...]) -> Tensor:
     if summed._payload.shape != shape:
         summed = primitives.PRIMITIVES["reshape"](summed, shape=shape)
     return summed  # type: ignore[no-any-return]
-
-
-def write_out(out: Tensor, result: Tensor) -> Tensor:
-    """Store a result in the tensor that the caller gave for it, which takes its shape."""
-    if out._payload.shape != result._payload.shape:
-        out._payload = np.empty(result._payload.shape, out._payload.dtype)
-    assign(out, result)
-    return out
 
 
 class Elementwise(Primitive):

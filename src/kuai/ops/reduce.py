@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,21 +12,15 @@ from kuai import dtypes, ops
 from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import Meta, Primitive, primitive
 from kuai.ops import elementwise as e
-from kuai.ops import movement
-from kuai.ops.pointwise import to_dtype, write_out
+from kuai.ops import movement, return_types
+from kuai.ops.out import takes_out, write_out
+from kuai.ops.pointwise import to_dtype
 from kuai.ops.rounding import isfinite, isnan
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
 
 Dim = int | Sequence[int] | None
-
-
-class ValuesAndIndices(NamedTuple):
-    """Values, and where along the dimension they were found."""
-
-    values: Any
-    indices: Any
 
 
 _ALL = [tuple(range(n)) for n in range(65)]
@@ -103,12 +97,15 @@ def sum(
     *,
     axis: Dim = None,
     dtype: dtypes.dtype | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Sum over `dim` (one or several dimensions; all by default). Integers sum in int64."""
     x = input
     if dtype is not None or x._payload.dtype.kind in "iub":
         x = _as_summand(input, dtype)
     dims = normalize_dims(axis if dim is None else dim, x._payload.ndim)
+    if out is not None:
+        return write_out(out, sum_(x, dim=dims, keepdim=keepdim))  # type: ignore[no-any-return]
     return sum_(x, dim=dims, keepdim=keepdim)
 
 
@@ -132,6 +129,7 @@ def mean(
     *,
     axis: Dim = None,
     dtype: dtypes.dtype | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Mean over `dim` (one or several dimensions; all by default).
 
@@ -141,9 +139,11 @@ def mean(
     x = input if dtype is None else to_dtype(input, dtype)
     _need_float("mean", x)
     dims = normalize_dims(axis if dim is None else dim, x._payload.ndim)
-    return sum_(x, dim=dims, keepdim=keepdim) / float(_count(x, dims))
+    result = sum_(x, dim=dims, keepdim=keepdim) / float(_count(x, dims))
+    return result if out is None else write_out(out, result)
 
 
+@takes_out
 def nansum(
     input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: dtypes.dtype | None = None
 ) -> Tensor:
@@ -152,6 +152,7 @@ def nansum(
     return sum(e.where(isnan(x), 0, x), dim, keepdim)
 
 
+@takes_out
 def nanmean(
     input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: dtypes.dtype | None = None
 ) -> Tensor:
@@ -210,6 +211,7 @@ def _shift(x: Tensor, n: int) -> Tensor:
     return cat([one, ops.narrow(x, -1, 0, n - 1)], -1) if n else x
 
 
+@takes_out
 def prod(
     input: Tensor,
     dim: int | None = None,
@@ -271,26 +273,22 @@ class amin_(Extreme):
     ufunc = np.minimum
 
 
+@takes_out
 def amax(input: Tensor, dim: Dim = (), keepdim: bool = False) -> Tensor:
     """The greatest value over `dim` (one or several); equal ones share the gradient."""
     return amax_(input, dim=normalize_dims(dim, input._payload.ndim), keepdim=keepdim)
 
 
+@takes_out
 def amin(input: Tensor, dim: Dim = (), keepdim: bool = False) -> Tensor:
     """The least value over `dim` (one or several); equal ones share the gradient."""
     return amin_(input, dim=normalize_dims(dim, input._payload.ndim), keepdim=keepdim)
 
 
-class AminAmax(NamedTuple):
-    """The least and the greatest value."""
-
-    min: Any
-    max: Any
-
-
-def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> AminAmax:
+@takes_out
+def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> return_types.Named:
     """The least and the greatest value over `dim`."""
-    return AminAmax(amin(input, dim, keepdim), amax(input, dim, keepdim))
+    return return_types.aminmax((amin(input, dim, keepdim), amax(input, dim, keepdim)))
 
 
 class Arg(Primitive):
@@ -327,6 +325,7 @@ class argmin_(Arg):
     function = np.argmin
 
 
+@takes_out
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """The index of the greatest value along `dim`, or in the flattened tensor."""
     if dim is not None:
@@ -334,6 +333,7 @@ def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
     return argmax_(input, dim=dim, keepdim=keepdim)
 
 
+@takes_out
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """The index of the least value along `dim`, or in the flattened tensor."""
     if dim is not None:
@@ -351,15 +351,18 @@ def pick(x: Tensor, dim: int, index: Tensor, keepdim: bool) -> Tensor:
     return values if keepdim else movement.squeeze(values, dim)
 
 
-def _extreme_along(arg: Any, input: Tensor, dim: int, keepdim: bool) -> ValuesAndIndices:
+def _extreme_along(
+    arg: Any, input: Tensor, dim: int, keepdim: bool
+) -> tuple[Tensor, Tensor]:
     d = movement.normalize_dim(dim, input._payload.ndim)
     index = arg(input, dim=d, keepdim=True)
     values = pick(input, d, index, keepdim)
     if not keepdim and input._payload.ndim:
         index = movement.squeeze(index, d)
-    return ValuesAndIndices(values, index)
+    return values, index
 
 
+@takes_out
 def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """The greatest value of all; or values and indices along `dim`; or of two tensors, each."""
     if isinstance(dim, TensorBase) or other is not None:
@@ -367,9 +370,10 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
     if dim is None:
         _need_any("max", input)
         return amax(input)
-    return _extreme_along(argmax_, input, dim, keepdim)
+    return return_types.max(_extreme_along(argmax_, input, dim, keepdim))
 
 
+@takes_out
 def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """The least value of all; or values and indices along `dim`; or of two tensors, each."""
     if isinstance(dim, TensorBase) or other is not None:
@@ -377,7 +381,7 @@ def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
     if dim is None:
         _need_any("min", input)
         return amin(input)
-    return _extreme_along(argmin_, input, dim, keepdim)
+    return return_types.min(_extreme_along(argmin_, input, dim, keepdim))
 
 
 def _need_any(name: str, input: Tensor) -> None:
@@ -420,11 +424,13 @@ class any_(Truth):
     ufunc = np.logical_or
 
 
+@takes_out
 def all(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """Whether all values over `dim` are true (not zero)."""
     return all_(input, dim=_truth_dims(dim, input), keepdim=keepdim)
 
 
+@takes_out
 def any(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """Whether one value or more over `dim` is true (not zero)."""
     return any_(input, dim=_truth_dims(dim, input), keepdim=keepdim)
@@ -460,6 +466,7 @@ def _variance(
     return total / float(freedom if freedom > 0 else 0), average
 
 
+@takes_out
 def var(
     input: Tensor,
     dim: Any = None,
@@ -472,6 +479,7 @@ def var(
     return _variance(input, dim, unbiased, correction, keepdim)[0]
 
 
+@takes_out
 def std(
     input: Tensor,
     dim: Any = None,
@@ -519,6 +527,7 @@ def std_mean(
 # -- exponentials ----------------------------------------------------------------------------------
 
 
+@takes_out
 def logsumexp(input: Tensor, dim: Dim, keepdim: bool = False) -> Tensor:
     """`log(sum(exp(input)))` over `dim`, without overflow."""
     x = input if input.is_floating_point() else to_dtype(input, dtypes.get_default_dtype())
@@ -594,6 +603,7 @@ def _reverse(x: Tensor, dim: int) -> Tensor:
     return ops.flip(x, (dim,)) if x._payload.ndim else x
 
 
+@takes_out
 def cumsum(input: Tensor, dim: int, *, dtype: dtypes.dtype | None = None) -> Tensor:
     """The sum up to each value along `dim`."""
     x = _as_summand(input, dtype)
@@ -636,6 +646,7 @@ def _cumprod_gradient(grad: Tensor, x: Tensor, dim: int) -> Tensor:
     return stack(parts, dim)
 
 
+@takes_out
 def cumprod(input: Tensor, dim: int, *, dtype: dtypes.dtype | None = None) -> Tensor:
     """The product up to each value along `dim`."""
     x = _as_summand(input, dtype)
@@ -677,18 +688,20 @@ class cummin_index(RunningExtreme):
     better = np.minimum
 
 
-def cummax(input: Tensor, dim: int) -> ValuesAndIndices:
+@takes_out
+def cummax(input: Tensor, dim: int) -> return_types.Named:
     """The greatest value so far along `dim`, and where it stands."""
     d = movement.normalize_dim(dim, input._payload.ndim)
     index = cummax_index(input, dim=d)
-    return ValuesAndIndices(pick(input, d, index, True), index)
+    return return_types.cummax((pick(input, d, index, True), index))
 
 
-def cummin(input: Tensor, dim: int) -> ValuesAndIndices:
+@takes_out
+def cummin(input: Tensor, dim: int) -> return_types.Named:
     """The least value so far along `dim`, and where it stands."""
     d = movement.normalize_dim(dim, input._payload.ndim)
     index = cummin_index(input, dim=d)
-    return ValuesAndIndices(pick(input, d, index, True), index)
+    return return_types.cummin((pick(input, d, index, True), index))
 
 
 @primitive
@@ -716,6 +729,7 @@ class logcumsumexp_(Primitive):
         return part(e.clamp(grad, min=0)) - part(e.clamp(-grad, min=0))
 
 
+@takes_out
 def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     """`log(cumsum(exp(input)))` along `dim`, without overflow."""
     _need_float("logcumsumexp", input)

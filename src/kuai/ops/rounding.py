@@ -10,6 +10,7 @@ from kuai import dtypes
 from kuai.core.primitive import primitive
 from kuai.ops import elementwise as e
 from kuai.ops.elementwise import Binary, Unary
+from kuai.ops.out import takes_out
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
@@ -58,6 +59,7 @@ class round_(Step):
     function = np.rint
 
 
+@takes_out
 def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     """The nearest value with so many decimals; half goes to even."""
     if decimals == 0 or not input.is_floating_point():
@@ -67,6 +69,7 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     return round_(input / 10.0**-decimals) * 10.0**-decimals
 
 
+@takes_out
 def frac(input: Tensor) -> Tensor:
     """The fraction, with the sign of the value."""
     return input - trunc(input)
@@ -245,6 +248,7 @@ def isreal(input: Tensor) -> Tensor:
     return e.eq(input, input) | isnan(input)
 
 
+@takes_out
 def nan_to_num(
     input: Tensor,
     nan: float | None = 0.0,
@@ -272,8 +276,8 @@ class Bitwise(Binary):
             raise RuntimeError(f'"{self.name}_cpu" not implemented for floating-point tensors')
         return operands
 
-    def __call__(self, *inputs: Any, out: Any = None, **parameters: Any) -> Any:
-        return Binary.__call__(self, *self.promote(inputs), out=out)
+    def __call__(self, input: Any, other: Any, *, out: Any = None, **parameters: Any) -> Any:
+        return Binary.__call__(self, *self.promote((input, other)), out=out)
 
 
 @primitive
@@ -399,6 +403,7 @@ class fmin(Binary):
         return lambda: e.where(first, grad, 0), lambda: e.where(first, 0, grad)
 
 
+@takes_out
 def ldexp(input: Tensor, other: Tensor) -> Tensor:
     """`input * 2 ** other`."""
     return e.mul(input, e.pow(2.0, other))

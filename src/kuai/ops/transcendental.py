@@ -13,6 +13,7 @@ from kuai.core.primitive import primitive
 from kuai.ops import elementwise as e
 from kuai.ops import special_kernels as special
 from kuai.ops.elementwise import Binary, FloatUnary, exp, log, mul, where
+from kuai.ops.out import takes_out
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
@@ -329,6 +330,7 @@ class polygamma_(FloatUnary):
         return grad * polygamma(n + 1, x)
 
 
+@takes_out
 def polygamma(n: int, input: Tensor) -> Tensor:
     """The `n`-th derivative of `digamma`.
 
@@ -342,6 +344,7 @@ def polygamma(n: int, input: Tensor) -> Tensor:
     return digamma(input) if n == 0 else polygamma_(input, n=n)
 
 
+@takes_out
 def mvlgamma(input: Tensor, p: int) -> Tensor:
     """The multivariate log-gamma function of dimension `p`."""
     total = p * (p - 1) / 4 * math.log(math.pi)
@@ -366,6 +369,7 @@ class logit_(FloatUnary):
         return where(inside, grad / (x * (1 - x)), math.nan)
 
 
+@takes_out
 def logit(input: Tensor, eps: float | None = None) -> Tensor:
     """`log(x / (1 - x))`, with `x` limited to `[eps, 1 - eps]` where `eps` is given."""
     if eps is not None:
@@ -374,11 +378,13 @@ def logit(input: Tensor, eps: float | None = None) -> Tensor:
     return logit_(input)
 
 
+@takes_out
 def xlogy(input: Any, other: Any) -> Tensor:
     """`input * log(other)`, and 0 where `input` is 0 and `other` is not NaN."""
     return _zero_where(input, other, lambda y: log(y))
 
 
+@takes_out
 def xlog1py(input: Any, other: Any) -> Tensor:
     """`input * log1p(other)`, and 0 where `input` is 0 and `other` is not NaN."""
     return _zero_where(input, other, lambda y: log1p(y))
@@ -410,11 +416,13 @@ class sinc(FloatUnary):
         return grad * where(zero, 0.0, slope)
 
 
+@takes_out
 def deg2rad(input: Tensor) -> Tensor:
     """Degrees as radians."""
     return mul(input, math.pi / 180)
 
 
+@takes_out
 def rad2deg(input: Tensor) -> Tensor:
     """Radians as degrees."""
     return mul(input, 180 / math.pi)
