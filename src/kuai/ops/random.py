@@ -446,7 +446,7 @@ def _fill(x: Tensor, array: np.ndarray) -> Tensor:
 
         result: Tensor = inplace(x, overwrite, wrap(array.astype(x._payload.dtype)))
         return result
-    assign(x, wrap(array.astype(x._payload.dtype)))
+    assign(x, wrap(np.asarray(array).astype(x._payload.dtype)))
     return x
 
 
