@@ -66,6 +66,7 @@ for _part in (
     "errors",
     "indexing",
     "learning",
+    "loading",
     "modules",
     "printing",
     "science",
