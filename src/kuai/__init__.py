@@ -79,11 +79,15 @@ _ON_FIRST_USE = {
     ),
     **dict.fromkeys(["save", "load"], "kuai.io"),
     **dict.fromkeys(["summary", "draw"], "kuai.show"),
+    "vmap": "kuai.func",
+    "return_types": "kuai.ops",
     "set_printoptions": "kuai.printing",
 }  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
+    if name.endswith("_") and not name.startswith("_") and hasattr(Tensor, name):
+        return getattr(Tensor, name)  # `relu_(x)` for `x.relu_()`
     if name not in _ON_FIRST_USE:
         raise AttributeError(f"module 'kuai' has no attribute '{name}'")
     room = _ON_FIRST_USE[name]

@@ -14,6 +14,7 @@ from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import Meta, Primitive, primitive
 from kuai.device import check_device
 from kuai.ops.movement import as_shape, reshape
+from kuai.ops.out import write_out
 from kuai.ops.pointwise import sum_to, to_dtype
 
 if TYPE_CHECKING:
@@ -37,10 +38,13 @@ def check_options(options: dict[str, Any]) -> None:
 
 
 def finish(array: np.ndarray, requires_grad: bool, options: dict[str, Any]) -> Tensor:
-    """The new tensor that a function of creation returns."""
+    """The new tensor that a function of creation returns, or the one given as `out`."""
+    result = wrap(array)
     if options:
         check_options(options)
-    result = wrap(array)
+        out = options.get("out")
+        if out is not None:
+            return write_out(out, to_dtype(result, out.dtype))  # type: ignore[no-any-return]
     if requires_grad:
         result.requires_grad_()
     return result
@@ -225,7 +229,7 @@ def zeros(
     *size: Any, dtype: dtypes.dtype | None = None, requires_grad: bool = False, **options: Any
 ) -> Tensor:
     """Zeros."""
-    d = dtype or dtypes.get_default_dtype()
+    d = dtype or _default(options)
     return finish(np.zeros(_shape(size, options), d.numpy), requires_grad, options)
 
 
@@ -233,7 +237,7 @@ def ones(
     *size: Any, dtype: dtypes.dtype | None = None, requires_grad: bool = False, **options: Any
 ) -> Tensor:
     """Ones."""
-    d = dtype or dtypes.get_default_dtype()
+    d = dtype or _default(options)
     return finish(np.ones(_shape(size, options), d.numpy), requires_grad, options)
 
 
@@ -241,7 +245,7 @@ def empty(
     *size: Any, dtype: dtypes.dtype | None = None, requires_grad: bool = False, **options: Any
 ) -> Tensor:
     """A tensor whose values are whatever the memory holds."""
-    d = dtype or dtypes.get_default_dtype()
+    d = dtype or _default(options)
     return finish(np.empty(_shape(size, options), d.numpy), requires_grad, options)
 
 
@@ -264,6 +268,8 @@ def full(
             if isinstance(value, int)
             else dtypes.get_default_dtype()
         )
+        if options.get("out") is not None:
+            d = _default(options)
     array = np.empty(_shape((size,), options), d.numpy)
     array[...] = value
     return finish(array, requires_grad, options)
@@ -276,6 +282,24 @@ def empty_strided(size: Any, stride: Any, **options: Any) -> Tensor:
     memory = np.empty(span, dtype.numpy)
     strides = [s * dtype.itemsize for s in stride]
     array = np.lib.stride_tricks.as_strided(memory, tuple(size), strides)
+    return finish(array, options.pop("requires_grad", False), options)
+
+
+def empty_permuted(size: Any, physical_layout: Any, **options: Any) -> Tensor:
+    """An empty tensor whose dimensions lie in memory in the order `physical_layout`.
+
+    Raises:
+        RuntimeError: the order does not name each dimension once.
+    """
+    shape, order = as_shape((size,)), as_shape((physical_layout,))
+    if sorted(order) != list(builtins.range(len(shape))):
+        raise RuntimeError(
+            f"Number of dimensions in size does not match the length of the physical_layout, or a "
+            f"dimension is named twice: {list(shape)} and {list(order)}"
+        )
+    dtype = options.pop("dtype", None) or dtypes.get_default_dtype()
+    memory = np.empty([shape[d] for d in order], dtype.numpy)
+    array = memory.transpose([order.index(d) for d in builtins.range(len(shape))])
     return finish(array, options.pop("requires_grad", False), options)
 
 
@@ -341,6 +365,12 @@ def _number(x: Any) -> Any:
     return x.item() if isinstance(x, TensorBase) else x
 
 
+def _default(options: dict[str, Any]) -> dtypes.dtype:
+    """The type of a result whose type nobody gave: that of `out`, or the default type."""
+    out = options.get("out") if options else None
+    return dtypes.get_default_dtype() if out is None else out.dtype  # type: ignore[no-any-return]
+
+
 def arange(
     start: Any,
     end: Any = None,
@@ -360,12 +390,20 @@ def arange(
     start, end, step = _number(start), _number(end), _number(step)
     if step == 0:
         raise RuntimeError("step must be nonzero")
+    if not (math.isfinite(start) and math.isfinite(end)):
+        raise RuntimeError(f"unsupported range: {start} -> {end}")
     if (end - start) * step < 0:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
     if dtype is None:
         floating = any(isinstance(v, float) for v in (start, end, step))
-        dtype = dtypes.get_default_dtype() if floating else dtypes.int64
+        dtype = _default(options) if floating else dtypes.int64
+    if dtype is dtypes.int64:
+        start, end, step = int(start), int(end), int(step)
+        if step == 0:
+            raise RuntimeError("step must be nonzero")
     count = math.ceil((end - start) / step)
+    if dtype.category == dtypes.INTEGER:
+        start, step = int(start), int(step)
     whole = all(isinstance(v, int) for v in (start, end, step))
     base = np.arange(count, dtype=np.int64 if whole else np.float64)
     return finish(convert(base * step + start, dtype), requires_grad, options)
@@ -390,16 +428,30 @@ def linspace(
     **options: Any,
 ) -> Tensor:
     """`steps` evenly spaced numbers from `start` to `end`, both among them."""
+    d = dtype or _default(options)
+    return finish(convert(_line(start, end, steps, d), d), requires_grad, options)
+
+
+def _line(start: Any, end: Any, steps: int, dtype: dtypes.dtype) -> np.ndarray:
+    """Evenly spaced numbers, counted from both ends; an integer type has integer ends."""
+    if not isinstance(steps, int):
+        raise TypeError(f"the number of steps must be an int, not {type(steps).__name__}")
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
-    d = dtype or dtypes.get_default_dtype()
-    a, b = (x._payload if isinstance(x, TensorBase) else x for x in (start, end))
-    return finish(convert(_line(a, b, steps), d), requires_grad, options)
-
-
-def _line(a: Any, b: Any, steps: int) -> np.ndarray:
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    return np.linspace(a, b, steps) if steps != 1 else (a + 0 * b)[None]
+    for x in (start, end):
+        if isinstance(x, TensorBase) and x._payload.ndim:
+            raise RuntimeError(
+                "linspace and logspace only support 0-dimensional start and end tensors, but got "
+                f"one of {x._payload.ndim} dimensions"
+            )
+    a, b = _number(start), _number(end)
+    if dtype.category == dtypes.INTEGER:
+        a, b = int(a), int(b)
+    if steps <= 1:
+        return np.full(steps, a, np.float64)
+    step = (b - a) / (steps - 1)
+    index = np.arange(steps)
+    return np.where(index < steps // 2, a + step * index, b - step * (steps - 1 - index))
 
 
 def logspace(
@@ -413,12 +465,10 @@ def logspace(
     **options: Any,
 ) -> Tensor:
     """`base` to the power of evenly spaced numbers from `start` to `end`."""
-    if steps < 0:
-        raise RuntimeError("number of steps must be non-negative")
-    d = dtype or dtypes.get_default_dtype()
-    a, b = (x._payload if isinstance(x, TensorBase) else x for x in (start, end))
-    values = np.power(np.float64(base), _line(a, b, steps))
-    return finish(convert(values, d), requires_grad, options)
+    d = dtype or _default(options)
+    with np.errstate(all="ignore"):
+        values = np.power(np.float64(base), _line(start, end, steps, d))
+        return finish(convert(values, d), requires_grad, options)
 
 
 def eye(
@@ -432,8 +482,54 @@ def eye(
     """A matrix with ones on the diagonal."""
     if n < 0 or (m is not None and m < 0):
         raise RuntimeError(f"n must be greater or equal to 0, got {n if n < 0 else m}")
-    d = dtype or dtypes.get_default_dtype()
+    d = dtype or _default(options)
     return finish(np.eye(n, m, dtype=d.numpy), requires_grad, options)
+
+
+def tril_indices(
+    row: int, col: int, offset: int = 0, *, dtype: dtypes.dtype = dtypes.int64, **options: Any
+) -> Tensor:
+    """The rows and columns of the entries on and below a diagonal.
+
+    Shape:
+        `(2, n)`.
+    """
+    _check_sizes(row, col)
+    array = np.stack(np.tril_indices(row, offset, col)).astype(dtype.numpy)
+    return finish(array, options.pop("requires_grad", False), options)
+
+
+def triu_indices(
+    row: int, col: int, offset: int = 0, *, dtype: dtypes.dtype = dtypes.int64, **options: Any
+) -> Tensor:
+    """The rows and columns of the entries on and above a diagonal.
+
+    Shape:
+        `(2, n)`.
+    """
+    _check_sizes(row, col)
+    array = np.stack(np.triu_indices(row, offset, col)).astype(dtype.numpy)
+    return finish(array, options.pop("requires_grad", False), options)
+
+
+def _check_sizes(row: int, col: int) -> None:
+    if row < 0 or col < 0:
+        raise RuntimeError(f"row and col must be non-negative, got {row} and {col}")
+
+
+def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
+    """The powers of each element of a vector, from `N - 1` down to 0, or up where `increasing`."""
+    if x._payload.ndim != 1:
+        raise RuntimeError("x must be a one-dimensional tensor.")
+    n = x._payload.shape[0] if N is None else N
+    if n < 0:
+        raise RuntimeError("N must be non-negative.")
+    from kuai.ops import elementwise, joining
+
+    powers = builtins.range(n) if increasing else builtins.range(n - 1, -1, -1)
+    if not n:
+        return wrap(np.empty((x._payload.shape[0], 0), x._payload.dtype))
+    return joining.stack([elementwise.pow(x, i) for i in powers], 1)
 
 
 # -- overwriting -----------------------------------------------------------------------------------
@@ -472,14 +568,30 @@ def overwrite(x: Tensor, y: Any) -> Tensor:
     return overwrite_(x, to_dtype(y, x.dtype))
 
 
+def fill(input: Tensor, value: Any) -> Tensor:
+    """One value in the shape and type of `input`.
+
+    Raises:
+        RuntimeError: the value is a tensor with dimensions.
+    """
+    if isinstance(value, TensorBase) and value._payload.ndim:
+        raise RuntimeError(
+            "fill only supports 0-dimension value tensor but got tensor with "
+            f"{value._payload.ndim} dimensions."
+        )
+    return overwrite(input, value)
+
+
 __all__ = [
     "arange",
     "as_tensor",
     "asarray",
     "empty",
     "empty_like",
+    "empty_permuted",
     "empty_strided",
     "eye",
+    "fill",
     "from_dlpack",
     "from_numpy",
     "frombuffer",
@@ -492,6 +604,9 @@ __all__ = [
     "range",
     "scalar_tensor",
     "tensor",
+    "tril_indices",
+    "triu_indices",
+    "vander",
     "zeros",
     "zeros_like",
 ]

@@ -19,6 +19,7 @@ from kuai.core.base import TensorBase, wrap
 from kuai.core.inplace import assign, check_writable
 from kuai.core.primitive import Meta, Primitive, primitive
 from kuai.ops.movement import as_shape
+from kuai.ops.out import takes_out
 from kuai.ops.pointwise import broadcast_shapes
 
 if TYPE_CHECKING:
@@ -203,15 +204,17 @@ def normal_array(
     return both.astype(numpy_dtype).reshape(shape)
 
 
-def _finish(array: np.ndarray, requires_grad: bool) -> Tensor:
-    result = wrap(array)
-    if requires_grad:
-        result.requires_grad_()
-    return result
+def _finish(array: np.ndarray, requires_grad: bool, options: dict[str, Any]) -> Tensor:
+    from kuai.ops.creation import finish
+
+    return finish(array, requires_grad, options)
 
 
-def _float_dtype(dtype: dtypes.dtype | None, name: str) -> np.dtype:
-    d = dtype or dtypes.get_default_dtype()
+def _float_dtype(
+    dtype: dtypes.dtype | None, name: str, options: dict[str, Any] | None = None
+) -> np.dtype:
+    out = options.get("out") if options else None
+    d = dtype or (dtypes.get_default_dtype() if out is None else out.dtype)
     if not d.is_floating_point:
         raise RuntimeError(f"\"{name}\" not implemented for '{d.name}'")
     return d.numpy
@@ -225,9 +228,8 @@ def rand(
     **options: Any,
 ) -> Tensor:
     """Uniform numbers from [0, 1)."""
-    return _finish(
-        uniform_array(_size(size, options), _float_dtype(dtype, "rand"), generator), requires_grad
-    )
+    array = uniform_array(_size(size, options), _float_dtype(dtype, "rand", options), generator)
+    return _finish(array, requires_grad, options)
 
 
 def randn(
@@ -238,17 +240,13 @@ def randn(
     **options: Any,
 ) -> Tensor:
     """Standard normal numbers."""
-    return _finish(
-        normal_array(_size(size, options), _float_dtype(dtype, "normal"), generator), requires_grad
-    )
+    array = normal_array(_size(size, options), _float_dtype(dtype, "normal", options), generator)
+    return _finish(array, requires_grad, options)
 
 
 def _size(size: Sequence[Any], options: dict[str, Any]) -> tuple[int, ...]:
-    from kuai.ops.creation import check_options
-
     if "size" in options:
         size = (options.pop("size"),)
-    check_options(options)
     return as_shape(size)
 
 
@@ -284,12 +282,9 @@ def randint(
         low, high, size = 0, low, high
     elif high is None:
         low, high = 0, low
-    from kuai.ops.creation import check_options
-
-    check_options(options)
     d = dtype or dtypes.int64
     values = _integers(int(low), int(high), as_shape((size,)), generator)
-    return _finish(values.astype(d.numpy), requires_grad)
+    return _finish(values.astype(d.numpy), requires_grad, options)
 
 
 def randperm(
@@ -305,7 +300,8 @@ def randperm(
         raise RuntimeError(f"n must be non-negative, got {n}")
     words = (generator or default_generator).bits(2 * n).astype(np.uint64)
     order = np.argsort((words[0::2] << _32) | words[1::2], kind="stable")
-    return _finish(order.astype((dtype or dtypes.int64).numpy), requires_grad)
+    array = order.astype((dtype or dtypes.int64).numpy)
+    return _finish(array, requires_grad, options)
 
 
 def _like(function: Any) -> Any:
@@ -354,7 +350,7 @@ def normal(
     if (deviations < 0).any():
         raise RuntimeError("normal expects all elements of std >= 0.0")
     if size is not None:
-        shape, d = as_shape((size,)), _float_dtype(dtype, "normal")
+        shape, d = as_shape((size,)), _float_dtype(dtype, "normal", options)
     else:
         given = [x for x in (mean, std) if isinstance(x, TensorBase)]
         shape = broadcast_shapes(*[x._payload.shape for x in given])
@@ -362,9 +358,10 @@ def normal(
     noise = wrap(normal_array(shape, d, generator))
     result = noise * (std.detach() if isinstance(std, TensorBase) else std)
     result = result + (mean.detach() if isinstance(mean, TensorBase) else mean)
-    return _finish(result._payload, requires_grad)
+    return _finish(result._payload, requires_grad, options)
 
 
+@takes_out
 def bernoulli(
     input: Tensor, p: float | None = None, *, generator: Generator | None = None
 ) -> Tensor:
@@ -373,6 +370,8 @@ def bernoulli(
     Raises:
         RuntimeError: a probability outside [0, 1].
     """
+    from kuai.ops.creation import overwrite
+
     chance = np.asarray(p) if p is not None else input._payload
     if chance.dtype.kind == "V":
         chance = chance.astype(np.float32)
@@ -380,7 +379,7 @@ def bernoulli(
         raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
     wide = np.dtype(np.float64 if chance.dtype == np.float64 and p is None else np.float32)
     drawn = uniform_array(input._payload.shape, wide, generator)
-    return wrap((drawn < chance).astype(input._payload.dtype))
+    return overwrite(input, wrap((drawn < chance).astype(input._payload.dtype)))
 
 
 def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
@@ -390,6 +389,7 @@ def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
     return wrap(source.poisson(input._payload).astype(input._payload.dtype))
 
 
+@takes_out
 def multinomial(
     input: Tensor,
     num_samples: int,
@@ -406,6 +406,11 @@ def multinomial(
         RuntimeError: weights negative, not finite or all zero; more draws than weights without
             replacement.
     """
+    if not input.is_floating_point():
+        raise RuntimeError(
+            "multinomial only supports floating-point dtypes for input, got: "
+            f"{input.dtype.name}"
+        )
     weights = input._payload.astype(np.float64)
     if weights.ndim not in (1, 2):
         raise RuntimeError("prob_dist must be 1 or 2 dim")
@@ -487,6 +492,8 @@ def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None
 
 def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Fill with numbers from the exponential distribution of rate `lambd`."""
+    if lambd <= 0:
+        raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd}")
     drawn = uniform_array(self._payload.shape, np.dtype(np.float64), generator)
     return _fill(self, -np.log1p(-drawn) / lambd)
 
@@ -495,6 +502,8 @@ def log_normal_(
     self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Generator | None = None
 ) -> Tensor:
     """Fill with numbers whose logarithm is normal."""
+    if std <= 0:
+        raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={std}")
     drawn = normal_array(self._payload.shape, np.dtype(np.float64), generator)
     return _fill(self, np.exp(drawn * std + mean))
 
@@ -503,12 +512,16 @@ def cauchy_(
     self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Generator | None = None
 ) -> Tensor:
     """Fill with numbers from the Cauchy distribution."""
+    if sigma <= 0:
+        raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={sigma}")
     drawn = uniform_array(self._payload.shape, np.dtype(np.float64), generator)
     return _fill(self, median + sigma * np.tan(math.pi * (drawn - 0.5)))
 
 
 def geometric_(self: Tensor, p: float, *, generator: Generator | None = None) -> Tensor:
     """Fill with the number of trials up to the first success, of probability `p`."""
+    if not 0 < p < 1:
+        raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={p}")
     drawn = uniform_array(self._payload.shape, np.dtype(np.float64), generator)
     return _fill(self, np.maximum(np.ceil(np.log1p(-drawn) / math.log1p(-p)), 1))
 
