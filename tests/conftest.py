@@ -1,4 +1,4 @@
-"""What every test starts from: gradients are recorded."""
+"""What every test starts from: the same random numbers and the default settings."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import kuai
 
 @pytest.fixture(autouse=True)
 def fresh_state() -> Iterator[None]:
-    """Puts the global settings back after a test."""
+    """Seeds the random numbers before a test, and puts the global settings back after it."""
+    kuai.manual_seed(0)
     yield
     kuai.set_grad_enabled(True)
+    kuai.set_default_dtype(kuai.float32)
+    kuai.set_printoptions(profile="default")
