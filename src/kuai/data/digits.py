@@ -30,6 +30,11 @@ def digits(train: bool | None = None, *, flatten: bool = False) -> tuple[Tensor,
         `(images, labels)`: images of shape `(N, 1, 8, 8)`, or `(N, 64)` if `flatten`, float32
         from 0 (paper) to 1 (ink); labels of shape `(N,)`, int64 from 0 to 9.
 
+    Example:
+        >>> images, labels = kuai.data.digits(train=False)
+        >>> images.shape, labels.dtype
+        (kuai.Size([359, 1, 8, 8]), kuai.int64)
+
     Source:
         E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning
         Repository, 1998, doi:10.24432/C50P49 (CC BY 4.0); its test set, as scikit-learn carries it.

@@ -83,6 +83,13 @@ class Sequential(_Numbered):
 
     Raises:
         TypeError: an argument is not a block.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(20, 256), nn.ReLU(), nn.Linear(256, 10))
+        >>> net(kuai.rand(2, 20)).shape
+        kuai.Size([2, 10])
+        >>> net[1]
+        ReLU()
     """
 
     def __init__(self, *args: Any) -> None:

@@ -48,6 +48,11 @@ class Linear(Module):
     Raises:
         ShapeError: the input's last dimension is not `in_features`.
         DtypeError: the input is not of the parameters' type.
+
+    Example:
+        >>> layer = nn.Linear(20, 64)
+        >>> layer(kuai.rand(5, 3, 20)).shape
+        kuai.Size([5, 3, 64])
     """
 
     in_features: int

@@ -95,6 +95,21 @@ class Module(Hooks, State):
 
     A subclass calls `super().__init__()` before it assigns anything, and defines `forward`.
 
+    Example:
+        >>> class MLP(nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.hidden = nn.Linear(20, 256)
+        ...         self.out = nn.Linear(256, 10)
+        ...
+        ...     def forward(self, X):
+        ...         return self.out(F.relu(self.hidden(X)))
+        >>> net = MLP()
+        >>> net(kuai.rand(2, 20)).shape
+        kuai.Size([2, 10])
+        >>> [name for name, _ in net.named_parameters()]
+        ['hidden.weight', 'hidden.bias', 'out.weight', 'out.bias']
+
     Attributes:
         training: whether the block is in training mode; `train` and `eval` set it.
     """
