@@ -51,10 +51,28 @@ def inplace(x: Any, function: Callable[..., Tensor], *args: Any, **kwargs: Any) 
     else:
         old = snapshot(x)
     new = function(old, *args, **kwargs)
-    if old is not x and primitives.intercept is None and getrefcount(old) > 2:
+    mine, theirs = x._payload, new._payload
+    if old is not x and type(theirs) is np.ndarray and getrefcount(old) > 2:
         # A node keeps the old values for its gradient.
         old._payload = old._payload.copy()
         old._counter = list(old._counter)
+    if (
+        type(theirs) is np.ndarray
+        and type(mine) is np.ndarray
+        and theirs.dtype is mine.dtype
+        and theirs.shape == mine.shape
+        and x._view is None
+        and 0 not in mine.strides
+    ):
+        # What `assign` does, for the plain case.
+        mine[...] = theirs
+        counter = x._counter
+        counter[0] += 1
+        if recording and (new._requires_grad or x._requires_grad):
+            counter[1] += 1
+            x._requires_grad = new._requires_grad
+            x._node = new._node
+        return x
     assign(x, new)
     return x
 

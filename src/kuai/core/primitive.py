@@ -139,6 +139,7 @@ class Primitive:
     variadic: ClassVar[bool] = False  # one tuple of inputs, named by `inputs[0]`
     differentiable: ClassVar[bool] = True
     is_view: ClassVar[bool] = False
+    broadcasts: ClassVar[bool] = False  # gradients are summed to the shapes of the inputs
     used_by: ClassVar[tuple[tuple[int, ...], ...]] = ()  # whose gradients need each saved input
 
     kernel: Callable[..., Any]
@@ -184,10 +185,16 @@ class Primitive:
         if payload is None:
             token = silence(_SILENT)
             try:
-                arrays = [x._payload if isinstance(x, TensorBase) else x for x in inputs]
-                payload = self.kernel(*arrays, **parameters) if parameters else (
-                    self.kernel(*arrays)
-                )
+                if len(inputs) == 1:
+                    array = inputs[0]._payload
+                    payload = self.kernel(array, **parameters) if parameters else (
+                        self.kernel(array)
+                    )
+                else:
+                    arrays = [x._payload if isinstance(x, TensorBase) else x for x in inputs]
+                    payload = self.kernel(*arrays, **parameters) if parameters else (
+                        self.kernel(*arrays)
+                    )
             except Exception as error:
                 self.explain(error, inputs, parameters)
                 raise
@@ -196,7 +203,7 @@ class Primitive:
         if type(payload) is not ndarray:
             if type(payload) is tuple:
                 return self._finish_all(payload, inputs, parameters)
-            if not hasattr(payload, "graph"):
+            if isinstance(payload, np.generic) or not hasattr(payload, "graph"):
                 payload = np.asarray(payload)
         result = _new(base.tensor_class)
         result._payload = payload
@@ -253,14 +260,17 @@ class Primitive:
         node.parameters = parameters
         node.shape = payload.shape
         node.numpy_dtype = payload.dtype
-        node.result = node.pre_hooks = node.post_hooks = node.shapes = None
         node.sequence = _sequence()
-        node.edges = [
-            (x if x._node is None else x._node)
-            if isinstance(x, TensorBase) and x._requires_grad
-            else None
-            for x in inputs
-        ]
+        if len(inputs) == 1:
+            x = inputs[0]
+            node.edges = (x if x._node is None else x._node,)
+        else:
+            node.edges = [
+                (x if x._node is None else x._node)
+                if isinstance(x, TensorBase) and x._requires_grad
+                else None
+                for x in inputs
+            ]
         if self._keeps_inputs:
             saved: Sequence[Any] = inputs
             if self._kept is not None:
@@ -273,8 +283,8 @@ class Primitive:
             node.versions = [
                 x._counter[0] if isinstance(x, TensorBase) else 0 for x in saved
             ]
-        else:
-            node.saved = () if self._keeps_result else None
+        elif self._keeps_result:
+            node.saved = ()
         if self._keeps_shapes:
             node.shapes = [
                 (x._payload.shape, x._payload.dtype) if isinstance(x, TensorBase) else ((), None)
@@ -324,9 +334,12 @@ class Primitive:
     def _wanted(self, inputs: Sequence[Any], edges: Sequence[Any]) -> Sequence[Any]:
         """The inputs, without those that only gradients nobody wants would need."""
         assert self._needed is not None
+        if len(edges) == 2:
+            first, second = edges
+            needed = self._needed[first is not None, second is not None]
+            x, y = inputs
+            return (x if needed[0] else None, y if needed[1] else None)
         needed = self._needed[tuple([edge is not None for edge in edges])]
-        if False not in needed:
-            return inputs
         return [x if keep else None for x, keep in zip(inputs, needed, strict=True)]
 
     def _source(self, name: str) -> tuple[int, Any]:
@@ -383,10 +396,17 @@ class Primitive:
         result = self.gradient(*arguments)
         if not isinstance(result, (tuple, list)):
             result = (result,)
-        return [
+        grads = [
             None if edge is None or g is None else g if isinstance(g, TensorBase) else g()
             for edge, g in zip(node.edges, result, strict=True)
         ]
+        if self.broadcasts:
+            for i, g in enumerate(grads):
+                if g is not None:
+                    shape = edge_shape(node.edges[i])
+                    if g._payload.shape != shape:
+                        grads[i] = PRIMITIVES["sum"].to_shape(g, shape)  # type: ignore[attr-defined]
+        return grads
 
     def _check_versions(self, node: Node) -> None:
         for x, version in zip(node.saved, node.versions, strict=True):

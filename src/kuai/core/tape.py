@@ -205,29 +205,18 @@ class Node:
         sequence: the number by which nodes are ordered.
     """
 
-    __slots__ = (
-        "__dict__",
-        "__weakref__",
-        "edges",
-        "numpy_dtype",
-        "parameters",
-        "post_hooks",
-        "pre_hooks",
-        "primitive",
-        "result",
-        "saved",
-        "sequence",
-        "shape",
-        "shapes",
-        "versions",
-    )
-
-    edges: tuple[Edge | None, ...]
+    primitive: Any
+    parameters: dict[str, Any]
+    edges: Sequence[Edge | None]
     sequence: int
     shape: tuple[int, ...]
     numpy_dtype: Any
-    pre_hooks: dict[int, Callable[[Tensor], Tensor | None]] | None
-    post_hooks: dict[int, Callable[[Any, Any], Any]] | None
+    result: Any = None
+    saved: Any = None
+    shapes: Any = None
+    versions: Sequence[int] = ()
+    pre_hooks: dict[int, Callable[[Tensor], Tensor | None]] | None = None
+    post_hooks: dict[int, Callable[[Any, Any], Any]] | None = None
     outputs: int = 1
     index: int = 0
 

@@ -52,12 +52,14 @@ class matmul_(Primitive):
 
     used_by = ((1,), (0,))
 
-    def gradient(self, grad, x, y, x_shape, y_shape):
+    broadcasts = True
+
+    def gradient(self, grad, x, y):
         def of_x() -> Any:
-            return sum_to(matmul_(grad, movement.matrix_transpose(y)), x_shape)
+            return matmul_(grad, movement.matrix_transpose(y))
 
         def of_y() -> Any:
-            return sum_to(matmul_(movement.matrix_transpose(x), grad), y_shape)
+            return matmul_(movement.matrix_transpose(x), grad)
 
         return of_x, of_y
 
@@ -118,7 +120,7 @@ class linear_(Primitive):
             )
         return Meta((*x.shape[:-1], weight.shape[0]), x.dtype)
 
-    def gradient(self, grad, x, weight, bias_shape):
+    def gradient(self, grad, x, weight):
         def of_weight() -> Any:
             g, a = grad, x
             if g._payload.ndim != 2:
@@ -129,7 +131,7 @@ class linear_(Primitive):
         return (
             lambda: matmul(grad, weight),
             of_weight,
-            lambda: sum_to(grad, bias_shape),
+            lambda: sum_to(grad, grad._payload.shape[-1:]),
         )
 
 
@@ -189,7 +191,8 @@ def _need_dims(name: str, *expected: tuple[Any, int]) -> None:
 
 def mm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The product of two matrices."""
-    _need_dims("mm", (input, 2), (mat2, 2))
+    if input._payload.ndim != 2 or mat2._payload.ndim != 2:
+        _need_dims("mm", (input, 2), (mat2, 2))
     result = matmul_(input, mat2)
     return result if out is None else write_out(out, result)
 

@@ -58,10 +58,10 @@ IN_PLACE_VIEWS: tuple[str, ...] = (
 )
 
 IN_PLACE_OPERATORS: dict[str, str] = {
-    "__iadd__": "add",
+    "__iadd__": "plus",
     "__isub__": "sub",
     "__imul__": "mul",
-    "__itruediv__": "div",
+    "__itruediv__": "quotient",
     "__ifloordiv__": "floor_divide",
     "__imod__": "remainder",
     "__ipow__": "pow",

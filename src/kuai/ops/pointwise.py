@@ -11,7 +11,6 @@ from kuai import dtypes
 from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import Meta, Primitive, primitive
-from kuai.core.tape import Node, edge_shape
 from kuai.errors import ShapeError
 from kuai.ops.out import write_out as write_out
 
@@ -158,6 +157,7 @@ class Elementwise(Primitive):
     says that the result is bool.
     """
 
+    broadcasts = True
     floating: ClassVar[bool] = False
     comparison: ClassVar[bool] = False
     numbers: ClassVar[bool] = True  # whether the kernel takes Python numbers as they are
@@ -208,12 +208,3 @@ class Elementwise(Primitive):
         except ShapeError as error:
             raise ShapeError(f"{self.name}: {error}") from None
         return Meta(shape, dtypes.bool_ if self.comparison else metas[0].dtype)
-
-    def gradients(self, node: Node, grad: Any) -> Sequence[Any]:
-        results = Primitive.gradients(self, node, grad)
-        for i, g in enumerate(results):
-            if g is not None:
-                shape = edge_shape(node.edges[i])
-                if g._payload.shape != shape:
-                    results[i] = sum_to(g, shape)  # type: ignore[index]
-        return results

@@ -14,7 +14,7 @@ from kuai.core.primitive import Meta, Primitive, primitive
 from kuai.ops import elementwise as e
 from kuai.ops import movement, return_types
 from kuai.ops.out import takes_out, write_out
-from kuai.ops.pointwise import to_dtype
+from kuai.ops.pointwise import sum_to, to_dtype
 from kuai.ops.rounding import isfinite, isnan
 
 if TYPE_CHECKING:
@@ -78,6 +78,10 @@ class sum_(Reduction):
             return np.add.reduce(x, dim, np.float32, None, keepdim).astype(x.dtype)
         return np.add.reduce(x, dim, None, None, keepdim)
 
+    def to_shape(self, grad: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """The gradient of a broadcast input: summed over what broadcasting added."""
+        return sum_to(grad, shape)
+
     def gradient(self, grad, x_shape, dim, keepdim):
         return movement.expand_to(restore(grad, x_shape, dim, keepdim), x_shape)
 
@@ -88,6 +92,11 @@ def _as_summand(input: Tensor, dtype: dtypes.dtype | None) -> Tensor:
     if input._payload.dtype.kind in "iub":
         return to_dtype(input, dtypes.int64)
     return input
+
+
+_TOTAL = {
+    keepdim: [{"dim": dims, "keepdim": keepdim} for dims in _ALL] for keepdim in (False, True)
+}
 
 
 def sum(
@@ -101,6 +110,8 @@ def sum(
 ) -> Tensor:
     """Sum over `dim` (one or several dimensions; all by default). Integers sum in int64."""
     x = input
+    if dim is None and dtype is None and x._payload.dtype.kind in "fV" and axis is out is None:
+        return sum_(x, **_TOTAL[keepdim][x._payload.ndim])
     if dtype is not None or x._payload.dtype.kind in "iub":
         x = _as_summand(input, dtype)
     dims = normalize_dims(axis if dim is None else dim, x._payload.ndim)
@@ -721,12 +732,16 @@ class logcumsumexp_(Primitive):
         return x
 
     def gradient(self, grad, x, result, dim):
-        # sum over later j of grad[j] * exp(x[i] - result[j]), the signs apart to stay in logs
+        # sum over later j of grad[j] * exp(x[i] - result[j]), the signs apart to stay in logs;
+        # the least positive number stands for 0, whose logarithm has no derivative
+        least = float(2.0**-24 if grad.dtype is dtypes.float16 else dtypes.finfo(grad.dtype).tiny)
+
         def part(g: Any) -> Any:
-            total = _reverse(logcumsumexp_(_reverse(e.log(g) - result, dim), dim=dim), dim)
+            logs = e.log(e.clamp(g, min=least))
+            total = _reverse(logcumsumexp_(_reverse(logs - result, dim), dim=dim), dim)
             return e.exp(total + x)
 
-        return part(e.clamp(grad, min=0)) - part(e.clamp(-grad, min=0))
+        return part(grad) - part(-grad)
 
 
 @takes_out
