@@ -10,7 +10,7 @@ import numpy as np
 from kuai import dtypes
 from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase
-from kuai.core.primitive import primitive
+from kuai.core.primitive import Meta, primitive
 from kuai.ops.out import takes_out, write_out
 from kuai.ops.pointwise import Elementwise, Number, as_operand, result_type
 
@@ -139,7 +139,10 @@ class neg(Unary):
 class abs(Unary):
     """Absolute value."""
 
-    kernel = staticmethod(np.absolute)
+    def kernel(self, x):
+        if x.dtype.kind == "b":
+            raise NotImplementedError('"abs" not implemented for \'Bool\'')
+        return np.absolute(x)
 
     def gradient(self, grad, x):
         return grad * sign(x)
@@ -167,6 +170,8 @@ class pow_(Binary):
     def kernel(self, x, y):
         if x.dtype.kind in "iu":
             return _integer_power(x, np.asarray(y, x.dtype))
+        if x.dtype.kind == "b":
+            raise NotImplementedError('"pow" not implemented for \'Bool\'')
         return np.power(x, y)
 
     def gradient(self, grad, result, x, y):
@@ -240,6 +245,8 @@ class relu(Unary):
     """`max(x, 0)`; the gradient at 0 is 0."""
 
     def kernel(self, x):
+        if x.dtype.kind == "b":
+            raise RuntimeError("Boolean inputs not supported for relu")
         return np.maximum(x, _zero(x))
 
     def gradient(self, grad, result):
@@ -468,10 +475,15 @@ class abs_power(FloatUnary):
 
 @primitive
 class square(Unary):
-    """`x * x`."""
+    """`x * x`; of bool, as int64."""
 
     gradient_name = "PowBackward0"
-    kernel = staticmethod(np.square)
+
+    def kernel(self, x):
+        return np.square(x) if x.dtype.kind != "b" else x.astype(np.int64)
+
+    def infer(self, x: Meta) -> Meta:  # type: ignore[override]
+        return Meta(x.shape, dtypes.int64 if x.dtype is dtypes.bool_ else x.dtype)
 
     def gradient(self, grad, x):
         return grad * (2 * x)

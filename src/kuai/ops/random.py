@@ -59,7 +59,7 @@ class random_bits(Primitive):
 
     def kernel(self, state: np.ndarray, count: int) -> np.ndarray:
         seed, offset = state.tolist()
-        return philox(seed, offset, count)
+        return philox(seed, offset, count).astype(np.int64)
 
     def infer(self, state: Meta, count: int) -> Meta:
         return Meta((count,), dtypes.int64)
@@ -125,7 +125,7 @@ class Generator:
         """The next `count` words of 32 bits."""
         words = random_bits(self._state, count=count)
         self._state._payload[1] += -(-count // 4)
-        return words._payload
+        return words._payload.astype(np.uint32)
 
     def __getstate__(self) -> Any:
         return self._state._payload.tolist()

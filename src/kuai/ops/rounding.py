@@ -18,13 +18,21 @@ if TYPE_CHECKING:
 # -- rounding ----------------------------------------------------------------------------------
 
 
+def _refuse_bool(name: str, x: np.ndarray) -> None:
+    if x.dtype.kind == "b":
+        raise NotImplementedError(f'"{name}" not implemented for \'Bool\'')
+
+
 class Step(Unary):
     """A unary primitive that is constant between its steps: its gradient is zero."""
 
     function: Any
 
     def kernel(self, x):
-        return x.copy() if x.dtype.kind in "iu" else type(self).function(x)
+        if x.dtype.kind in "iub":
+            _refuse_bool(self.name, x)
+            return x.copy()
+        return type(self).function(x)
 
     def gradient(self, grad):
         return grad * 0
@@ -94,7 +102,8 @@ class floor_divide_(Binary):
     def kernel(self, x, y):
         if x.dtype.kind in "iub":
             _check_divisor(y)
-            return np.floor_divide(x, y).astype(np.result_type(x, y), copy=False)
+            _refuse_bool("floor_divide", x)
+            return np.floor_divide(x, y)
         if x.dtype.kind == "V":
             wide = np.floor_divide(x.astype(np.float32), np.asarray(y, np.float32))
             return wide.astype(x.dtype)
@@ -114,6 +123,7 @@ class trunc_divide(Binary):
     def kernel(self, x, y):
         if x.dtype.kind in "iub":
             _check_divisor(y)
+            _refuse_bool("trunc_divide", x)
             x, y = np.broadcast_arrays(x, y)
             whole = np.floor_divide(x, y)
             inexact = (whole < 0) & (whole * y != x)
@@ -162,8 +172,9 @@ class remainder(Binary):
     """`x - y * floor(x / y)`: with the sign of the divisor, as Python's `%`."""
 
     def kernel(self, x, y):
-        if x.dtype.kind in "iu":
+        if x.dtype.kind in "iub":
             _check_divisor(y)
+            _refuse_bool("remainder", x)
         return np.remainder(x, y)
 
     def gradient(self, grad, x, y):
@@ -175,8 +186,9 @@ class fmod(Binary):
     """`x - y * trunc(x / y)`: with the sign of the dividend, as C's `fmod`."""
 
     def kernel(self, x, y):
-        if x.dtype.kind in "iu":
+        if x.dtype.kind in "iub":
             _check_divisor(y)
+            _refuse_bool("fmod", x)
         return np.fmod(x, y)
 
     def gradient(self, grad, x, y):
@@ -358,7 +370,9 @@ class copysign(Binary):
     floating = True
 
     def kernel(self, x, y):
-        return np.copysign(x, y) if x.dtype.kind == "f" else np.abs(x) * np.where(y < 0, -1, 1)
+        if x.dtype.kind == "V":
+            return np.copysign(x, np.asarray(y, x.dtype), dtype=np.float32).astype(x.dtype)
+        return np.copysign(x, y)
 
     def gradient(self, grad, result, x):
         same = e.eq(result, x)
@@ -370,7 +384,10 @@ class copysign(Binary):
 class nextafter(Binary):
     """The next number after `x` in the direction of `y`."""
 
-    kernel = staticmethod(np.nextafter)
+    def kernel(self, x, y):
+        if x.dtype.kind in "iub":
+            raise NotImplementedError(f'"nextafter" not implemented for {x.dtype.name}')
+        return np.nextafter(x, y)
 
 
 @primitive

@@ -232,7 +232,10 @@ class sigmoid(FloatUnary):
 class hypot(Binary):
     """`sqrt(x² + y²)`, without overflow."""
 
-    kernel = staticmethod(np.hypot)
+    def kernel(self, x, y):
+        if x.dtype.kind in "iub":
+            raise NotImplementedError(f'"hypot" not implemented for {x.dtype.name}')
+        return np.hypot(x, y)
 
     def gradient(self, grad, result, x, y):
         return lambda: grad * (x / result), lambda: grad * (y / result)
