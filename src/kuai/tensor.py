@@ -201,6 +201,27 @@ class Tensor(TensorBase):
         self._hooks[handle.id] = hook
         return handle
 
+    def register_post_accumulate_grad_hook(
+        self, hook: Callable[[Tensor], None]
+    ) -> tape.RemovableHandle:
+        """Call `hook(self)` each time that `backward` has added to the `grad` of this leaf.
+
+        Raises:
+            GradientError: the tensor needs no gradient, or is no leaf.
+        """
+        if not self.requires_grad:
+            raise GradientError("cannot register a hook on a tensor that doesn't require gradient")
+        if self._node is not None:
+            raise GradientError(
+                "post accumulate grad hooks cannot be registered on non-leaf tensors"
+            )
+        if self._hooks is None:
+            self._hooks = {}  # the walk looks for this hook only where there is this
+        hooks = self.__dict__.setdefault("_accumulate_hooks", {})
+        handle = tape.RemovableHandle(hooks)
+        hooks[handle.id] = hook
+        return handle
+
     @property
     def _version(self) -> int:
         return self._counter[0]
@@ -230,6 +251,8 @@ class Tensor(TensorBase):
 
     def __rtruediv__(self, other: Any) -> Tensor:
         return ops.quotient(other, self)
+
+    __rdiv__ = __rtruediv__
 
     def __floordiv__(self, other: Any) -> Tensor:
         return ops.floor_divide(self, other)
@@ -303,6 +326,23 @@ class Tensor(TensorBase):
         return ops.ge(self, other)
 
     __hash__ = object.__hash__
+
+    def where(self, condition: Tensor, other: Any) -> Tensor:
+        """This tensor's values where `condition` holds, else those of `other`."""
+        return ops.where(condition, self, other)  # type: ignore[no-any-return]
+
+    def float_power_(self, exponent: Any) -> Tensor:
+        """In place, for float64: the values to the power `exponent`.
+
+        Raises:
+            RuntimeError: the tensor is of another type.
+        """
+        if self.dtype is not dtypes.float64:
+            raise RuntimeError(
+                f"the base given to float_power_ has dtype {self.dtype.name} but the operation's "
+                "result requires dtype float64"
+            )
+        return inplace(self, ops.float_power, exponent)  # type: ignore[no-any-return]
 
     # -- indexing -----------------------------------------------------------------------------
 
@@ -900,17 +940,26 @@ def _attach_functions() -> None:
     for name in method_names.METHODS:
         if name not in Tensor.__dict__ and hasattr(ops, name):
             function = getattr(ops, name)
+            function = getattr(function, "__wrapped__", function)  # a method takes no `out`
             setattr(Tensor, name, _as_method(function))
     for name in method_names.IN_PLACE:
         if name + "_" not in Tensor.__dict__ and hasattr(ops, name):
-            setattr(Tensor, name + "_", in_place(getattr(ops, name)))
+            function = getattr(ops, name)
+            setattr(Tensor, name + "_", in_place(getattr(function, "__wrapped__", function)))
     for function in RANDOM_METHODS:
         setattr(Tensor, function.__name__, function)
     for name in method_names.IN_PLACE_VIEWS:
         setattr(Tensor, name + "_", in_place(getattr(ops, name), inplace_view))
     for operator, name in method_names.IN_PLACE_OPERATORS.items():
         if hasattr(ops, name):
-            setattr(Tensor, operator, in_place(getattr(ops, name)))
+            setattr(Tensor, operator, _in_place_operator(getattr(ops, name)))
+
+
+def _in_place_operator(function: Any) -> Any:
+    def operator(self: Tensor, other: Any) -> Tensor:
+        return inplace(self, function, other)  # type: ignore[no-any-return]
+
+    return operator
 
 
 def _as_method(function: Any) -> Any:

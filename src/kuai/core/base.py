@@ -92,6 +92,11 @@ class TensorBase:
     _counter: list[int]
     _view: View | None
     _hooks: dict[int, Any] | None
+    _retains_grad: bool  # only on a tensor that `retain_grad` was called on
+
+    if TYPE_CHECKING:  # every tensor is a `Tensor`: what that adds
+
+        def __getattr__(self, name: str) -> Any: ...
 
     @property
     def shape(self) -> Size:

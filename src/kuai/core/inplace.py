@@ -16,6 +16,7 @@ import numpy as np
 
 from kuai import dtypes
 from kuai.core import primitive as primitives
+from kuai.core import base
 from kuai.core.base import TensorBase, alias, wrap
 from kuai.core.primitive import Meta, Primitive, primitive
 from kuai.core.tape import mode, refresh
@@ -25,13 +26,19 @@ if TYPE_CHECKING:
     from kuai.tensor import Tensor
 
 
+_new = object.__new__
+
+
 def snapshot(x: TensorBase) -> Tensor:
     """The tensor as it is on the tape now, to compute from while `x` itself moves on."""
     if x._view is not None:
         refresh(x)
-    old = alias(x)
+    old = _new(base.tensor_class)
+    old._payload = x._payload
     old._requires_grad = x._requires_grad
     old._node = x if x._node is None and x._requires_grad else x._node
+    old._counter = x._counter
+    old._grad = old._view = old._hooks = None
     return old
 
 
@@ -198,7 +205,9 @@ def snapshot_of_view(x: TensorBase) -> Tensor:
 
 
 def _overlaps(array: np.ndarray) -> bool:
-    return array.size > 0 and any(stride == 0 and n > 1 for stride, n in zip(array.strides, array.shape, strict=True))
+    return array.size > 0 and any(
+        stride == 0 and n > 1 for stride, n in zip(array.strides, array.shape, strict=True)
+    )
 
 
 @primitive

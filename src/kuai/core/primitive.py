@@ -144,6 +144,7 @@ class Primitive:
 
     kernel: Callable[..., Any]
     gradient: Callable[..., Any]
+    infer: Callable[..., Any]
 
     def infer(self, *metas: Meta, **parameters: Any) -> Meta | tuple[Meta, ...]:
         """Shape and dtype of the result; by default those of the kernel's result on zeros.
@@ -190,11 +191,14 @@ class Primitive:
                     payload = self.kernel(array, **parameters) if parameters else (
                         self.kernel(array)
                     )
+                elif len(inputs) == 2:
+                    x, y = inputs
+                    a = x._payload if isinstance(x, TensorBase) else x
+                    b = y._payload if isinstance(y, TensorBase) else y
+                    payload = self.kernel(a, b, **parameters) if parameters else self.kernel(a, b)
                 else:
                     arrays = [x._payload if isinstance(x, TensorBase) else x for x in inputs]
-                    payload = self.kernel(*arrays, **parameters) if parameters else (
-                        self.kernel(*arrays)
-                    )
+                    payload = self.kernel(*arrays, **parameters)
             except Exception as error:
                 self.explain(error, inputs, parameters)
                 raise
@@ -264,6 +268,20 @@ class Primitive:
         if len(inputs) == 1:
             x = inputs[0]
             node.edges = (x if x._node is None else x._node,)
+            if self._keeps_inputs:
+                node.saved = inputs
+                node.versions = (x._counter[0],)
+                return self._with_shapes(node, inputs) if self._keeps_shapes else node
+        elif len(inputs) == 2:
+            x, y = inputs
+            node.edges = (
+                (x if x._node is None else x._node)
+                if isinstance(x, TensorBase) and x._requires_grad
+                else None,
+                (y if y._node is None else y._node)
+                if isinstance(y, TensorBase) and y._requires_grad
+                else None,
+            )
         else:
             node.edges = [
                 (x if x._node is None else x._node)
@@ -280,16 +298,16 @@ class Primitive:
             elif self._needed is not None:
                 saved = self._wanted(inputs, node.edges)
             node.saved = saved
-            node.versions = [
-                x._counter[0] if isinstance(x, TensorBase) else 0 for x in saved
-            ]
+            node.versions = [x._counter[0] if isinstance(x, TensorBase) else 0 for x in saved]
         elif self._keeps_result:
             node.saved = ()
-        if self._keeps_shapes:
-            node.shapes = [
-                (x._payload.shape, x._payload.dtype) if isinstance(x, TensorBase) else ((), None)
-                for x in inputs
-            ]
+        return self._with_shapes(node, inputs) if self._keeps_shapes else node
+
+    def _with_shapes(self, node: Node, inputs: Sequence[Any]) -> Node:
+        node.shapes = [
+            (x._payload.shape, x._payload.dtype) if isinstance(x, TensorBase) else ((), None)
+            for x in inputs
+        ]
         return node
 
     def explain(self, error: Exception, inputs: Sequence[Any], parameters: dict[str, Any]) -> None:

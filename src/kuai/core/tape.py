@@ -179,7 +179,7 @@ class RemovableHandle:
 
     def __init__(self, hooks: dict[int, Any], *extra: dict[int, Any]) -> None:
         self.id = RemovableHandle._next_id()
-        self._hooks = [h if isinstance(h, dict) else h for h in (hooks, *extra)]
+        self._hooks = [hooks, *extra]
 
     def remove(self) -> None:
         """Take the hook away; nothing happens when it is gone already."""
@@ -441,6 +441,9 @@ def backward(
                 found[i] = grad
             if accumulate and (inputs is None or leaf in targets):
                 _accumulate(leaf, grad, create_graph)
+                if leaf._hooks is not None:
+                    for hook in list(getattr(leaf, "_accumulate_hooks", {}).values()):
+                        hook(leaf)
         if accumulate and inputs is not None:
             for x, g in zip(inputs, found, strict=True):
                 if x._node is not None and g is not None:

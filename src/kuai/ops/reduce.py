@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kuai import dtypes, ops
+from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import Meta, Primitive, primitive
 from kuai.ops import elementwise as e
@@ -111,7 +112,8 @@ def sum(
     """Sum over `dim` (one or several dimensions; all by default). Integers sum in int64."""
     x = input
     if dim is None and dtype is None and x._payload.dtype.kind in "fV" and axis is out is None:
-        return sum_(x, **_TOTAL[keepdim][x._payload.ndim])
+        total = _TOTAL[keepdim][x._payload.ndim]
+        return sum_.run((x,), total) if primitives.intercept is None else sum_(x, **total)
     if dtype is not None or x._payload.dtype.kind in "iub":
         x = _as_summand(input, dtype)
     dims = normalize_dims(axis if dim is None else dim, x._payload.ndim)
