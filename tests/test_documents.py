@@ -67,6 +67,15 @@ def python_blocks(page: Path) -> list[Block]:
     return blocks
 
 
+def program(source: str) -> str:
+    """What a block does: its source without the comments and the docstrings."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+            del node.body[0]
+    return ast.dump(tree)
+
+
 def run(block: Block, page: Path, namespace: dict[str, Any]) -> str:
     """Run a block, checking each `# ->`; returns what it printed, its traceback at the end."""
     # Lines are numbered as on the page, so that a failure points to it.
@@ -108,7 +117,7 @@ def test_the_programs_of_a_page_run_and_show_what_it_says(page, tmp_path, monkey
 def test_a_page_has_the_same_programs_in_both_languages(page):
     english = page.with_name(page.name.replace(".zh-CN", ""))
     programs = [
-        [(ast.dump(ast.parse(block.source)), block.output) for block in python_blocks(language)]
+        [(program(block.source), block.output) for block in python_blocks(language)]
         for language in (english, page)
     ]
     assert programs[0] == programs[1]
