@@ -37,7 +37,7 @@ def in_place(function: Method, change: Method = inplace) -> Method:
     """The in-place method of an out-of-place function."""
 
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return change(self, function, *args, **kwargs)  # type: ignore[no-any-return]
+        return change(self, function, *args, **kwargs)
 
     method.__name__ = getattr(function, "__name__", "operation") + "_"
     method.__doc__ = f"In place: {function.__doc__}"
@@ -155,7 +155,7 @@ class Tensor(TensorBase):
             GradientError: it has no gradient, or more than one element and no `gradient` is given.
         """
         if isinstance(inputs, TensorBase):
-            inputs = (inputs,)  # type: ignore[assignment]
+            inputs = (inputs,)
         if inputs is not None and len(inputs) == 0:
             raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
         seed = seed_gradient(self, gradient)
@@ -194,7 +194,7 @@ class Tensor(TensorBase):
         if not self.requires_grad:
             raise GradientError("cannot register a hook on a tensor that doesn't require gradient")
         if self._node is not None:
-            return self._node.add_tensor_hook(hook)  # type: ignore[no-any-return]
+            return self._node.add_tensor_hook(hook)
         if self._hooks is None:
             self._hooks = {}
         handle = tape.RemovableHandle(self._hooks)
@@ -329,7 +329,7 @@ class Tensor(TensorBase):
 
     def where(self, condition: Tensor, other: Any) -> Tensor:
         """This tensor's values where `condition` holds, else those of `other`."""
-        return ops.where(condition, self, other)  # type: ignore[no-any-return]
+        return ops.where(condition, self, other)
 
     def float_power_(self, exponent: Any) -> Tensor:
         """In place, for float64: the values to the power `exponent`.
@@ -342,7 +342,7 @@ class Tensor(TensorBase):
                 f"the base given to float_power_ has dtype {self.dtype.name} but the operation's "
                 "result requires dtype float64"
             )
-        return inplace(self, ops.float_power, exponent)  # type: ignore[no-any-return]
+        return inplace(self, ops.float_power, exponent)
 
     # -- indexing -----------------------------------------------------------------------------
 
@@ -482,7 +482,7 @@ class Tensor(TensorBase):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if id(self) in memo:
-            return memo[id(self)]  # type: ignore[no-any-return]
+            return memo[id(self)]
         if not self.is_leaf:
             raise RuntimeError(
                 "Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
@@ -563,11 +563,11 @@ class Tensor(TensorBase):
         while isinstance(base.base, np.ndarray):
             base = base.base
         start = base.__array_interface__["data"][0]
-        return (self.data_ptr() - start) // self._payload.dtype.itemsize  # type: ignore[no-any-return]
+        return (self.data_ptr() - start) // self._payload.dtype.itemsize
 
     def data_ptr(self) -> int:
         """The address of the first element."""
-        return self._payload.__array_interface__["data"][0]  # type: ignore[no-any-return]
+        return self._payload.__array_interface__["data"][0]
 
     def is_contiguous(self, memory_format: Any = None) -> bool:
         """Whether the elements lie in memory in order."""
@@ -664,7 +664,7 @@ class Tensor(TensorBase):
             elif argument is not None:
                 check_device(argument)
         if dtype is not None and dtype is not self.dtype:
-            return ops.cast(self, dtype=dtype)  # type: ignore[no-any-return]
+            return ops.cast(self, dtype=dtype)
         return self.clone() if copy else self
 
     def type(self, dtype: Any = None, non_blocking: bool = False) -> Any:
@@ -750,7 +750,7 @@ class Tensor(TensorBase):
 
     def copy_(self, src: Tensor, non_blocking: bool = False) -> Tensor:
         """Store the values of `src`, broadcast and converted."""
-        return inplace(self, overwrite, src)  # type: ignore[no-any-return]
+        return inplace(self, overwrite, src)
 
     def fill_(self, value: Any) -> Tensor:
         """Store one value everywhere."""
@@ -759,11 +759,11 @@ class Tensor(TensorBase):
                 "fill_ only supports 0-dimension value tensor but got tensor with "
                 f"{value._payload.ndim} dimensions."
             )
-        return inplace(self, overwrite, value)  # type: ignore[no-any-return]
+        return inplace(self, overwrite, value)
 
     def zero_(self) -> Tensor:
         """Store zeros."""
-        return inplace(self, overwrite, 0)  # type: ignore[no-any-return]
+        return inplace(self, overwrite, 0)
 
     def fill_diagonal_(self, fill_value: Any, wrap: bool = False) -> Tensor:
         """Store one value on the diagonal."""
@@ -835,15 +835,15 @@ class Storage:
 
     def data_ptr(self) -> int:
         """Its address."""
-        return self._array.__array_interface__["data"][0]  # type: ignore[no-any-return]
+        return self._array.__array_interface__["data"][0]
 
     def nbytes(self) -> int:
         """Its size in bytes."""
-        return self._array.nbytes  # type: ignore[no-any-return]
+        return self._array.nbytes
 
     def size(self) -> int:
         """Its size in bytes."""
-        return self._array.nbytes  # type: ignore[no-any-return]
+        return self._array.nbytes
 
     __len__ = size
 
@@ -957,7 +957,7 @@ def _attach_functions() -> None:
 
 def _in_place_operator(function: Any) -> Any:
     def operator(self: Tensor, other: Any) -> Tensor:
-        return inplace(self, function, other)  # type: ignore[no-any-return]
+        return inplace(self, function, other)
 
     return operator
 

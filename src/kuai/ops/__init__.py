@@ -40,12 +40,13 @@ from kuai.ops.reduce import *  # noqa: F403
 from kuai.ops.rounding import *  # noqa: F403
 from kuai.ops.scatter_reduce import *  # noqa: F403
 from kuai.ops.slicing import *  # noqa: F403
+from kuai.ops.special import *  # noqa: F403
 from kuai.ops.transcendental import *  # noqa: F403
 from kuai.ops.windows import *  # noqa: F403
 
 _FAMILIES = (
     "creation diagonals elementwise gather indexing joining masking matmul movement ordering "
-    "random rearranging reduce rounding scatter_reduce slicing transcendental windows"
+    "random rearranging reduce rounding scatter_reduce slicing special transcendental windows"
 )
 __all__ = [
     "broadcast_shapes",

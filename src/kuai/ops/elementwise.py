@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -442,7 +443,7 @@ def pow(input: Any, exponent: Any, *, out: Tensor | None = None) -> Tensor:
         RuntimeError: integers to a negative integer power given as a number.
     """
     if isinstance(input, TensorBase) and not isinstance(exponent, TensorBase):
-        if exponent == 2 and type(exponent) is int and input._payload.dtype.kind != "b":
+        if exponent == 2 and type(exponent) is int:
             return square(input, out=out)
         if type(exponent) is int and exponent < 0 and input._payload.dtype.kind in "iub":
             raise RuntimeError("Integers to negative integer powers are not allowed.")
@@ -451,7 +452,13 @@ def pow(input: Any, exponent: Any, *, out: Tensor | None = None) -> Tensor:
 
 @takes_out
 def float_power(input: Any, exponent: Any) -> Tensor:
-    """`input` to the power `exponent`, computed in float64."""
+    """`input` to the power `exponent`, computed in float64.
+
+    Raises:
+        TypeError: neither is a tensor.
+    """
+    if not isinstance(input, TensorBase) and not isinstance(exponent, TensorBase):
+        raise TypeError("float_power(): one argument or both must be tensors")
     return pow_(
         as_operand(input, dtypes.float64),
         as_operand(exponent, dtypes.float64) if isinstance(exponent, TensorBase) else exponent,
@@ -621,7 +628,42 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 
 
 subtract, multiply, negative, absolute = sub, mul, neg, abs
 greater, greater_equal, less, less_equal, not_equal = gt, ge, lt, le, ne
+sgn = sign  # the two differ for complex numbers only
 clip = clamp
+
+
+@primitive
+class angle(FloatUnary):
+    """0 for a positive number, π for a negative one."""
+
+    def kernel(self, x):
+        return np.where(np.isnan(x), x, np.where(x < 0, math.pi, 0.0)).astype(x.dtype)
+
+    def gradient(self, grad):
+        return grad * 0
+
+
+def conj(input: Tensor) -> Tensor:
+    """The tensor itself: kuai has no complex numbers."""
+    return input
+
+
+@takes_out
+def conj_physical(input: Tensor) -> Tensor:
+    """The tensor itself: kuai has no complex numbers."""
+    return input
+
+
+resolve_conj = resolve_neg = real = conj
+
+
+def imag(input: Tensor) -> Tensor:
+    """Raise: kuai has no complex numbers.
+
+    Raises:
+        RuntimeError: always.
+    """
+    raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
 
 
 def positive(input: Tensor) -> Tensor:
@@ -641,10 +683,13 @@ __all__ = [
     "add",
     "addcdiv",
     "addcmul",
+    "angle",
     "clamp",
     "clamp_max",
     "clamp_min",
     "clip",
+    "conj",
+    "conj_physical",
     "eq",
     "exp",
     "float_power",
@@ -652,6 +697,7 @@ __all__ = [
     "greater",
     "greater_equal",
     "gt",
+    "imag",
     "le",
     "lerp",
     "less",
@@ -672,8 +718,12 @@ __all__ = [
     "not_equal",
     "positive",
     "pow",
+    "real",
     "relu",
+    "resolve_conj",
+    "resolve_neg",
     "rsub",
+    "sgn",
     "sign",
     "sqrt",
     "square",

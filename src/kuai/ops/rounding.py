@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kuai import dtypes
-from kuai.core.primitive import primitive
+from kuai.core.primitive import Meta, Primitive, primitive
 from kuai.ops import elementwise as e
+from kuai.ops import return_types
 from kuai.ops.elementwise import Binary, Unary
 from kuai.ops.out import takes_out
 
@@ -235,7 +236,7 @@ class isfinite(Test):
 class isposinf(Test):
     """Whether the value is plus infinity."""
 
-    def function(x: Any) -> Any:  # type: ignore[misc]
+    def function(x: Any) -> Any:
         return np.isposinf(x) if x.dtype.kind == "f" else np.zeros(x.shape, np.bool_)
 
 
@@ -243,7 +244,7 @@ class isposinf(Test):
 class isneginf(Test):
     """Whether the value is minus infinity."""
 
-    def function(x: Any) -> Any:  # type: ignore[misc]
+    def function(x: Any) -> Any:
         return np.isneginf(x) if x.dtype.kind == "f" else np.zeros(x.shape, np.bool_)
 
 
@@ -251,7 +252,7 @@ class isneginf(Test):
 class signbit(Test):
     """Whether the sign bit is set, also in -0."""
 
-    def function(x: Any) -> Any:  # type: ignore[misc]
+    def function(x: Any) -> Any:
         return np.signbit(x) if x.dtype.kind == "f" else x < 0
 
 
@@ -389,6 +390,9 @@ class nextafter(Binary):
             raise NotImplementedError(f'"nextafter" not implemented for {x.dtype.name}')
         return np.nextafter(x, y)
 
+    def gradient(self, grad):
+        return grad, lambda: grad * 0
+
 
 @primitive
 class heaviside(Binary):
@@ -418,6 +422,34 @@ class fmin(Binary):
     def gradient(self, grad, x, y):
         first = e.logical_or(e.le(x, y), isnan(y))
         return lambda: e.where(first, grad, 0), lambda: e.where(first, 0, grad)
+
+
+@primitive
+class frexp_(Primitive):
+    """Mantissa and exponent."""
+
+    gradient_name = "FrexpBackward0"
+
+    def kernel(self, x: np.ndarray) -> Any:
+        return np.frexp(x)
+
+    def infer(self, x: Meta) -> tuple[Meta, Meta]:
+        return x, Meta(x.shape, dtypes.int32)
+
+    def gradient(self, grad, result):
+        return None if grad[0] is None else grad[0] / e.pow(2.0, result[1])
+
+
+@takes_out
+def frexp(input: Tensor) -> return_types.Named:
+    """`mantissa` in ±[0.5, 1) and `exponent` with `input = mantissa * 2 ** exponent`.
+
+    Raises:
+        RuntimeError: the input is not floating.
+    """
+    if not input.is_floating_point():
+        raise RuntimeError("torch.frexp() only supports floating-point dtypes")
+    return return_types.frexp(frexp_(input))
 
 
 @takes_out
@@ -476,6 +508,7 @@ __all__ = [
     "fmin",
     "fmod",
     "frac",
+    "frexp",
     "gcd",
     "heaviside",
     "isclose",

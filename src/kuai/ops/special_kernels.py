@@ -95,15 +95,20 @@ def _ratio(x: Array, pair: tuple[Sequence[float], Sequence[float]]) -> Array:
     return _polynomial(x, pair[0]) / _polynomial(x, pair[1])
 
 
-def _erfc_tail(a: Array) -> Array:
-    """Erfc for arguments from 0.46875."""
+def _scaled_tail(a: Array) -> Array:
+    """`exp(a²) erfc(a)` for arguments from 0.46875."""
     middle = _ratio(np.minimum(a, 4.0), _MIDDLE)
     inverse = 1 / np.square(np.maximum(a, 4.0))
     far = (1 / math.sqrt(math.pi) - inverse * _ratio(inverse, _FAR)) / np.maximum(a, 4.0)
-    rough = np.trunc(np.minimum(a, 30.0) * 16) / 16
+    return np.where(a <= 4, middle, far)
+
+
+def _erfc_tail(a: Array) -> Array:
+    """Erfc for arguments from 0.46875."""
     bounded = np.minimum(a, 30.0)
+    rough = np.trunc(bounded * 16) / 16
     scale = np.exp(-rough * rough) * np.exp(-(bounded - rough) * (bounded + rough))
-    return np.where(a > 30, 0.0, scale * np.where(a <= 4, middle, far))
+    return np.where(a > 30, 0.0, scale * _scaled_tail(a))
 
 
 @_in_float64
@@ -128,22 +133,61 @@ _erf64, _erfc64 = erf, erfc
 
 
 @_in_float64
+def erfcx(x: Array) -> Array:
+    """`exp(x²) erfc(x)`, without overflow for positive arguments."""
+    a = np.abs(x)
+    near = np.exp(np.square(np.minimum(a, 0.5))) * _erfc64(np.clip(x, -0.5, 0.5))
+    tail = _scaled_tail(np.maximum(a, 0.46875))
+    mirrored = 2 * np.exp(np.square(np.minimum(x, 0.0))) - tail
+    far = np.where(x < 0, mirrored, tail)
+    return np.where(np.isnan(x), x, np.where(a <= 0.46875, near, far))
+
+
+_erfcx64 = erfcx
+
+
+def _erfc_inverse(c: Array) -> Array:
+    """`y >= 0` with `erfc(y) = c`, `c` in (0, 1]: S. Winitzki's formula, then Halley's steps."""
+    logarithm = np.log(c) + np.log(2 - c)
+    t = 2 / (math.pi * 0.147) + logarithm / 2
+    y = np.sqrt(np.maximum(np.sqrt(t * t - logarithm / 0.147) - t, 0))
+    for _ in range(4):
+        # erfc(y) - c, both divided by exp(-y²)
+        error = _erfcx64(y) - c * np.exp(y * y)
+        step = error * math.sqrt(math.pi) / 2
+        y = y + step / (1 - y * step)
+    return y
+
+
+@_in_float64
 def erfinv(x: Array) -> Array:
-    """The inverse error function: a start by S. Winitzki's formula, then Halley's steps."""
+    """The inverse error function."""
     a = np.abs(x)
     inside = np.where(a < 1, x, 0.0)
-    logarithm = np.log1p(-inside * inside)
-    t = 2 / (math.pi * 0.147) + logarithm / 2
-    y = np.copysign(np.sqrt(np.maximum(np.sqrt(t * t - logarithm / 0.147) - t, 0)), inside)
-    complement = 1 - np.abs(inside)
-    for _ in range(3):
-        b = np.abs(y)
-        tail = np.sign(inside) * (complement - _erfc64(b))
-        error = np.where(b < 0.5, _erf64(y) - inside, tail)
-        step = error / (2 / math.sqrt(math.pi) * np.exp(-y * y))
-        y = y - step / (1 + y * step)
+    y = np.copysign(_erfc_inverse(1 - np.abs(inside)), inside)
+    slope = 2 / math.sqrt(math.pi) * np.exp(-y * y)
+    y = np.where(a < 0.7, y - (_erf64(y) - inside) / slope, y)  # 1 - x has fewer digits than x
     edge = np.where(a == 1, np.copysign(np.inf, x), np.nan)
     return np.where(a < 1, y, edge)
+
+
+@_in_float64
+def ndtri(p: Array) -> Array:
+    """The inverse of the normal distribution function."""
+    inside = np.where((p > 0) & (p < 1), p, 0.5)
+    tail = np.minimum(inside, 1 - inside)
+    y = np.copysign(math.sqrt(2) * _erfc_inverse(2 * tail), inside - 0.5)
+    edge = np.where(p == 0, -np.inf, np.where(p == 1, np.inf, np.nan))
+    return np.where((p > 0) & (p < 1), y, edge)
+
+
+@_in_float64
+def log_ndtr(x: Array) -> Array:
+    """The logarithm of the normal distribution function."""
+    z = x / math.sqrt(2)
+    low = np.log(_erfcx64(-np.minimum(z, 0.0)) / 2) - np.square(z)
+    high = np.log1p(-_erfc64(z) / 2)
+    return np.where(x < -1, low, high)
 
 
 @_in_float64
@@ -187,7 +231,7 @@ def digamma(x: Array) -> Array:
 _BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510)
 
 
-def zeta(s: float, q: Array) -> Array:
+def zeta(s: Any, q: Array) -> Array:
     """Hurwitz's zeta function, the sum of `(q + k) ** -s`, by Euler and Maclaurin's formula."""
     total = np.zeros_like(q)
     for _ in range(12):
@@ -215,10 +259,102 @@ def polygamma(n: int, x: Array) -> Array:
     return np.asarray(result).astype(x.dtype)
 
 
+def _scaled_bessel(x: Array, order: int) -> Array:
+    """`exp(-|x|) I(x)`, I the modified Bessel function of the first kind."""
+    a = np.abs(x)
+    # The integral of exp(x cos t) cos(order t) over half a turn; the trapezoidal rule converges
+    # geometrically for periodic functions.
+    t = (np.arange(128) + 0.5) * (math.pi / 128)
+    near = np.minimum(a, 40.0)
+    integral = (np.exp(np.multiply.outer(near, np.cos(t) - 1)) * np.cos(order * t)).mean(-1)
+    # Hankel's expansion for large arguments (Abramowitz and Stegun 9.7.1).
+    far = np.maximum(a, 40.0)
+    term = series = np.ones_like(far)
+    for k in range(1, 20):
+        term = term * -(4 * order * order - (2 * k - 1) ** 2) / (8 * k * far)
+        series = series + term
+    result = np.where(a <= 40, integral, series / np.sqrt(2 * math.pi * far))
+    return np.where(x < 0, -result, result) if order % 2 else result
+
+
+@_in_float64
+def i0e(x: Array) -> Array:
+    """`exp(-|x|) I₀(x)`."""
+    return _scaled_bessel(x, 0)
+
+
+@_in_float64
+def i1e(x: Array) -> Array:
+    """`exp(-|x|) I₁(x)`."""
+    return _scaled_bessel(x, 1)
+
+
 @_in_float64
 def i1(x: Array) -> Array:
-    """The modified Bessel function I₁, as the integral of `exp(x cos t) cos t` over half a turn."""
-    # The trapezoidal rule converges geometrically for periodic functions.
-    t = (np.arange(256) + 0.5) * (math.pi / 256)
-    cosine = np.cos(t)
-    return np.asarray((np.exp(np.multiply.outer(x, cosine)) * cosine).mean(-1))
+    """The modified Bessel function I₁."""
+    return _scaled_bessel(x, 1) * np.exp(np.abs(x))
+
+
+def _gamma_ratio(a: Array, x: Array) -> tuple[Array, Array]:
+    """The regularised incomplete gamma functions, lower and upper, for positive arguments."""
+    start = np.exp(a * np.log(x) - x - _log_gamma(a))
+    # below the peak: the power series; above: Lentz's evaluation of the continued fraction
+    term = series = 1 / a
+    for n in range(1, 2000):
+        term = term * x / (a + n)
+        series = series + term
+        if np.all(np.where(x < a + 1, term, 0) <= 1e-17 * series):
+            break
+    tiny = 1e-300
+    b = x + 1 - a
+    c, d = np.full_like(x, 1 / tiny), 1 / np.where(b == 0, tiny, b)
+    fraction = d
+    for n in range(1, 2000):
+        an = -n * (n - a)
+        b = b + 2
+        d = an * d + b
+        c = b + an / c
+        d = 1 / np.where(d == 0, tiny, d)
+        c = np.where(c == 0, tiny, c)
+        fraction = fraction * d * c
+        if np.all(np.where(x < a + 1, 0, np.abs(d * c - 1)) < 1e-15):
+            break
+    below = x < a + 1
+    lower, upper = start * series, start * fraction
+    return np.where(below, lower, 1 - upper), np.where(below, 1 - lower, upper)
+
+
+def _log_gamma(x: Array) -> Array:
+    return np.asarray([math.lgamma(v) for v in x.ravel().tolist()]).reshape(x.shape)
+
+
+def _incomplete_gamma(a: Array, x: Array, upper: bool) -> Array:
+    a, x = np.broadcast_arrays(a.astype(np.float64), x.astype(np.float64))
+    usual = (a > 0) & (x > 0) & np.isfinite(a) & np.isfinite(x)
+    values = _gamma_ratio(np.where(usual, a, 1.0), np.where(usual, x, 1.0))[1 if upper else 0]
+    zero, one = (1.0, 0.0) if upper else (0.0, 1.0)
+    special = np.full(a.shape, np.nan)
+    special[(x == 0) & (a > 0)] = zero
+    special[(a == 0) & (x > 0)] = one
+    special[np.isinf(x) & (x > 0) & (a >= 0) & np.isfinite(a)] = one
+    special[np.isinf(a) & (a > 0) & (x >= 0) & np.isfinite(x)] = zero
+    return np.where(usual, values, special)
+
+
+def igamma(a: Array, x: Array) -> Array:
+    """The regularised lower incomplete gamma function."""
+    return _incomplete_gamma(a, x, False).astype(x.dtype)
+
+
+def igammac(a: Array, x: Array) -> Array:
+    """The regularised upper incomplete gamma function."""
+    return _incomplete_gamma(a, x, True).astype(x.dtype)
+
+
+def hurwitz_zeta(x: Array, q: Array) -> Array:
+    """The sum of `(q + k) ** -x` over k from 0."""
+    s, a = np.broadcast_arrays(x.astype(np.float64), q.astype(np.float64))
+    usual = (s > 1) & (a > 0)
+    values = zeta(np.where(usual, s, 2.0), np.where(usual, a, 1.0))
+    pole = (s == 1) | ((a <= 0) & (a == np.floor(a)) & (s > 1))
+    return np.where(usual, values, np.where(pole, np.inf, np.nan)).astype(x.dtype)
