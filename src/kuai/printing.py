@@ -68,24 +68,19 @@ class Format:
         if not self.floating:
             self.width = max((len(str(v)) for v in values.tolist()), default=1)
             return
-        finite = np.abs(values[np.isfinite(values) & (values != 0)])
-        if finite.size == 0:
-            self.width = max((len(self(v)) for v in values.tolist()), default=1)
+        # As in PyTorch, zeros, infinities and NaN have no say in the width: they may stand out.
+        counted = values[np.isfinite(values) & (values != 0)].astype(np.float64)
+        if counted.size == 0:
             return
-        finite = finite.astype(np.float64)
-        least, most = float(finite.min()), float(finite.max())
-        self.integral = bool((finite == np.ceil(finite)).all())
-        if self.integral:
-            self.scientific = most / least > 1000.0 or most > 1.0e8
-        else:
-            self.scientific = most / least > 1000.0 or most > 1.0e8 or least < 1.0e-4
+        sizes = np.abs(counted)
+        least, most = float(sizes.min()), float(sizes.max())
+        self.integral = bool((counted == np.ceil(counted)).all())
+        self.scientific = most / least > 1000.0 or most > 1.0e8
+        if not self.integral:
+            self.scientific = self.scientific or least < 1.0e-4
         if options["sci_mode"] is not None:
             self.scientific = options["sci_mode"]
-        everything = np.unique(np.concatenate([values[np.isfinite(values)], values[~np.isfinite(
-            values)][:8]])) if values.size > 1 else values
-        nonfinite = values[~np.isfinite(values)]
-        candidates = [*everything.tolist(), *np.unique(nonfinite).tolist()]
-        self.width = max(len(self(v)) for v in candidates)
+        self.width = max(len(self(v)) for v in np.unique(counted).tolist())
 
     def __call__(self, value: Any) -> str:
         if not self.floating:
