@@ -7,6 +7,7 @@ import sys
 
 from kuai.ops.creation import *  # noqa: F403
 from kuai.ops.diagonals import *  # noqa: F403
+from kuai.ops.differences import *  # noqa: F403
 from kuai.ops.elementwise import *  # noqa: F403
 from kuai.ops.elementwise import minus as minus
 from kuai.ops.elementwise import plus as plus
@@ -45,7 +46,7 @@ from kuai.ops.transcendental import *  # noqa: F403
 from kuai.ops.windows import *  # noqa: F403
 
 _FAMILIES = (
-    "creation diagonals elementwise gather indexing joining masking matmul movement ordering "
+    "creation diagonals differences elementwise gather indexing joining masking matmul movement ordering "
     "random rearranging reduce rounding scatter_reduce slicing special transcendental windows"
 )
 __all__ = [

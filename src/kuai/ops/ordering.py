@@ -65,7 +65,7 @@ def sort(
 @takes_out
 def msort(input: Tensor) -> Tensor:
     """The values in order along the first dimension."""
-    return sort(input, 0).values  # type: ignore[no-any-return]
+    return sort(input, 0).values
 
 
 @takes_out
@@ -270,7 +270,7 @@ def _quantile(
             result = movement.reshape(result, tuple(shape))
         return result
     result = movement.movedim(result, -1, 0)
-    if keepdim:
+    if keepdim and ndim:
         if where_to is None:
             result = movement.reshape(result, (-1,) + (1,) * ndim)
         else:
@@ -382,7 +382,7 @@ class searchsorted_(Primitive):
     differentiable = False
 
     def kernel(self, boundaries: np.ndarray, x: np.ndarray, right: bool) -> np.ndarray:
-        side = "right" if right else "left"
+        side: Any = "right" if right else "left"
         common = np.result_type(boundaries, x)
         b, v = boundaries.astype(common), x.astype(common)
         if b.ndim == 1:
@@ -433,7 +433,7 @@ def searchsorted(
             f"boundaries tensor {list(b.shape)} and input value tensor {list(x._payload.shape)}"
         )
     result = searchsorted_(sorted_sequence, x, right=right or side == "right")
-    return result.to(dtypes.int32) if out_int32 else result  # type: ignore[no-any-return]
+    return result.to(dtypes.int32) if out_int32 else result
 
 
 @takes_out

@@ -76,8 +76,9 @@ class sum_(Reduction):
 
     def kernel(self, x: np.ndarray, dim: tuple[int, ...], keepdim: bool) -> Any:
         if x.dtype.itemsize == 2 and x.dtype.kind in "fV":  # summed in float32
-            return np.add.reduce(x, dim, np.float32, None, keepdim).astype(x.dtype)
-        return np.add.reduce(x, dim, None, None, keepdim)
+            total: Any = np.add.reduce(x, dim, np.float32, None, keepdim)  # type: ignore[call-overload]
+            return total.astype(x.dtype)
+        return np.add.reduce(x, dim, None, None, keepdim)  # type: ignore[call-overload]
 
     def to_shape(self, grad: Tensor, shape: tuple[int, ...]) -> Tensor:
         """The gradient of a broadcast input: summed over what broadcasting added."""
@@ -111,14 +112,14 @@ def sum(
 ) -> Tensor:
     """Sum over `dim` (one or several dimensions; all by default). Integers sum in int64."""
     x = input
-    if dim is None and dtype is None and x._payload.dtype.kind in "fV" and axis is out is None:
+    if dim is None and dtype is None and x._payload.dtype.kind in "fV" and axis is None and out is None:
         total = _TOTAL[keepdim][x._payload.ndim]
         return sum_.run((x,), total) if primitives.intercept is None else sum_(x, **total)
     if dtype is not None or x._payload.dtype.kind in "iub":
         x = _as_summand(input, dtype)
     dims = normalize_dims(axis if dim is None else dim, x._payload.ndim)
     if out is not None:
-        return write_out(out, sum_(x, dim=dims, keepdim=keepdim))  # type: ignore[no-any-return]
+        return write_out(out, sum_(x, dim=dims, keepdim=keepdim))
     return sum_(x, dim=dims, keepdim=keepdim)
 
 
@@ -190,7 +191,9 @@ class prod_(Reduction):
     gradient_name = "ProdBackward0"
 
     def kernel(self, x: np.ndarray, dim: tuple[int, ...], keepdim: bool) -> Any:
-        return np.multiply.reduce(x, dim, None, None, keepdim)
+        if x.dtype.kind == "b":
+            return np.logical_and.reduce(x, dim, None, None, keepdim)  # type: ignore[call-overload]
+        return np.multiply.reduce(x, dim, None, None, keepdim)  # type: ignore[call-overload]
 
     def gradient(self, grad, x, result, dim, keepdim):
         shape = x._payload.shape
@@ -289,12 +292,16 @@ class amin_(Extreme):
 @takes_out
 def amax(input: Tensor, dim: Dim = (), keepdim: bool = False) -> Tensor:
     """The greatest value over `dim` (one or several); equal ones share the gradient."""
+    if dim is None or dim == ():
+        _need_any("amax", input)
     return amax_(input, dim=normalize_dims(dim, input._payload.ndim), keepdim=keepdim)
 
 
 @takes_out
 def amin(input: Tensor, dim: Dim = (), keepdim: bool = False) -> Tensor:
     """The least value over `dim` (one or several); equal ones share the gradient."""
+    if dim is None or dim == ():
+        _need_any("amin", input)
     return amin_(input, dim=normalize_dims(dim, input._payload.ndim), keepdim=keepdim)
 
 
