@@ -140,7 +140,9 @@ class Runs:
 
 @in_every_format
 @pytest.mark.parametrize(
-    "function", [os.system, eval, getattr, __import__, pickle.loads, torch.load, type], ids=repr
+    "function",
+    [os.system, eval, getattr, __import__, pickle.loads, torch.load, type],
+    ids=lambda function: function.__name__,
 )
 def test_no_code_runs(function: Any, options: dict[str, Any]) -> None:
     with pytest.raises(CheckpointError, match="the file holds a"):
