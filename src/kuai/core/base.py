@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kuai import dtypes
+from kuai.errors import GradientError
 
 if TYPE_CHECKING:
     from kuai.core.tape import Edge
@@ -57,6 +59,28 @@ class View:
         self.primitive = primitive
         self.parameters = parameters
         self.generation = generation
+
+
+inferring: set[int] = set()  # the threads that are in inference mode
+
+
+class InferenceCounter(list[int]):
+    """The counter of a tensor made in inference mode: nothing that the tape keeps can name it."""
+
+    __slots__ = ()
+
+    def __getitem__(self, index: Any) -> Any:
+        if index == 0 and get_ident() not in inferring:
+            raise GradientError(
+                "Inference tensors cannot be saved for backward. To work around you can make a "
+                "clone to get a normal tensor and use it in autograd."
+            )
+        return list.__getitem__(self, index)
+
+
+def new_counter() -> list[int]:
+    """The counter of new memory, which remembers whether it was made in inference mode."""
+    return InferenceCounter((0, 0)) if get_ident() in inferring else [0, 0]
 
 
 class TensorBase:
@@ -127,7 +151,7 @@ def wrap(payload: Any) -> Tensor:
     t._requires_grad = False
     t._grad = None
     t._node = None
-    t._counter = [0, 0]
+    t._counter = new_counter() if inferring else [0, 0]
     t._view = None
     t._hooks = None
     return t

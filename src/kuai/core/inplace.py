@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kuai import dtypes
-from kuai.core import primitive as primitives
 from kuai.core import base
+from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase, alias, wrap
 from kuai.core.primitive import Meta, Primitive, primitive
 from kuai.core.tape import mode, refresh
@@ -42,7 +42,7 @@ def snapshot(x: TensorBase) -> Tensor:
     return old
 
 
-def inplace(x: Any, function: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Any:
+def inplace(x: Any, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Change `x` to `function(x, *args, **kwargs)`; returns `x`.
 
     Raises:
@@ -51,7 +51,11 @@ def inplace(x: Any, function: Callable[..., Tensor], *args: Any, **kwargs: Any) 
         RuntimeError: the result's type cannot be stored in that of `x`.
     """
     recording = mode.grad
-    if x._view is not None or (recording and x._requires_grad and x._node is None):
+    if (
+        x._view is not None
+        or (recording and x._requires_grad and x._node is None)
+        or type(x._counter) is not list
+    ):
         check_writable(x)
     if not recording and primitives.intercept is None:
         old = x  # nothing remembers it
@@ -84,7 +88,7 @@ def inplace(x: Any, function: Callable[..., Tensor], *args: Any, **kwargs: Any) 
     return x
 
 
-def inplace_view(x: Any, function: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Any:
+def inplace_view(x: Any, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Make `x` itself the view `function(x, *args, **kwargs)` of its memory; returns `x`.
 
     Raises:
@@ -106,10 +110,16 @@ def check_writable(x: TensorBase) -> None:
     """Raise where `x` must not be changed in place.
 
     Raises:
-        GradientError: a leaf that requires grad, or a view of one, while recording.
+        GradientError: a leaf that requires grad, or a view of one, while recording; or a tensor
+            made in inference mode, outside of it.
     """
     if not isinstance(x, TensorBase):
         raise TypeError(f"an in-place operation needs a tensor, got {type(x).__name__}")
+    if type(x._counter) is not list and not mode.inference:
+        raise GradientError(
+            "Inplace update to inference tensor outside InferenceMode is not allowed. You can "
+            "make a clone to get a normal tensor before doing inplace update."
+        )
     if not mode.grad:
         return
     if x._view is not None:
@@ -189,7 +199,8 @@ def _move_on(x: TensorBase, new: TensorBase, recording: bool) -> None:
         else:
             scattered = alias(old)
             if old._requires_grad or new._requires_grad:
-                view_scatter.record(scattered, (old, new), parameters)
+                recorded = (scattered, (old, new), parameters)
+                view_scatter.record(*recorded)  # type: ignore[call-arg, arg-type]
             new = scattered
         x = view.source
 
@@ -227,7 +238,7 @@ class view_scatter(Primitive):
     def infer(self, x: Meta, y: Meta, view: Primitive, parameters: dict[str, Any]) -> Meta:
         return x
 
-    def gradient(self, grad, view, parameters):  # type: ignore[no-untyped-def]
+    def gradient(self, grad, view, parameters):
         def of_x() -> Any:
             part = view(grad, **parameters)._payload
             zeros = wrap(np.zeros(part.shape, part.dtype))

@@ -15,7 +15,7 @@ import numpy as np
 
 from kuai import dtypes
 from kuai.core import base
-from kuai.core.base import TensorBase, View, wrap
+from kuai.core.base import TensorBase, View, inferring, new_counter, wrap
 from kuai.core.tape import (
     FREED,
     Node,
@@ -144,9 +144,8 @@ class Primitive:
 
     kernel: Callable[..., Any]
     gradient: Callable[..., Any]
-    infer: Callable[..., Any]
 
-    def infer(self, *metas: Meta, **parameters: Any) -> Meta | tuple[Meta, ...]:
+    def _infer(self, *metas: Meta, **parameters: Any) -> Meta | tuple[Meta, ...]:
         """Shape and dtype of the result; by default those of the kernel's result on zeros.
 
         Raises:
@@ -164,6 +163,8 @@ class Primitive:
             return tuple(_meta(r) for r in result)
         return _meta(result)
 
+    infer: Callable[..., Any] = _infer
+
     # -- applying ---------------------------------------------------------------------------
 
     def __call__(self, *inputs: Any, **parameters: Any) -> Any:
@@ -171,9 +172,7 @@ class Primitive:
             return intercept(self, inputs, parameters)
         return self.run(inputs, parameters)
 
-    def run(
-        self, inputs: Sequence[Any], parameters: dict[str, Any], payload: Any = None
-    ) -> Any:
+    def run(self, inputs: Sequence[Any], parameters: dict[str, Any], payload: Any = None) -> Any:
         """Compute the result now, and record it where a gradient is wanted.
 
         Every operation passes here; it is written out at length to be quick.
@@ -188,8 +187,8 @@ class Primitive:
             try:
                 if len(inputs) == 1:
                     array = inputs[0]._payload
-                    payload = self.kernel(array, **parameters) if parameters else (
-                        self.kernel(array)
+                    payload = (
+                        self.kernel(array, **parameters) if parameters else (self.kernel(array))
                     )
                 elif len(inputs) == 2:
                     x, y = inputs
@@ -218,7 +217,7 @@ class Primitive:
             counter = result._counter = source._counter
             result._view = View(source, self, parameters, counter[1])
         else:
-            result._counter = [0, 0]
+            result._counter = new_counter() if inferring else [0, 0]
         if self.differentiable:
             for x in inputs:
                 if isinstance(x, TensorBase):
@@ -245,9 +244,7 @@ class Primitive:
                     r._node = OutputEdge(node, i, r._payload.shape, r._payload.dtype)
         return results
 
-    def record(
-        self, result: TensorBase, inputs: Sequence[Any], parameters: dict[str, Any]
-    ) -> None:
+    def record(self, result: TensorBase, inputs: Sequence[Any], parameters: dict[str, Any]) -> None:
         """Put a node on the tape for `result`."""
         payload = result._payload
         if payload.dtype.kind not in "fV":
@@ -333,6 +330,7 @@ class Primitive:
         self._kept: list[int] | None = None if self.variadic else []
         self._rest = 0
         self._keeps_result = self._keeps_inputs = self._keeps_shapes = False
+        self._takes_grad_and_inputs = False
         function = getattr(type(self), "gradient", None)
         if function is None:
             self.differentiable = False  # type: ignore[misc]
@@ -342,6 +340,9 @@ class Primitive:
             self._plan.append(self._source(name))
         if self._kept == list(range(len(self.inputs))) and not self._rest:
             self._kept = None  # all of them
+        self._takes_grad_and_inputs = [kind for kind, _ in self._plan] == [GRAD] + [INPUT] * (
+            len(self._plan) - 1
+        )
         self._needed: dict[tuple[bool, ...], tuple[bool, ...]] | None = None
         if self.used_by:
             self._needed = {
@@ -392,7 +393,12 @@ class Primitive:
         if node.saved:
             self._check_versions(node)
         arguments: list[Any] = []
-        for kind, key in self._plan:
+        if self._takes_grad_and_inputs:  # most do
+            arguments = [grad, *node.saved] if node.saved else [grad]
+            plan: list[tuple[int, Any]] = []
+        else:
+            plan = self._plan
+        for kind, key in plan:
             if kind == GRAD:
                 arguments.append(grad)
             elif kind == INPUT:
@@ -408,11 +414,13 @@ class Primitive:
             elif kind == INPUTS:
                 arguments.append(node.saved)
             elif kind == REST:
-                arguments.append(node.saved[len(self._kept) :])
+                arguments.append(node.saved[len(self._kept or ()) :])
             else:
                 arguments.append([shape for shape, _ in node.shapes])
         result = self.gradient(*arguments)
         if not isinstance(result, (tuple, list)):
+            if len(node.edges) == 1 and isinstance(result, TensorBase) and not self.broadcasts:
+                return (result,)
             result = (result,)
         grads = [
             None if edge is None or g is None else g if isinstance(g, TensorBase) else g()
@@ -427,7 +435,7 @@ class Primitive:
         return grads
 
     def _check_versions(self, node: Node) -> None:
-        for x, version in zip(node.saved, node.versions, strict=True):
+        for x, version in zip(node.saved, node.versions, strict=False):
             if x is not None and isinstance(x, TensorBase) and x._counter[0] != version:
                 raise _changed(x._payload, x._counter[0], version, node)
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from kuai.core.base import TensorBase, alias, wrap
+from kuai.core.base import TensorBase, alias, inferring, wrap
 from kuai.errors import GradientError
 
 if TYPE_CHECKING:
@@ -163,10 +163,14 @@ class inference_mode(_GradMode):
 
     def __enter__(self) -> None:
         self._states.append((mode.grad, mode.inference))
-        mode.grad, mode.inference = not self.on, self.on
+        self._set(not self.on, self.on)
 
     def __exit__(self, *exc: Any) -> None:
-        mode.grad, mode.inference = self._states.pop()
+        self._set(*self._states.pop())
+
+    def _set(self, grad: bool, inference: bool) -> None:
+        mode.grad, mode.inference = grad, inference
+        (inferring.add if inference else inferring.discard)(threading.get_ident())
 
     def clone(self) -> inference_mode:
         return inference_mode(self.on)
@@ -428,7 +432,7 @@ def backward(
                 node.release()
             if node.post_hooks:
                 results = _run_post_hooks(node, results, grad)
-            grad = None
+            grad = None  # type: ignore[assignment]
             for edge, result in zip(node.edges, results, strict=False):
                 if result is not None and edge is not None and (wanted is None or edge in wanted):
                     send(edge, result)
