@@ -6,12 +6,14 @@ higher category decides; within a category the wider type does.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 Array = np.ndarray
 
 
-class dtype:  # noqa: N801 - PyTorch's name
+class dtype:
     """A data type of tensors: `kuai.float32`, `kuai.int64`, ...
 
     Attributes:
@@ -94,7 +96,7 @@ def from_numpy_dtype(numpy_dtype: np.dtype) -> dtype:
     found = FROM_NUMPY.get(numpy_dtype)
     if found is None:
         if numpy_dtype.name == "bfloat16":
-            return bfloat16 if bfloat16.numpy is not None else bfloat16
+            return bfloat16
         names = ", ".join(d.name for d in ALL)
         raise TypeError(
             f"can't convert a NumPy array of type {numpy_dtype}; the supported types are: {names}"
@@ -138,17 +140,17 @@ def can_cast(from_: dtype, to: dtype) -> bool:
     return from_.category <= to.category
 
 
-class finfo:  # noqa: N801 - PyTorch's name
+class finfo:
     """Limits of a floating type: `bits eps max min tiny smallest_normal resolution dtype`."""
 
-    def __init__(self, type: dtype | None = None) -> None:  # noqa: A002
+    def __init__(self, type: dtype | None = None) -> None:
         d = type if type is not None else _default
         if not d.is_floating_point:
             raise TypeError(f"finfo needs a floating-point type, got {d}; use iinfo for integers")
         if d is bfloat16:
             import ml_dtypes
 
-            info = ml_dtypes.finfo(d.numpy)
+            info: Any = ml_dtypes.finfo(d.numpy)  # type: ignore[no-untyped-call]
         else:
             info = np.finfo(d.numpy)
         self.dtype = d.name
@@ -167,10 +169,10 @@ class finfo:  # noqa: N801 - PyTorch's name
         )
 
 
-class iinfo:  # noqa: N801 - PyTorch's name
+class iinfo:
     """Limits of an integer type: `bits max min dtype`."""
 
-    def __init__(self, type: dtype) -> None:  # noqa: A002
+    def __init__(self, type: dtype) -> None:
         if type.category != INTEGER:
             raise TypeError(f"iinfo needs an integer type, got {type}; use finfo for floats")
         info = np.iinfo(type.numpy)

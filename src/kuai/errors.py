@@ -24,4 +24,4 @@ class CheckpointError(RuntimeError):
 
 
 class DataDependentError(RuntimeError):
-    """An operation whose result's shape or Python value depends on tensor values, while capturing."""
+    """A result's shape or a Python value that depends on the values of tensors, while capturing."""

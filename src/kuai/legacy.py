@@ -21,10 +21,8 @@ def construct(dtype: dtypes.dtype, args: tuple[Any, ...]) -> Tensor:
         first = args[0]
         if isinstance(first, TensorBase):
             if first.dtype is not dtype:
-                raise TypeError(
-                    f"expected {LEGACY_NAMES[dtype]} (got {LEGACY_NAMES[first.dtype]})"
-                )
-            return first.detach()  # type: ignore[attr-defined, no-any-return]
+                raise TypeError(f"expected {LEGACY_NAMES[dtype]} (got {LEGACY_NAMES[first.dtype]})")
+            return first.detach()
         if type(first).__name__ == "Size":
             return wrap(np.zeros(first, dtype.numpy))
         return wrap(array_of(first, dtype))

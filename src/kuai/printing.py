@@ -138,7 +138,7 @@ def _summary(x: np.ndarray) -> np.ndarray:
 
 def format_tensor(x: Tensor, *, name: str = "tensor") -> str:
     """The text of a tensor: values, and what of type, shape and history is not evident."""
-    payload = x._payload
+    payload: Any = x._payload
     prefix = name + "("
     indent = len(prefix)
     suffixes = []

@@ -14,7 +14,7 @@ from kuai.ops import (
     logit,
     logsumexp,
     polygamma,
-    round,  # noqa: A004
+    round,
     sinc,
     softmax,
     xlog1py,

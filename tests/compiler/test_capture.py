@@ -73,7 +73,7 @@ def test_a_training_step_is_captured_whole_with_its_updates():
         assert kuai.equal(p, old)
     found = graph.evaluate(X.numpy())
     step(X)
-    tensors = {v: t for v, t in graph.captured}
+    tensors = dict(graph.captured)
     assert len(graph.updates) == 2
     for value, new in graph.updates:
         np.testing.assert_allclose(found[new], tensors[value].detach().numpy(), rtol=1e-6)

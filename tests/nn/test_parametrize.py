@@ -224,4 +224,3 @@ def test_spectral_norm_makes_the_largest_singular_value_one(new):
         assert sorted(block.state_dict()) == ["weight_orig", "weight_u", "weight_v"]
         nn.utils.remove_spectral_norm(block)
         assert list(block.state_dict()) == ["weight"]
-

@@ -317,6 +317,11 @@ SAMPLES: dict[str, list[Sample]] = {
     "cholesky": [Sample(matrix(symmetric=True))],
     "qr": [Sample(matrix(), mode="reduced"), Sample(numbers(4, 2), mode="reduced")],
     "eigh": [Sample(matrix(symmetric=True), lower=True)],
+    "pinv": [
+        Sample(matrix()[:, :2], atol=None, rtol=None, hermitian=False),
+        Sample(matrix(2)[..., :2, :], atol=0.1, rtol=0.01, hermitian=False),
+    ],
+    "lu_factor": [Sample(matrix())],
     "svd": [Sample(matrix(), full_matrices=False)],
     # ordering and search
     "argsort": [Sample(X, dim=1, descending=False), Sample(X, dim=0, descending=True)],

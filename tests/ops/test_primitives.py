@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.ops.primitive_samples import NAN_IS_LOST, SAMPLES, SYMMETRIC, UNARY, Sample
 
 import kuai
 from kuai import dtypes
@@ -15,6 +14,7 @@ from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import PRIMITIVES, Meta, Primitive, meta_of, observe
 from kuai.errors import DataDependentError
 from kuai.ops.pointwise import Elementwise
+from tests.ops.primitive_samples import NAN_IS_LOST, SAMPLES, SYMMETRIC, UNARY, Sample
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -156,6 +156,4 @@ def test_orthogonal_maps_are_the_same_functions(name, values):
             theirs.parametrizations.weight.original.grad,
         ),
     ):
-        assert p.reshape(-1).tolist() == pytest.approx(
-            q.reshape(-1).tolist(), rel=1e-4, abs=1e-5
-        )
+        assert p.reshape(-1).tolist() == pytest.approx(q.reshape(-1).tolist(), rel=1e-4, abs=1e-5)

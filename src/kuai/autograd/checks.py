@@ -150,7 +150,7 @@ def gradgradcheck(
     def first_order(*both: Any) -> tuple[Any, ...]:
         values, weights = both[:count], both[count:]
         results = [o for o in _tensors(func(*values)) if o.requires_grad]
-        wanted = [x for x in values if isinstance(x, TensorBase) and x.requires_grad]
+        wanted: list[Any] = [x for x in values if isinstance(x, TensorBase) and x.requires_grad]
         from kuai.core.tape import enable_grad
 
         with enable_grad():

@@ -92,6 +92,10 @@ class FunctionCtx:
 class _FunctionNode(Node):
     """The node that a `Function` leaves on the tape; it calls the user's `backward`."""
 
+    function: type[Function]
+    context: Any
+    metas: list[tuple[Any, Any]]
+
     def name(self) -> str:
         return f"{self.function.__name__}Backward"
 
@@ -148,7 +152,7 @@ class _FunctionNode(Node):
                 f"Function {self.name()} returned an invalid gradient at index {i} - got "
                 f"{list(g._payload.shape)} but expected shape compatible with {list(shape)}"
             )
-        return sum_to(g, shape)
+        return sum_to(g, shape)  # type: ignore[arg-type]
 
     def release(self) -> None:
         self.context._freed = "_saved" in self.context.__dict__
@@ -251,7 +255,7 @@ class Function:
                 if node.outputs == 1
                 else OutputEdge(node, i, r._payload.shape, r._payload.dtype)
             )
-        saved = []
+        saved: list[Any] = []
         for x in context.__dict__.get("_to_save", ()):
             if x is None:
                 saved.append(None)

@@ -91,8 +91,7 @@ def hessian(
                 "The Tensor returned by the function given to hessian should "
                 "contain a single element"
             )
-        gradients = jacobian(lambda *z: ops.reshape(func(*z), ()), xs, create_graph=True)
-        return gradients
+        return jacobian(lambda *z: ops.reshape(func(*z), ()), xs, create_graph=True)
 
     result = jacobian(first, _as_tuple(inputs)[1], create_graph=create_graph, strict=strict)
     return result if many_in else result[0][0]

@@ -7,7 +7,6 @@ any others, so that `backward()` inside the function adds the backward computati
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -85,7 +84,7 @@ class Capture:
     def finish(self, outputs: Any) -> None:
         """Note results, updates and gradients, and put the outer tensors back as they were."""
         self.graph.outputs = [self._value(x) for x in _tensors(outputs)]
-        for x, value, payload, grad in self._outer.values():
+        for x, value, _, grad in self._outer.values():
             if isinstance(x._payload, Value):
                 self.graph.updates.append((value, x._payload))
             if x._grad is not grad and x._grad is not None:
@@ -113,7 +112,7 @@ def _tensors(x: Any) -> list[Any]:
     return []
 
 
-def capture(function: Callable[..., Any], *args: Any) -> Graph:
+def capture(function: Any, *args: Any) -> Graph:
     """The graph of what `function` does to tensors, when called with `args`.
 
     Args:

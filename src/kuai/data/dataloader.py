@@ -175,7 +175,7 @@ class DataLoader(Generic[T_co]):
             self._iterator = ParallelIterator(self)
         else:
             self._iterator.start_epoch(self)
-        return self._iterator  # type: ignore[no-any-return]
+        return self._iterator
 
     def __len__(self) -> int:
         if not isinstance(self.dataset, IterableDataset):

@@ -228,7 +228,7 @@ class Subset(Dataset[T_co]):
         """The samples of a batch, read by the whole's `__getitems__` if it has one."""
         read_batch = getattr(self.dataset, "__getitems__", None)
         if callable(read_batch):
-            return read_batch([self.indices[i] for i in indices])  # type: ignore[no-any-return]
+            return read_batch([self.indices[i] for i in indices])
         return [self.dataset[self.indices[i]] for i in indices]
 
     def __len__(self) -> int:

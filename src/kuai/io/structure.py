@@ -105,7 +105,7 @@ class Writer:
         properties: dict[str, Any] = {}
         if kind is Parameter:
             properties["kind"] = "Parameter"
-        if tensor.requires_grad:  # type: ignore[attr-defined]
+        if tensor.requires_grad:
             properties["requires_grad"] = True
         return self._add(tensor, tensor._payload, properties)
 

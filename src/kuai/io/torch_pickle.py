@@ -68,7 +68,7 @@ def _tensor(
     if any(type(n) is not int for n in (offset, *shape, *strides)):
         raise CheckpointError("a tensor's offset, shape and strides must be integers")
     size = element.itemsize
-    return storage.tensor(element, offset * size, shape, [n * size for n in strides])  # type: ignore[no-any-return]
+    return storage.tensor(element, offset * size, shape, [n * size for n in strides])
 
 
 def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any) -> TensorBase:

@@ -140,9 +140,7 @@ class Sequential(_Numbered):
 
     def _check_factor(self, factor: Any) -> None:
         if not isinstance(factor, int):
-            raise TypeError(
-                f"unsupported operand type(s) for *: {type(self)} and {type(factor)}"
-            )
+            raise TypeError(f"unsupported operand type(s) for *: {type(self)} and {type(factor)}")
         if factor <= 0:
             raise ValueError(f"Non-positive multiplication factor {factor} for {type(self)}")
 
@@ -248,7 +246,6 @@ class ModuleList(_Numbered):
         ]
         inner = "\n  ".join(map(_indented, lines))
         return f"{self._get_name()}(\n  {inner}\n)"
-
 
 
 class ModuleDict(Module):
@@ -376,9 +373,7 @@ class ParameterList(Module):
         return self
 
     def extra_repr(self) -> str:
-        return "\n".join(
-            f"  ({i}): {_described(x, lambda x: x.dtype)}" for i, x in enumerate(self)
-        )
+        return "\n".join(f"  ({i}): {_described(x, lambda x: x.dtype)}" for i, x in enumerate(self))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("ParameterList should not be called.")

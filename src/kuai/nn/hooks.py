@@ -44,8 +44,6 @@ _global_call_hooks = (
 global_hooks_in_use: list[_GlobalHooks] = []
 _global_forward_hooks_with_kwargs: OrderedDict[int, bool] = OrderedDict()
 _global_forward_hooks_always_called: OrderedDict[int, bool] = OrderedDict()
-_global_backward_pre_hooks: OrderedDict[int, Hook] = OrderedDict()
-_global_backward_hooks: OrderedDict[int, Hook] = OrderedDict()
 _global_is_full_backward_hook: bool | None = None
 
 _global_parameter_registration_hooks: OrderedDict[int, Hook] = OrderedDict()
@@ -128,9 +126,7 @@ class Hooks:
         self.__dict__["_direct"] = False
         return add_hook(self._forward_hooks, hook, *flags, prepend=prepend)
 
-    def register_full_backward_pre_hook(
-        self, hook: Hook, prepend: bool = False
-    ) -> RemovableHandle:
+    def register_full_backward_pre_hook(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
         """Call `hook(block, grad_output)` before the block's gradients are computed.
 
         Args:

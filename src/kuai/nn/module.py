@@ -460,7 +460,7 @@ class Module(Hooks, State):
         name = target.rpartition(".")[2]
         if name not in block._buffers:
             raise AttributeError(f"`{name}` is not a buffer")
-        return found  # type: ignore[no-any-return]
+        return found
 
     def _get_part(self, target: str) -> tuple[Module, Any]:
         path, _, name = target.rpartition(".")
@@ -627,9 +627,7 @@ class Module(Hooks, State):
         options = {} if memory_format is None else {"memory_format": memory_format}
 
         def convert(x: Any) -> Any:
-            return x.to(
-                device, dtype if x.is_floating_point() else None, non_blocking, **options
-            )
+            return x.to(device, dtype if x.is_floating_point() else None, non_blocking, **options)
 
         return self._apply(convert)
 
@@ -758,9 +756,7 @@ class Module(Hooks, State):
     def __repr__(self) -> str:
         text = self.extra_repr()
         extra = text.split("\n") if text else []
-        children = [
-            f"({name}): {_indented(repr(child))}" for name, child in self._modules.items()
-        ]
+        children = [f"({name}): {_indented(repr(child))}" for name, child in self._modules.items()]
         if not children and len(extra) <= 1:
             return f"{self._get_name()}({text})"
         lines = "\n  ".join(extra + children)

@@ -41,13 +41,15 @@ class Parameter(Tensor):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
         if id(self) in memo:
-            return memo[id(self)]  # type: ignore[no-any-return]
+            return memo[id(self)]
         with no_grad():
             result = _share(type(self), self.detach().clone(), self._requires_grad)
         memo[id(self)] = result
         return result
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(  # type: ignore[override]
+        self, *, tensor_contents: Any = None
+    ) -> str:
         return "Parameter containing:\n" + super().__repr__()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -81,7 +83,7 @@ class _BufferMeta(type(Tensor)):  # type: ignore[misc]
     def __instancecheck__(cls, instance: Any) -> bool:
         if cls is Buffer and isinstance(instance, TensorBase):
             return getattr(instance, "_is_buffer", False)
-        return super().__instancecheck__(instance)  # type: ignore[no-any-return]
+        return super().__instancecheck__(instance)
 
 
 class Buffer(Tensor, metaclass=_BufferMeta):
@@ -145,7 +147,7 @@ class _Unknown:
         self.__getattr__("__array__")
 
 
-class UninitializedTensorMixin:
+class UninitializedTensorMixin(Tensor):
     """What the parameters and buffers of lazy blocks do until their shape is known."""
 
     __slots__ = ()
@@ -177,7 +179,7 @@ class UninitializedTensorMixin:
         self._payload = value._payload
 
     def _with_dtype(self, dtype: dtypes.dtype | None) -> Any:
-        other = _new(type(self))
+        other: Any = _new(type(self))
         for name in ("_requires_grad", "_grad", "_node", "_counter", "_view", "_hooks"):
             setattr(other, name, getattr(self, name))
         other._payload = _Unknown(self._payload.dtype if dtype is None else dtype.numpy)
@@ -198,23 +200,23 @@ class UninitializedTensorMixin:
         """One of another data type."""
         return self._with_dtype(dtype)
 
-    def float(self) -> Any:
+    def float(self, memory_format: Any = None) -> Any:
         """One of float32."""
         return self._with_dtype(dtypes.float32)
 
-    def double(self) -> Any:
+    def double(self, memory_format: Any = None) -> Any:
         """One of float64."""
         return self._with_dtype(dtypes.float64)
 
-    def half(self) -> Any:
+    def half(self, memory_format: Any = None) -> Any:
         """One of float16."""
         return self._with_dtype(dtypes.float16)
 
-    def bfloat16(self) -> Any:
+    def bfloat16(self, memory_format: Any = None) -> Any:
         """One of bfloat16."""
         return self._with_dtype(dtypes.bfloat16)
 
-    def cpu(self) -> Any:
+    def cpu(self, memory_format: Any = None) -> Any:
         """Itself."""
         return self
 
@@ -233,7 +235,9 @@ class UninitializedTensorMixin:
             "initialize the parameters before calling `module.share_memory()`."
         )
 
-    def __repr__(self) -> str:
+    def __repr__(  # type: ignore[override]
+        self, *, tensor_contents: Any = None
+    ) -> str:
         return f"<{type(self).__name__}>"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
@@ -264,7 +268,7 @@ def _rebuild_uninitialized(
     return result
 
 
-class UninitializedParameter(UninitializedTensorMixin, Parameter):
+class UninitializedParameter(UninitializedTensorMixin, Parameter):  # type: ignore[misc]
     """A parameter of a lazy block, whose shape is not known yet.
 
     Args:

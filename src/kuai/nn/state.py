@@ -272,9 +272,7 @@ class State:
     def _register_load_state_dict_pre_hook(
         self, hook: Callable[..., None], with_module: bool = False
     ) -> RemovableHandle:
-        return add_hook(
-            self._load_state_dict_pre_hooks, _WithModule(hook) if with_module else hook
-        )
+        return add_hook(self._load_state_dict_pre_hooks, _WithModule(hook) if with_module else hook)
 
     def register_load_state_dict_pre_hook(self, hook: Callable[..., None]) -> RemovableHandle:
         """Call `hook` before this block's state is loaded.

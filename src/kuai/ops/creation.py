@@ -44,7 +44,7 @@ def finish(array: np.ndarray, requires_grad: bool, options: dict[str, Any]) -> T
         check_options(options)
         out = options.get("out")
         if out is not None:
-            return write_out(out, to_dtype(result, out.dtype))  # type: ignore[no-any-return]
+            return write_out(out, to_dtype(result, out.dtype))
     if requires_grad:
         result.requires_grad_()
     return result
@@ -368,7 +368,7 @@ def _number(x: Any) -> Any:
 def _default(options: dict[str, Any]) -> dtypes.dtype:
     """The type of a result whose type nobody gave: that of `out`, or the default type."""
     out = options.get("out") if options else None
-    return dtypes.get_default_dtype() if out is None else out.dtype  # type: ignore[no-any-return]
+    return dtypes.get_default_dtype() if out is None else out.dtype
 
 
 def arange(

@@ -45,9 +45,7 @@ def diff(
     parts = [x for x in (prepend, input, append) if x is not None]
     for x in parts:
         if x._payload.ndim != input._payload.ndim:
-            raise RuntimeError(
-                "diff expects prepend or append to be the same dimension as input"
-            )
+            raise RuntimeError("diff expects prepend or append to be the same dimension as input")
     if n == 0:
         return input.clone()
     x = input if len(parts) == 1 else cat(parts, d)
@@ -111,7 +109,8 @@ def _slope(x: Tensor, dim: int, spacing: Any, edge_order: int) -> Tensor:
                 "torch.gradient expected each element of spacing to have one dimension, of the "
                 f"length of the input along it ({n}), but got {list(spacing._payload.shape)}"
             )
-        gaps = reshape(diff(spacing), (-1,) + (1,) * (x._payload.ndim - 1 - dim))
+        after = (1,) * (x._payload.ndim - 1 - dim)
+        gaps = reshape(diff(spacing), (-1, *after))  # type: ignore[arg-type]
         left, right = ops.narrow(gaps, 0, 0, n - 2), ops.narrow(gaps, 0, 1, n - 2)
         first, last = ops.narrow(gaps, 0, 0, 1), ops.narrow(gaps, 0, n - 2, 1)
         second, before_last = (
@@ -231,7 +230,8 @@ def cov(
         freedom = total - correction * (weights * aweights).sum() / total
     else:
         freedom = total - correction
-    freedom = e.clamp(freedom, min=0) if isinstance(freedom, TensorBase) else max(freedom, 0)
+    known = not isinstance(freedom, TensorBase)
+    freedom = max(freedom, 0) if known else e.clamp(freedom, min=0)
     centered = x - average
     scaled = centered if weights is None else centered * weights
     table = centered @ to_dtype(scaled, x.dtype).mT / freedom
@@ -282,9 +282,7 @@ def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
     if p <= 0:
         raise RuntimeError("renorm: non-positive-norm not supported")
     if ndim < 2:
-        raise RuntimeError(
-            f"renorm: input needs at least 2 dimensions, got {ndim} dimensions"
-        )
+        raise RuntimeError(f"renorm: input needs at least 2 dimensions, got {ndim} dimensions")
     if maxnorm < 0:
         raise RuntimeError(f"renorm: expected maxnorm to be >= 0 but got {maxnorm}")
     from kuai.ops.linalg import vector_norm

@@ -24,7 +24,9 @@ class Unary(Elementwise):
 
     inputs = ("x",)
 
-    def __call__(self, input: Any, *, out: Any = None, **parameters: Any) -> Any:
+    def __call__(  # type: ignore[override]
+        self, input: Any, *, out: Any = None, **parameters: Any
+    ) -> Any:
         if (
             out is not None
             or not isinstance(input, TensorBase)
@@ -47,7 +49,9 @@ class Binary(Elementwise):
 
     inputs = ("x", "y")
 
-    def __call__(self, input: Any, other: Any, *, out: Any = None, **parameters: Any) -> Any:
+    def __call__(  # type: ignore[override]
+        self, input: Any, other: Any, *, out: Any = None, **parameters: Any
+    ) -> Any:
         if out is None and isinstance(input, TensorBase):
             ours = input._payload.dtype
             if (
@@ -142,7 +146,7 @@ class abs(Unary):
 
     def kernel(self, x):
         if x.dtype.kind == "b":
-            raise NotImplementedError('"abs" not implemented for \'Bool\'')
+            raise NotImplementedError("\"abs\" not implemented for 'Bool'")
         return np.absolute(x)
 
     def gradient(self, grad, x):
@@ -172,7 +176,7 @@ class pow_(Binary):
         if x.dtype.kind in "iu":
             return _integer_power(x, np.asarray(y, x.dtype))
         if x.dtype.kind == "b":
-            raise NotImplementedError('"pow" not implemented for \'Bool\'')
+            raise NotImplementedError("\"pow\" not implemented for 'Bool'")
         return np.power(x, y)
 
     def gradient(self, grad, result, x, y):
@@ -180,7 +184,7 @@ class pow_(Binary):
             if not isinstance(y, TensorBase):
                 return grad * 0 if y == 0 else grad * (pow_(x, y - 1) * y)
             zero = eq(y, 0)
-            return where(zero, 0.0, grad * (y * pow_(x, y - 1)))
+            return where(zero, 0.0, grad * (y * pow_(x, y - 1)))  # type: ignore[operator]
 
         def of_y() -> Any:
             base_is_zero = eq(x, 0)
@@ -592,7 +596,8 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     near = mul(weight, difference) + input
     if not isinstance(weight, TensorBase):
         return near if builtins.abs(weight) < 0.5 else end - difference * (1 - weight)
-    return select_where(abs(weight) < 0.5, near, end - difference * (1 - weight))
+    rest = 1 - weight  # type: ignore[operator]
+    return select_where(abs(weight) < 0.5, near, end - difference * rest)
 
 
 def _check_same_dtype(name: str, input: Tensor, *others: Any) -> None:

@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from kuai.tensor import Tensor
 
 
-def check_range(
-    index: np.ndarray, n: int, dim: int, error: type[Exception] = RuntimeError
-) -> None:
+def check_range(index: np.ndarray, n: int, dim: int, error: type[Exception] = RuntimeError) -> None:
     """Raise `error` where an index is negative or not below `n`."""
     if index.size and (index.min() < 0 or index.max() >= n):
         wrong = int(index[(index < 0) | (index >= n)].flat[0])
@@ -64,9 +62,7 @@ class scatter_(Primitive):
 
     inputs = ("x", "index", "src")
 
-    def kernel(
-        self, x: np.ndarray, index: np.ndarray, src: np.ndarray, dim: int
-    ) -> np.ndarray:
+    def kernel(self, x: np.ndarray, index: np.ndarray, src: np.ndarray, dim: int) -> np.ndarray:
         check_range(index, x.shape[dim], dim)
         result = x.copy()
         result.reshape(-1)[flat_positions(index, dim, x.shape)] = src
@@ -78,9 +74,7 @@ class scatter_(Primitive):
     def gradient(self, grad, index, dim):
         zero = wrap(np.zeros((), grad._payload.dtype))
         return (
-            lambda: scatter_(
-                grad, index, movement.expand_to(zero, index._payload.shape), dim=dim
-            ),
+            lambda: scatter_(grad, index, movement.expand_to(zero, index._payload.shape), dim=dim),
             None,
             lambda: gather_(grad, index, dim=dim),
         )
@@ -92,9 +86,7 @@ class scatter_add_(Primitive):
 
     inputs = ("x", "index", "src")
 
-    def kernel(
-        self, x: np.ndarray, index: np.ndarray, src: np.ndarray, dim: int
-    ) -> np.ndarray:
+    def kernel(self, x: np.ndarray, index: np.ndarray, src: np.ndarray, dim: int) -> np.ndarray:
         check_range(index, x.shape[dim], dim)
         result = np.array(x, order="C")
         np.add.at(
@@ -175,7 +167,7 @@ def _source(name: str, x: Tensor, dim: int, index: Tensor, src: Any) -> Tensor:
             f"dimension {dim} and to be no larger size than src {list(have)}"
         )
     if len(have) != len(target):
-        return movement.reshape(src, target)
+        return movement.reshape(src, target)  # type: ignore[arg-type]
     return slice_(src, key=tuple([(0, n, 1) for n in target]))
 
 
@@ -190,7 +182,7 @@ def scattered(
     if not shape or not index._payload.ndim:
         x, index, src = (movement.reshape(t, -1) for t in (x, index, src))
         return movement.reshape(primitive(x, index, src, dim=0, **parameters), shape)
-    return primitive(x, index, src, dim=dim, **parameters)  # type: ignore[no-any-return]
+    return primitive(x, index, src, dim=dim, **parameters)
 
 
 def scatter(
@@ -272,9 +264,7 @@ class index_add_(Primitive):
 
     inputs = ("x", "index", "source")
 
-    def kernel(
-        self, x: np.ndarray, index: np.ndarray, source: np.ndarray, dim: int
-    ) -> np.ndarray:
+    def kernel(self, x: np.ndarray, index: np.ndarray, source: np.ndarray, dim: int) -> np.ndarray:
         check_range(index, x.shape[dim], dim)
         result = x.copy()
         add_rows(np.moveaxis(result, dim, 0), index, np.moveaxis(source, dim, 0))
@@ -293,9 +283,7 @@ class index_copy_(Primitive):
 
     inputs = ("x", "index", "source")
 
-    def kernel(
-        self, x: np.ndarray, index: np.ndarray, source: np.ndarray, dim: int
-    ) -> np.ndarray:
+    def kernel(self, x: np.ndarray, index: np.ndarray, source: np.ndarray, dim: int) -> np.ndarray:
         check_range(index, x.shape[dim], dim, IndexError)
         result = x.copy()
         np.moveaxis(result, dim, 0)[index] = np.moveaxis(source, dim, 0)
@@ -341,14 +329,12 @@ def _by_slices(
             f"along dimension {dim} of {list(shape)} need {list(expected)}"
         )
     if shape == inner and have == wanted:
-        return primitive(x, index, source, dim=dim)  # type: ignore[no-any-return]
+        return primitive(x, index, source, dim=dim)
     x, source = movement.reshape(x, inner), movement.reshape(source, wanted)
     return movement.reshape(primitive(x, index, source, dim=dim), shape)
 
 
-def index_select(
-    input: Tensor, dim: int, index: Tensor, *, out: Tensor | None = None
-) -> Tensor:
+def index_select(input: Tensor, dim: int, index: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The slices along `dim` that the vector `index` names, in its order.
 
     Raises:
@@ -498,8 +484,7 @@ def take_along_dim(
     """
     if indices.dtype is not dtypes.int64:
         raise DtypeError(
-            "torch.take_along_dim(): dtype of indices should be Long but got "
-            f"{indices.dtype.name}"
+            f"torch.take_along_dim(): dtype of indices should be Long but got {indices.dtype.name}"
         )
     if dim is None:
         result = take(movement.reshape(input, -1), movement.reshape(indices, -1))

@@ -60,9 +60,7 @@ def indexed_shape(
 
 def _mismatch(shapes: list[tuple[int, ...]]) -> str:
     listed = ", ".join(str(list(s)) for s in shapes)
-    return (
-        f"shape mismatch: indexing tensors could not be broadcast together with shapes {listed}"
-    )
+    return f"shape mismatch: indexing tensors could not be broadcast together with shapes {listed}"
 
 
 def _index_error(error: IndexError, indices: tuple[np.ndarray, ...]) -> IndexError:
@@ -166,9 +164,7 @@ class index_put_(Primitive):
 
 def _check_fits(values: tuple[int, ...], target: tuple[int, ...]) -> None:
     extra = len(target) - len(values)
-    if extra < 0 or any(
-        n not in (1, m) for n, m in zip(values, target[extra:], strict=True)
-    ):
+    if extra < 0 or any(n not in (1, m) for n, m in zip(values, target[extra:], strict=True)):
         raise ShapeError(
             f"shape mismatch: value tensor of shape {list(values)} cannot be broadcast to indexing "
             f"result of shape {list(target)}"
@@ -262,9 +258,7 @@ def parse(x: Tensor, index: Index) -> Parsed:
         if kind is int:
             n = shape[dim]
             if not -n <= item < n:
-                raise IndexError(
-                    f"index {item} is out of bounds for dimension {dim} with size {n}"
-                )
+                raise IndexError(f"index {item} is out of bounds for dimension {dim} with size {n}")
             key.append(item + n if item < 0 else item)
             parsed.primitive = select_
             dim += 1
@@ -315,9 +309,7 @@ def parse(x: Tensor, index: Index) -> Parsed:
     return parsed
 
 
-def _mask_error(
-    mask: Sequence[int], shape: Sequence[int], dim: int, place: int
-) -> IndexError:
+def _mask_error(mask: Sequence[int], shape: Sequence[int], dim: int, place: int) -> IndexError:
     return IndexError(
         f"The shape of the mask {list(mask)} at index {dim} does not match the shape of the "
         f"indexed tensor {list(shape)} at index {place}"
@@ -369,11 +361,7 @@ def _check_captured_numbers(parsed: Parsed) -> None:
     """A captured number among index tensors would, as such, move the result's dimensions."""
     ndims = [t._payload.ndim for t in parsed.tensors]
     positions = parsed.positions
-    if (
-        0 in ndims
-        and any(ndims)
-        and positions[-1] - positions[0] + 1 != len(positions)
-    ):
+    if 0 in ndims and any(ndims) and positions[-1] - positions[0] + 1 != len(positions):
         raise DataDependentError(
             "an index that mixes a number computed by the network, a slice and an index tensor "
             "cannot be captured; index in two steps"
@@ -397,8 +385,10 @@ def _as_tuple(index: Index) -> Index:
     """A list that holds more than numbers stands for a tuple, as in old NumPy."""
     if type(index) is list and len(index) < 32:
         for item in index:
-            if item is None or item is Ellipsis or isinstance(
-                item, (slice, list, tuple, TensorBase, np.ndarray)
+            if (
+                item is None
+                or item is Ellipsis
+                or isinstance(item, (slice, list, tuple, TensorBase, np.ndarray))
             ):
                 return tuple(index)
     return index
@@ -422,7 +412,7 @@ def getitem(x: Tensor, index: Index) -> Tensor:
         return movement.unsqueeze_(x, dim=0)
     parsed = parse(x, _as_tuple(index))
     if not parsed.tensors:
-        return parsed.primitive(x, key=tuple(parsed.key))  # type: ignore[no-any-return]
+        return parsed.primitive(x, key=tuple(parsed.key))
     if not parsed.is_whole(shape):
         x = parsed.primitive(x, key=tuple(parsed.key))
     return index_(x, *parsed.tensors, positions=tuple(parsed.positions))
@@ -505,7 +495,7 @@ def _as_values(x: Tensor, value: Any, same_dtype: bool) -> Tensor:
         return cast(value, dtype=dtype)
     if not isinstance(value, (bool, int, float, np.generic)):
         raise TypeError(f"can't assign a {type(value).__name__} to a {dtype} tensor")
-    return as_operand(value, dtype)  # type: ignore[no-any-return]
+    return as_operand(value, dtype)
 
 
 def _without_leading_ones(values: Tensor, part: Tensor) -> Tensor:
@@ -535,9 +525,7 @@ def _store(x: Tensor, parsed: Parsed, values: np.ndarray) -> None:
         if parsed.tensors:
             _check_fits(
                 values.shape,
-                indexed_shape(
-                    part.shape, [i.shape for i in indices], tuple(parsed.positions)
-                ),
+                indexed_shape(part.shape, [i.shape for i in indices], tuple(parsed.positions)),
             )
         movement.expand(wrap(values), part.shape)
         raise
@@ -572,12 +560,10 @@ def nonzero(input: Tensor, *, as_tuple: bool = False, out: Tensor | None = None)
 
 def argwhere(input: Tensor) -> Tensor:
     """The indices of all elements that are not zero, a row for each."""
-    return nonzero(input)  # type: ignore[no-any-return]
+    return nonzero(input)
 
 
-def index_put(
-    input: Tensor, indices: Any, values: Tensor, accumulate: bool = False
-) -> Tensor:
+def index_put(input: Tensor, indices: Any, values: Tensor, accumulate: bool = False) -> Tensor:
     """`input` with `values` at the positions that the tensors in `indices` say.
 
     Args:
@@ -593,10 +579,10 @@ def index_put(
     values = _as_values(input, values, True)
     parsed = parse(input, tuple(_FULL if i is None else i for i in indices))
     if not parsed.tensors or not parsed.is_whole(input._payload.shape):
-        tensors = [i if i is None else _as_index(i) for i in indices]
+        tensors: list[Any] = [i if i is None else _as_index(i) for i in indices]
         parsed.positions = [d for d, i in enumerate(tensors) if i is not None]
         parsed.tensors = [
-            i if isinstance(i, TensorBase) else wrap(np.asarray(i))
+            i if isinstance(i, TensorBase) else wrap(np.asarray(i))  # type: ignore[misc]
             for i in tensors
             if i is not None
         ]

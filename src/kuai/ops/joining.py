@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import index as as_int
 from typing import TYPE_CHECKING, Any
 
@@ -52,9 +52,7 @@ class cat_(Primitive):
         return gradients
 
 
-def _check_joinable(
-    first: tuple[int, ...], shape: tuple[int, ...], dim: int, number: int
-) -> None:
+def _check_joinable(first: tuple[int, ...], shape: tuple[int, ...], dim: int, number: int) -> None:
     if len(first) != len(shape):
         raise ShapeError(
             f"Tensors must have same number of dimensions: got {len(first)} and {len(shape)}"
@@ -118,9 +116,7 @@ def cat(
     for i, x in enumerate(parts):
         shape = x._payload.shape
         if not shape:
-            raise ShapeError(
-                f"zero-dimensional tensor (at position {i}) cannot be concatenated"
-            )
+            raise ShapeError(f"zero-dimensional tensor (at position {i}) cannot be concatenated")
         if shape != (0,):
             ndim = len(shape)
     if ndim > 1:
@@ -216,7 +212,12 @@ def _widened(tensors: Tensors, name: str, widen: Any) -> list[Tensor]:
 
 
 class _ManyViews(Primitive):
-    """A primitive whose results are all views of its input; each knows itself as a slice."""
+    """A primitive whose results are all views of its input; each knows itself as a slice.
+
+    `keys(shape, **parameters)` tells for each result which primitive and key take it alone.
+    """
+
+    keys: Callable[..., list[tuple[Any, Any]]]
 
     def _finish_all(
         self, payloads: tuple[Any, ...], inputs: Sequence[Any], parameters: dict[str, Any]
@@ -230,10 +231,6 @@ class _ManyViews(Primitive):
             result._counter = counter
             result._view = View(source, view, {"key": key}, counter[1])
         return results
-
-    def keys(self, shape: tuple[int, ...], **parameters: Any) -> list[tuple[Any, Any]]:
-        """For each result, the primitive and the key that take it alone."""
-        raise NotImplementedError
 
 
 def _zeros_where_missing(grads: Any, shapes: Sequence[tuple[int, ...]]) -> list[Any]:
@@ -261,17 +258,13 @@ class split_(_ManyViews):
         return tuple(Meta(s, x.dtype) for s in self._shapes(x.shape, sizes, dim))
 
     @staticmethod
-    def _shapes(
-        shape: tuple[int, ...], sizes: tuple[int, ...], dim: int
-    ) -> list[tuple[int, ...]]:
+    def _shapes(shape: tuple[int, ...], sizes: tuple[int, ...], dim: int) -> list[tuple[int, ...]]:
         return [(*shape[:dim], n, *shape[dim + 1 :]) for n in sizes]
 
     def keys(self, shape: tuple[int, ...], *, sizes: Any, dim: int) -> list[tuple[Any, Any]]:
         front = tuple([(0, n, 1) for n in shape[:dim]])
         starts = np.cumsum((0, *sizes)).tolist()
-        return [
-            (slice_, (*front, (a, a + n, 1))) for a, n in zip(starts, sizes, strict=False)
-        ]
+        return [(slice_, (*front, (a, a + n, 1))) for a, n in zip(starts, sizes, strict=False)]
 
     def gradient(self, grad, x_shape, sizes, dim):
         return cat_(*_zeros_where_missing(grad, self._shapes(x_shape, sizes, dim)), dim=dim)
@@ -315,7 +308,7 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     dim = normalize_dim(dim, len(shape))
     if shape[dim] == 0:
         return ()
-    return unbind_(input, dim=dim)  # type: ignore[no-any-return]
+    return unbind_(input, dim=dim)
 
 
 def split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) -> Any:
@@ -447,17 +440,17 @@ def _split_along(input: Tensor, cuts: Any, dim: int, name: str, least: int) -> A
 def hsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
     """Views of pieces along dimension 1 (0 for a vector): a number of them, or cut at indices."""
     dim = 0 if input._payload.ndim == 1 else 1
-    return _split_along(input, indices_or_sections, dim, "hsplit", 1)  # type: ignore[no-any-return]
+    return _split_along(input, indices_or_sections, dim, "hsplit", 1)
 
 
 def vsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
     """Views of pieces along dimension 0: a number of them, or cut at indices."""
-    return _split_along(input, indices_or_sections, 0, "vsplit", 2)  # type: ignore[no-any-return]
+    return _split_along(input, indices_or_sections, 0, "vsplit", 2)
 
 
 def dsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
     """Views of pieces along dimension 2: a number of them, or cut at indices."""
-    return _split_along(input, indices_or_sections, 2, "dsplit", 3)  # type: ignore[no-any-return]
+    return _split_along(input, indices_or_sections, 2, "dsplit", 3)
 
 
 __all__ = [

@@ -136,9 +136,7 @@ def masked_select(input: Tensor, mask: Tensor, *, out: Tensor | None = None) -> 
         RuntimeError: `mask` is not bool.
     """
     if mask.dtype is not dtypes.bool_:
-        raise DtypeError(
-            f"masked_select: expected BoolTensor for mask, but got {mask.dtype.name}"
-        )
+        raise DtypeError(f"masked_select: expected BoolTensor for mask, but got {mask.dtype.name}")
     result = masked_select_(*movement.broadcast_tensors(input, mask))
     return result if out is None else write_out(out, result)
 

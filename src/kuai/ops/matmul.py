@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kuai import ops
+from kuai import dtypes, ops
 from kuai.core.primitive import Meta, Primitive, primitive
 from kuai.errors import DtypeError, ShapeError
 from kuai.ops import movement, reduce
@@ -78,7 +78,7 @@ def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor
         ShapeError: the inner dimensions differ, or one tensor has no dimensions.
     """
     if out is not None:
-        return write_out(out, matmul(input, other))  # type: ignore[no-any-return]
+        return write_out(out, matmul(input, other))
     a, b = input._payload.ndim, other._payload.ndim
     if a >= 2 and b >= 2:
         return matmul_(input, other)
@@ -110,14 +110,7 @@ class linear_(Primitive):
         return result
 
     def infer(self, x: Meta, weight: Meta, bias: Meta) -> Meta:
-        _check_linear(x, weight)
-        if x.dtype is not bias.dtype:
-            raise DtypeError(f"linear: the input is {x.dtype.name}, but bias is {bias.dtype.name}")
-        if bias.shape not in ((weight.shape[0],), (), (1,)):
-            raise ShapeError(
-                f"linear: bias has the shape {list(bias.shape)}, but weight "
-                f"{weight.shape} needs [{weight.shape[0]}]"
-            )
+        _check_linear(x, weight, bias)
         return Meta((*x.shape[:-1], weight.shape[0]), x.dtype)
 
     def gradient(self, grad, x, weight):
@@ -135,7 +128,7 @@ class linear_(Primitive):
         )
 
 
-def _check_linear(x: Meta, weight: Meta) -> None:
+def _check_linear(x: Meta, weight: Meta, bias: Meta | None = None) -> None:
     if x.dtype is not weight.dtype:
         raise DtypeError(
             f"linear: the input is {x.dtype.name}, but weight is {weight.dtype.name}; "
@@ -146,6 +139,15 @@ def _check_linear(x: Meta, weight: Meta) -> None:
         raise ShapeError(
             f"linear: the input's last dimension is {last}, but weight {weight.shape} needs "
             f"{weight.shape[-1]} (the input's shape is {list(x.shape)})"
+        )
+    if bias is None:
+        return
+    if x.dtype is not bias.dtype:
+        raise DtypeError(f"linear: the input is {x.dtype.name}, but bias is {bias.dtype.name}")
+    if bias.shape not in ((weight.shape[0],), (), (1,)):
+        raise ShapeError(
+            f"linear: bias has the shape {list(bias.shape)}, but weight "
+            f"{weight.shape} needs [{weight.shape[0]}]"
         )
 
 
@@ -167,10 +169,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         or x.shape[-1] != w.shape[-1]
         or (bias is not None and bias._payload.dtype != w.dtype)
     ):
-        metas = [Meta(t._payload.shape, t.dtype) for t in (input, weight)]
-        _check_linear(*metas)
-        if bias is not None:
-            linear_.infer(*metas, Meta(bias._payload.shape, bias.dtype))
+        given = (input, weight) if bias is None else (input, weight, bias)
+        _check_linear(*[Meta(t._payload.shape, t.dtype) for t in given])
     if w.ndim == 1:
         result = matmul(input, weight)
         return result if bias is None else result + bias
@@ -256,6 +256,8 @@ ger = outer
 
 
 def _add_product(input: Any, product: Tensor, beta: Any, alpha: Any) -> Tensor:
+    if product._payload.dtype.kind in "iub":  # integers are scaled by integers
+        alpha, beta = int(alpha), int(beta)
     if alpha != 1:
         product = product * alpha
     if beta == 0:
@@ -290,6 +292,8 @@ def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any 
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """`beta * input + alpha * outer(vec1, vec2)`."""
     product = outer(vec1, vec2)
+    if product.dtype is dtypes.bool_:
+        alpha, beta = bool(alpha), bool(beta)
     if alpha != 1:
         product = product * alpha
     return product if beta == 0 else (input if beta == 1 else input * beta) + product

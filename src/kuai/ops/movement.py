@@ -354,9 +354,7 @@ def permute(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
     return permute_(input, dims=normal)
 
 
-_SWAPS: dict[int, tuple[int, ...]] = {
-    n: (*range(n - 2), n - 1, n - 2) for n in range(2, 12)
-}
+_SWAPS: dict[int, tuple[int, ...]] = {n: (*range(n - 2), n - 1, n - 2) for n in range(2, 12)}
 
 
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
@@ -414,9 +412,7 @@ def reverse_dims(input: Tensor) -> Tensor:
     return permute_(input, dims=tuple(range(input._payload.ndim))[::-1])
 
 
-def movedim(
-    input: Tensor, source: int | Sequence[int], destination: int | Sequence[int]
-) -> Tensor:
+def movedim(input: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
     """A view with the dimensions `source` at the places `destination`, the others in order.
 
     Raises:
@@ -457,9 +453,7 @@ class expand_(ViewPrimitive):
     def kernel(self, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         strides = [0] * (len(shape) - x.ndim) + [
             0 if n == 1 and m != 1 else s
-            for n, m, s in zip(
-                x.shape, shape[len(shape) - x.ndim :], x.strides, strict=True
-            )
+            for n, m, s in zip(x.shape, shape[len(shape) - x.ndim :], x.strides, strict=True)
         ]
         if x.flags.c_contiguous:
             return np.ndarray(shape, x.dtype, x, 0, strides)  # quicker than as_strided

@@ -103,9 +103,7 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> ret
     return return_types.kthvalue(_at(input, order, d, k - 1, keepdim))
 
 
-def _at(
-    input: Tensor, order: Tensor, dim: int, k: int, keepdim: bool
-) -> tuple[Tensor, Tensor]:
+def _at(input: Tensor, order: Tensor, dim: int, k: int, keepdim: bool) -> tuple[Tensor, Tensor]:
     index = ops.narrow(order, dim, k, 1).contiguous() if input._payload.ndim else order
     values = pick(input, dim, index, keepdim)
     if not keepdim and input._payload.ndim:

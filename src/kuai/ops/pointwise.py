@@ -30,16 +30,15 @@ class cast(Primitive):
         target = dtype.numpy
         if dtype.category == dtypes.BOOL:
             return np.not_equal(x, np.zeros((), x.dtype))
-        if dtype.category == dtypes.INTEGER and x.dtype.kind in "fV" and x.dtype != target:
+        if dtype.category == dtypes.INTEGER and x.dtype.kind in "fV" and dtype is not dtypes.int64:
             # NaN, infinity and what does not fit: as C's conversion to int64, then wrapped.
-            if dtype is not dtypes.int64:
-                return x.astype(np.int64).astype(target)
+            return x.astype(np.int64).astype(target)
         return x.astype(target)
 
     def infer(self, x: Meta, dtype: dtypes.dtype) -> Meta:
         return Meta(x.shape, dtype)
 
-    def gradient(self, grad, x_dtype):  # type: ignore[no-untyped-def]
+    def gradient(self, grad, x_dtype):
         return cast(grad, dtype=x_dtype)
 
 
@@ -80,13 +79,13 @@ def result_type(*operands: Any) -> dtypes.dtype:
         have = found[level]
         found[level] = d if have is None else dtypes.promote_types(have, d)
     result: dtypes.dtype | None = None
-    for d in found:
-        if d is None:
+    for have in found:
+        if have is None:
             continue
         if result is None:
-            result = d
-        elif d.category > result.category:
-            result = dtypes.promote_types(result, d)
+            result = have
+        elif have.category > result.category:
+            result = dtypes.promote_types(result, have)
     assert result is not None
     return result
 
@@ -140,14 +139,14 @@ def sum_to(grad: Tensor, shape: tuple[int, ...]) -> Tensor:
         return grad
     extra = len(have) - len(shape)
     if have[extra:] == shape:
-        return primitives.PRIMITIVES["sum"](grad, dim=_LEADING[extra], keepdim=False)  # type: ignore[no-any-return]
+        return primitives.PRIMITIVES["sum"](grad, dim=_LEADING[extra], keepdim=False)
     stretched = tuple(
         i for i in range(len(have)) if i < extra or (shape[i - extra] == 1 and have[i] != 1)
     )
     summed = primitives.PRIMITIVES["sum"](grad, dim=stretched, keepdim=True)
     if summed._payload.shape != shape:
         summed = primitives.PRIMITIVES["reshape"](summed, shape=shape)
-    return summed  # type: ignore[no-any-return]
+    return summed
 
 
 class Elementwise(Primitive):

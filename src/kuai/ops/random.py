@@ -408,8 +408,7 @@ def multinomial(
     """
     if not input.is_floating_point():
         raise RuntimeError(
-            "multinomial only supports floating-point dtypes for input, got: "
-            f"{input.dtype.name}"
+            f"multinomial only supports floating-point dtypes for input, got: {input.dtype.name}"
         )
     weights = input._payload.astype(np.float64)
     if weights.ndim not in (1, 2):

@@ -81,9 +81,7 @@ def flipud(input: Tensor) -> Tensor:
 class roll_(Primitive):
     """The elements moved on by `shifts` along `dims`, those at the end coming in front."""
 
-    def kernel(
-        self, x: np.ndarray, shifts: tuple[int, ...], dims: tuple[int, ...]
-    ) -> np.ndarray:
+    def kernel(self, x: np.ndarray, shifts: tuple[int, ...], dims: tuple[int, ...]) -> np.ndarray:
         return np.roll(x, shifts, dims)
 
     def infer(self, x: Meta, shifts: tuple[int, ...], dims: tuple[int, ...]) -> Meta:
@@ -319,9 +317,7 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
         RuntimeError: no vector, or `r` is negative.
     """
     if input._payload.ndim != 1:
-        raise RuntimeError(
-            f"Expect a 1D vector, but got shape {list(input._payload.shape)}"
-        )
+        raise RuntimeError(f"Expect a 1D vector, but got shape {list(input._payload.shape)}")
     if r < 0:
         raise RuntimeError(f"Expect a non-negative number, but got {r}")
     if r == 0:

@@ -112,9 +112,17 @@ def sum(
 ) -> Tensor:
     """Sum over `dim` (one or several dimensions; all by default). Integers sum in int64."""
     x = input
-    if dim is None and dtype is None and x._payload.dtype.kind in "fV" and axis is None and out is None:
+    if (
+        dim is None
+        and dtype is None
+        and x._payload.dtype.kind in "fV"
+        and axis is None
+        and out is None
+    ):
         total = _TOTAL[keepdim][x._payload.ndim]
-        return sum_.run((x,), total) if primitives.intercept is None else sum_(x, **total)
+        if primitives.intercept is None:
+            return sum_.run((x,), total)  # type: ignore[call-arg, arg-type]
+        return sum_(x, **total)
     if dtype is not None or x._payload.dtype.kind in "iub":
         x = _as_summand(input, dtype)
     dims = normalize_dims(axis if dim is None else dim, x._payload.ndim)
@@ -371,9 +379,7 @@ def pick(x: Tensor, dim: int, index: Tensor, keepdim: bool) -> Tensor:
     return values if keepdim else movement.squeeze(values, dim)
 
 
-def _extreme_along(
-    arg: Any, input: Tensor, dim: int, keepdim: bool
-) -> tuple[Tensor, Tensor]:
+def _extreme_along(arg: Any, input: Tensor, dim: int, keepdim: bool) -> tuple[Tensor, Tensor]:
     d = movement.normalize_dim(dim, input._payload.ndim)
     index = arg(input, dim=d, keepdim=True)
     values = pick(input, d, index, keepdim)

@@ -39,7 +39,7 @@ class Named(tuple[Any, ...]):
 def _declare(fields: str, names: str) -> None:
     for name in names.split():
         namespace = {"__slots__": (), "__module__": __name__, "fields": tuple(fields.split())}
-        globals()[name] = type(Named)(name, (Named,), namespace)
+        globals()[name] = type(name, (Named,), namespace)
 
 
 _declare("values indices", "max min median nanmedian mode kthvalue sort topk cummax cummin")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def _refuse_bool(name: str, x: np.ndarray) -> None:
     if x.dtype.kind == "b":
-        raise NotImplementedError(f'"{name}" not implemented for \'Bool\'')
+        raise NotImplementedError(f"\"{name}\" not implemented for 'Bool'")
 
 
 class Step(Unary):
@@ -236,6 +236,7 @@ class isfinite(Test):
 class isposinf(Test):
     """Whether the value is plus infinity."""
 
+    @staticmethod
     def function(x: Any) -> Any:
         return np.isposinf(x) if x.dtype.kind == "f" else np.zeros(x.shape, np.bool_)
 
@@ -244,6 +245,7 @@ class isposinf(Test):
 class isneginf(Test):
     """Whether the value is minus infinity."""
 
+    @staticmethod
     def function(x: Any) -> Any:
         return np.isneginf(x) if x.dtype.kind == "f" else np.zeros(x.shape, np.bool_)
 
@@ -252,6 +254,7 @@ class isneginf(Test):
 class signbit(Test):
     """Whether the sign bit is set, also in -0."""
 
+    @staticmethod
     def function(x: Any) -> Any:
         return np.signbit(x) if x.dtype.kind == "f" else x < 0
 
@@ -289,7 +292,9 @@ class Bitwise(Binary):
             raise RuntimeError(f'"{self.name}_cpu" not implemented for floating-point tensors')
         return operands
 
-    def __call__(self, input: Any, other: Any, *, out: Any = None, **parameters: Any) -> Any:
+    def __call__(  # type: ignore[override]
+        self, input: Any, other: Any, *, out: Any = None, **parameters: Any
+    ) -> Any:
         return Binary.__call__(self, *self.promote((input, other)), out=out)
 
 

@@ -93,9 +93,7 @@ class scatter_reduce_(Primitive):
 
 def _constant(value: float, index: Tensor, like: Tensor) -> Tensor:
     """One value in the shape of `index` and the type of `like`."""
-    return movement.expand_to(
-        wrap(np.asarray(value, like._payload.dtype)), index._payload.shape
-    )
+    return movement.expand_to(wrap(np.asarray(value, like._payload.dtype)), index._payload.shape)
 
 
 def _of_mean(
@@ -117,9 +115,7 @@ def _of_product(
     include_self: bool,
 ) -> tuple[Tensor, Tensor]:
     def product(of: Tensor, with_: Tensor) -> Tensor:
-        return scatter_reduce_(
-            of, index, with_, dim=dim, reduce="prod", include_self=include_self
-        )
+        return scatter_reduce_(of, index, with_, dim=dim, reduce="prod", include_self=include_self)
 
     # Dividing the product by a factor is not possible where the factor is 0: there, the product
     # is taken again with 1 in its place, which is right where it is the only 0.
@@ -237,8 +233,14 @@ def index_reduce(
     source = movement.reshape(source, have or (1,))
     x = movement.reshape(input, shape or (1,))
     result = scattered(
-        scatter_reduce_, "index_reduce", x, dim, wide, source,
-        reduce=reduce, include_self=include_self,
+        scatter_reduce_,
+        "index_reduce",
+        x,
+        dim,
+        wide,
+        source,
+        reduce=reduce,
+        include_self=include_self,
     )
     if not shape:
         result = movement.reshape(result, shape)

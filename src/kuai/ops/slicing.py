@@ -190,9 +190,7 @@ def slice_scatter(
     return result if out is None else write_out(out, result)
 
 
-def scattered_view(
-    x: Tensor, src: Tensor, view: Any, parameters: dict[str, Any]
-) -> Tensor:
+def scattered_view(x: Tensor, src: Tensor, view: Any, parameters: dict[str, Any]) -> Tensor:
     """`x` with `src` in the part that a view shows.
 
     Raises:

@@ -14,6 +14,7 @@ from kuai.ops import elementwise as e
 from kuai.ops import special_kernels as special
 from kuai.ops.elementwise import Binary, FloatUnary, exp, log, mul, where
 from kuai.ops.out import takes_out
+from kuai.ops.pointwise import as_operand, result_type
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
@@ -394,10 +395,10 @@ def xlog1py(input: Any, other: Any) -> Tensor:
 
 
 def _zero_where(x: Any, y: Any, function: Any) -> Tensor:
-    common = e.result_type(x, y)
+    common = result_type(x, y)
     if not common.is_floating_point:
         common = dtypes.get_default_dtype()
-    x, y = e.as_operand(x, common), e.as_operand(y, common)
+    x, y = as_operand(x, common), as_operand(y, common)
     from kuai.ops.rounding import isnan
 
     zero = e.logical_and(e.eq(x, 0), e.logical_not(isnan(y)))

@@ -52,9 +52,7 @@ class sum_windows(Primitive):
             result[(*front, slice(i, i + step * (n - 1) + 1, step))] += x[..., i]
         return result
 
-    def infer(
-        self, x: Meta, shape: tuple[int, ...], dim: int, size: int, step: int
-    ) -> Meta:
+    def infer(self, x: Meta, shape: tuple[int, ...], dim: int, size: int, step: int) -> Meta:
         return Meta(shape, x.dtype)
 
     def gradient(self, grad, dim, size, step):
@@ -78,9 +76,7 @@ def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
         raise RuntimeError(f"step is {step} but must be > 0")
     n = shape[dim] if shape else 1
     if size > n:
-        raise RuntimeError(
-            f"maximum size for tensor at dimension {dim} is {n} but size is {size}"
-        )
+        raise RuntimeError(f"maximum size for tensor at dimension {dim} is {n} but size is {size}")
     if not shape:
         input = movement.reshape(input, 1)
         return movement.reshape(unfold_(input, dim=0, size=size, step=step), (size,))
@@ -106,8 +102,7 @@ def _memory(x: np.ndarray) -> tuple[np.ndarray, int]:
 def _lies(x: np.ndarray, stride: tuple[int, ...]) -> bool:
     """Whether the elements of an array are as far apart as `stride` says."""
     return all(
-        n == 1 or s == t * x.itemsize
-        for n, s, t in zip(x.shape, x.strides, stride, strict=True)
+        n == 1 or s == t * x.itemsize for n, s, t in zip(x.shape, x.strides, stride, strict=True)
     )
 
 
@@ -173,9 +168,7 @@ def _positions(shape: Sequence[int], stride: Sequence[int], offset: int) -> np.n
     return result
 
 
-def _geometry(
-    x: Tensor, size: Any, stride: Any, offset: int | None
-) -> dict[str, Any]:
+def _geometry(x: Tensor, size: Any, stride: Any, offset: int | None) -> dict[str, Any]:
     payload = x._payload
     size, stride = as_shape((size,)), as_shape((stride,))
     if len(size) != len(stride):

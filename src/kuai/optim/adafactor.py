@@ -104,7 +104,7 @@ def _start(state: dict[str, Any], grad: Tensor) -> None:
 def _mean_square(state: dict[str, Any], grad: Tensor, weight: float, eps: float) -> Tensor:
     """The running mean of the gradient's square, for a matrix from its row and column means."""
     if grad.ndim <= 1:
-        return state["variance"].lerp_(grad * grad, weight).clone()  # type: ignore[no-any-return]
+        return state["variance"].lerp_(grad * grad, weight).clone()
     rows, columns = state["row_var"], state["col_var"]
     rows.lerp_(grad.norm(dim=-1, keepdim=True).square().div(grad.shape[-1]), weight)
     columns.lerp_(grad.norm(dim=-2, keepdim=True).square().div(grad.shape[-2]), weight)

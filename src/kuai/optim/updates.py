@@ -56,7 +56,7 @@ def keep_mean_(mean: Tensor, value: Tensor, kept: Number) -> Tensor:
         return mean
     if isinstance(kept, Tensor):
         kept = kept.to(mean.dtype)
-    return mean.lerp_(value, 1 - kept)  # type: ignore[no-any-return]
+    return mean.lerp_(value, 1 - kept)
 
 
 def keep_mean_square_(square: Tensor, value: Tensor, kept: Number) -> Tensor:
@@ -71,8 +71,8 @@ def keep_mean_square_(square: Tensor, value: Tensor, kept: Number) -> Tensor:
         primitives.unsilence(before)
         return square
     if isinstance(kept, Tensor):
-        return square.lerp_(value.square(), 1 - kept.to(square.dtype))  # type: ignore[no-any-return]
-    return square.mul_(kept).addcmul_(value, value, value=1 - kept)  # type: ignore[no-any-return]
+        return square.lerp_(value.square(), 1 - kept.to(square.dtype))
+    return square.mul_(kept).addcmul_(value, value, value=1 - kept)
 
 
 def root(square: Tensor, correction: Number, eps: float) -> Tensor:
@@ -84,7 +84,7 @@ def root(square: Tensor, correction: Number, eps: float) -> Tensor:
         result += eps
         primitives.unsilence(before)
         return wrap(np.asarray(result))
-    return square.sqrt() / correction**0.5 + eps  # type: ignore[no-any-return]
+    return square.sqrt() / correction**0.5 + eps
 
 
 def _are_plain(changed: Tensor, *others: Tensor) -> bool:

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """Rectified linear unit, `max(x, 0)`."""
-    return in_place(input, ops.relu) if inplace else ops.relu(input)  # type: ignore[no-any-return]
+    return in_place(input, ops.relu) if inplace else ops.relu(input)
 
 
 def relu_(input: Tensor) -> Tensor:
     """In-place `relu`."""
-    return in_place(input, ops.relu)  # type: ignore[no-any-return]
+    return in_place(input, ops.relu)
 
 
 def sigmoid(input: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ def tanh(input: Tensor) -> Tensor:
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """`x` where it is positive, else `negative_slope * x`."""
     if inplace:
-        return in_place(input, leaky_relu, negative_slope)  # type: ignore[no-any-return]
+        return in_place(input, leaky_relu, negative_slope)
     x = widen(input, "leaky_relu")
     return narrow(ops.where(x > 0, x, x * negative_slope), input)
 
@@ -102,7 +102,7 @@ def rrelu(
     Evaluation of Rectified Activations in Convolutional Network.
     """
     if inplace:
-        return in_place(input, rrelu, lower, upper, training)  # type: ignore[no-any-return]
+        return in_place(input, rrelu, lower, upper, training)
     if lower > upper:
         raise RuntimeError(
             f"Lower bound should be less than or equal to the upper bound, got {lower} > {upper}"
@@ -124,19 +124,19 @@ def rrelu_(
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """`x` where it is greater than the threshold, else `value`."""
     if inplace:
-        return in_place(input, _threshold, threshold, value)  # type: ignore[no-any-return]
+        return in_place(input, _threshold, threshold, value)
     return _threshold(input, threshold, value)
 
 
 def _threshold(input: Tensor, threshold: float, value: float) -> Tensor:
     if not input.is_floating_point():
         threshold, value = int(threshold), int(value)
-    return ops.where(input <= threshold, value, input)  # type: ignore[no-any-return]
+    return ops.where(input <= threshold, value, input)
 
 
 def threshold_(input: Tensor, threshold: float, value: float) -> Tensor:
     """In-place `threshold`."""
-    return in_place(input, _threshold, threshold, value)  # type: ignore[no-any-return]
+    return in_place(input, _threshold, threshold, value)
 
 
 def hardtanh(
@@ -146,11 +146,11 @@ def hardtanh(
     if min_val > max_val:
         raise ValueError("min_val cannot be greater than max_val")
     if inplace:
-        return in_place(input, hardtanh, min_val, max_val)  # type: ignore[no-any-return]
+        return in_place(input, hardtanh, min_val, max_val)
     if not input.is_floating_point():
         return ops.clamp(input, int(min_val), int(max_val))
     outside = (input <= min_val) | (input >= max_val)
-    return ops.where(outside, ops.clamp(input.detach(), min_val, max_val), input)  # type: ignore[no-any-return]
+    return ops.where(outside, ops.clamp(input.detach(), min_val, max_val), input)
 
 
 def hardtanh_(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
@@ -166,7 +166,7 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """`relu6(x + 3) / 6`, a sigmoid made of straight lines."""
     if inplace:
-        return in_place(input, hardsigmoid)  # type: ignore[no-any-return]
+        return in_place(input, hardsigmoid)
     x = widen(input, "hardsigmoid")
     sloping = (x > -3) & (x < 3)
     flat = ops.clamp(x.detach() + 3, 0.0, 6.0)
@@ -176,7 +176,7 @@ def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """`x * relu6(x + 3) / 6`. Source: Howard et al. (2019), Searching for MobileNetV3."""
     if inplace:
-        return in_place(input, hardswish)  # type: ignore[no-any-return]
+        return in_place(input, hardswish)
     x = widen(input, "hardswish")
     curved = (x > -3) & (x < 3)
     middle = ops.where(curved, x, 0.0)
@@ -239,13 +239,13 @@ def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     Units.
     """
     if inplace:
-        return in_place(input, elu, alpha)  # type: ignore[no-any-return]
+        return in_place(input, elu, alpha)
     return _exponential_linear(input, "elu", alpha)
 
 
 def elu_(input: Tensor, alpha: float = 1.0) -> Tensor:
     """In-place `elu`."""
-    return in_place(input, elu, alpha)  # type: ignore[no-any-return]
+    return in_place(input, elu, alpha)
 
 
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
@@ -256,7 +256,7 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     if alpha == 0:
         raise RuntimeError("ZeroDivisionError: alpha cannot be 0 for CELU")
     if inplace:
-        return in_place(input, celu, alpha)  # type: ignore[no-any-return]
+        return in_place(input, celu, alpha)
     return _exponential_linear(input, "celu", alpha, input_scale=1.0 / alpha)
 
 
@@ -273,13 +273,13 @@ SELU_SCALE = 1.0507009873554804934193349852946
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """`scale * elu(x, alpha)`. Source: Klambauer et al. (2017), Self-Normalizing Networks."""
     if inplace:
-        return in_place(input, selu)  # type: ignore[no-any-return]
+        return in_place(input, selu)
     return _exponential_linear(input, "selu", SELU_ALPHA, SELU_SCALE)
 
 
 def selu_(input: Tensor) -> Tensor:
     """In-place `selu`."""
-    return in_place(input, selu)  # type: ignore[no-any-return]
+    return in_place(input, selu)
 
 
 def _exponential_linear(
@@ -318,7 +318,7 @@ def gelu(input: Tensor, approximate: str = "none", *, out: Tensor | None = None)
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """`x * sigmoid(x)`, also called swish."""
     if inplace:
-        return in_place(input, silu)  # type: ignore[no-any-return]
+        return in_place(input, silu)
     x = widen(input, "silu")
     return narrow(x * ops.sigmoid(x), input)
 
@@ -326,7 +326,7 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """`x * tanh(softplus(x))`. Source: Misra (2020), Mish."""
     if inplace:
-        return in_place(input, mish)  # type: ignore[no-any-return]
+        return in_place(input, mish)
     x = widen(input, "mish")
     return narrow(x * ops.tanh(softplus(x)), input)
 

@@ -83,7 +83,7 @@ def _masked(scores: Tensor, mask: Tensor) -> Tensor:
     else:
         scores = scores + widen(mask, "scaled_dot_product_attention")
     nothing = ops.all(scores == -math.inf, -1, keepdim=True)
-    return ops.where(nothing, 0.0, ops.softmax(ops.where(nothing, 0.0, scores), -1))  # type: ignore[no-any-return]
+    return ops.where(nothing, 0.0, ops.softmax(ops.where(nothing, 0.0, scores), -1))
 
 
 def multi_head_attention_forward(

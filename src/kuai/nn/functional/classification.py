@@ -137,7 +137,7 @@ def _counted(
         return to_dtype(counts, dtype)
     classes = ops.reshape(ops.where(counts, target, 0), -1)
     weights = ops.reshape(ops.index_select(weight, 0, classes), target.shape)
-    return ops.where(counts, weights, 0.0)  # type: ignore[no-any-return]
+    return ops.where(counts, weights, 0.0)
 
 
 def nll_loss(

@@ -33,7 +33,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     _check(p)
     if not training or p == 0.0 or input.numel() == 0:
         return input
-    return in_place(input, _dropped, p) if inplace else _dropped(input, p)  # type: ignore[no-any-return]
+    return in_place(input, _dropped, p) if inplace else _dropped(input, p)
 
 
 def _dropped(x: Tensor, p: float, per_channel: bool = False) -> Tensor:
@@ -83,7 +83,7 @@ def _alpha_dropout(
     if not training or p == 0.0 or input.numel() == 0:
         return input
     if inplace:
-        return in_place(input, _saturated, p, per_channel)  # type: ignore[no-any-return]
+        return in_place(input, _saturated, p, per_channel)
     return _saturated(input, p, per_channel)
 
 
@@ -160,7 +160,7 @@ def _feature_dropout(
     if not training or p == 0.0 or input.numel() == 0:
         return input
     function = _dropped_channels if batched else _dropped_channels_of_one
-    return in_place(input, function, p) if inplace else function(input, p)  # type: ignore[no-any-return]
+    return in_place(input, function, p) if inplace else function(input, p)
 
 
 def _dropped_channels(x: Tensor, p: float) -> Tensor:

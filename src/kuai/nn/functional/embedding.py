@@ -34,9 +34,7 @@ class embedding_rows(Primitive):
                 )
         return weight.take(indices, axis=0)
 
-    def infer(  # type: ignore[override]
-        self, weight: Meta, indices: Meta, padding_idx: int, by_frequency: bool
-    ) -> Meta:
+    def infer(self, weight: Meta, indices: Meta, padding_idx: int, by_frequency: bool) -> Meta:
         return Meta((*indices.shape, *weight.shape[1:]), weight.dtype)
 
     def gradient(self, grad, weight_shape, indices, padding_idx, by_frequency):  # type: ignore[no-untyped-def]
@@ -97,9 +95,7 @@ def embedding(
     _check_indices(input, "embedding")
     if max_norm is not None:
         _shorten_rows(weight, input, max_norm, norm_type)
-    return embedding_rows(  # type: ignore[no-any-return]
-        weight, input, padding_idx=padding_idx, by_frequency=scale_grad_by_freq
-    )
+    return embedding_rows(weight, input, padding_idx=padding_idx, by_frequency=scale_grad_by_freq)
 
 
 def _check_indices(input: Tensor, name: str) -> None:
@@ -149,7 +145,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         elif values.max() >= num_classes:
             raise RuntimeError("Class values must be smaller than num_classes.")
     classes = ops.arange(num_classes)
-    return (tensor.unsqueeze(-1) == classes).to(dtypes.int64)  # type: ignore[no-any-return]
+    return (tensor.unsqueeze(-1) == classes).to(dtypes.int64)
 
 
 def embedding_bag(
@@ -256,7 +252,7 @@ def _reduce_bags(rows: Tensor, bag: Tensor, bags: int, mode: str) -> Tensor:
         return ops.scatter_reduce(result, 0, index, rows, "amax", include_self=False)
     result = ops.index_add(result, 0, bag, rows)
     if mode == "sum":
-        return result  # type: ignore[no-any-return]
+        return result
     ones = ops.ones(bag.shape, dtype=rows.dtype)
     counts = ops.index_add(ops.zeros(bags, dtype=rows.dtype), 0, bag, ones)
-    return result / ops.clamp(counts, 1).unsqueeze(1)  # type: ignore[no-any-return]
+    return result / ops.clamp(counts, 1).unsqueeze(1)

@@ -262,24 +262,26 @@ def gaussian_nll_loss(
     if isinstance(var, float):
         if var < 0:
             raise ValueError("var has negative entry/entries")
-        var = var * ops.ones_like(input)
+        variance = ops.full_like(input, var)
     elif bool(ops.any(var < 0)):
         raise ValueError("var has negative entry/entries")
-    have, wanted = tuple(var.shape), tuple(input.shape)
+    else:
+        variance = var
+    have, wanted = tuple(variance.shape), tuple(input.shape)
     if have != wanted:
         if have == wanted[:-1]:
-            var = var.unsqueeze(-1)
+            variance = variance.unsqueeze(-1)
         else:
             differing = [h for h, w in zip(have, wanted, strict=False) if h != w]
             if len(have) != len(wanted) or differing != [1]:
                 raise ValueError("var is of incorrect size")
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(reduction + " is not valid")
-    var = var.clone()
+    variance = variance.clone()
     with no_grad():
-        var.clamp_(min=eps)
+        variance.clamp_(min=eps)
     difference = input - target
-    loss = 0.5 * (ops.log(var) + difference * difference / var)
+    loss = 0.5 * (ops.log(variance) + difference * difference / variance)
     if full:
         loss = loss + 0.5 * math.log(2 * math.pi)
     return reduced(loss, reduction)

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from types import GeneratorType
 
 from kuai import ops
-from kuai.core.base import TensorBase
 from kuai.core.tape import no_grad
 from kuai.tensor import Tensor
 
@@ -15,7 +14,7 @@ Tensors = Tensor | Iterable[Tensor]
 
 
 def _list_of(tensors: Tensors) -> list[Tensor]:
-    return [tensors] if isinstance(tensors, TensorBase) else list(tensors)
+    return [tensors] if isinstance(tensors, Tensor) else list(tensors)
 
 
 def _gradients_of(parameters: Tensors) -> list[Tensor]:
@@ -144,9 +143,7 @@ def clip_grad_norm(
 
 
 @no_grad()
-def clip_grad_value_(
-    parameters: Tensors, clip_value: float, foreach: bool | None = None
-) -> None:
+def clip_grad_value_(parameters: Tensors, clip_value: float, foreach: bool | None = None) -> None:
     """Bring every element of the gradients, in place, between `-clip_value` and `clip_value`.
 
     Args:

@@ -57,9 +57,7 @@ class ParametrizationList(ModuleList):
     original: Tensor
     unsafe: bool
 
-    def __init__(
-        self, modules: Sequence[Module], original: Tensor, unsafe: bool = False
-    ) -> None:
+    def __init__(self, modules: Sequence[Module], original: Tensor, unsafe: bool = False) -> None:
         if len(modules) == 0:
             raise ValueError("ParametrizationList requires one or more modules.")
         super().__init__(modules)
@@ -121,8 +119,7 @@ class ParametrizationList(ModuleList):
             for module in reversed(list(self)):
                 if not hasattr(module, "right_inverse"):
                     raise RuntimeError(
-                        f"parametrization {type(module).__name__} does not implement "
-                        "right_inverse."
+                        f"parametrization {type(module).__name__} does not implement right_inverse."
                     )
                 new = module.right_inverse(new)
         if self.is_tensor:
@@ -145,8 +142,10 @@ class ParametrizationList(ModuleList):
             )
         for i, x in enumerate(new):
             original = getattr(self, f"original{i}")
-            _check_tensor(f"`right_inverse` must return a sequence of tensors. Got element {i} of "
-                          "type {}", x)
+            _check_tensor(
+                f"`right_inverse` must return a sequence of tensors. Got element {i} of type {{}}",
+                x,
+            )
             if original.dtype != x.dtype:
                 raise ValueError(
                     f"Tensor {i} returned by `right_inverse` has dtype {x.dtype} "
@@ -163,7 +162,7 @@ class ParametrizationList(ModuleList):
             x = first(*(getattr(self, f"original{i}") for i in range(self.ntensors)))
         for module in rest:
             x = module(x)
-        return x  # type: ignore[no-any-return]
+        return x
 
 
 def _set(x: Any, value: Any) -> None:
@@ -217,7 +216,7 @@ def _give_own_class(module: Module) -> None:
 def _add_property(module: Module, name: str) -> None:
     def get(self: Any) -> Tensor:
         if not _cache_enabled:
-            return self.parametrizations[name]()  # type: ignore[no-any-return]
+            return self.parametrizations[name]()
         key = (id(self), name)
         if key not in _cache:
             _cache[key] = self.parametrizations[name]()
@@ -379,9 +378,9 @@ def transfer_parametrizations_and_params(
         source = from_module.parametrizations[name]
         for parametrization in source:
             register_parametrization(to_module, name, parametrization)
-        originals = ["original"] if source.is_tensor else [
-            f"original{i}" for i in range(source.ntensors)
-        ]
+        originals = (
+            ["original"] if source.is_tensor else [f"original{i}" for i in range(source.ntensors)]
+        )
         for original in originals:
             setattr(to_module.parametrizations[name], original, getattr(source, original))
     return to_module

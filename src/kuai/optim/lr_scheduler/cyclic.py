@@ -276,7 +276,7 @@ def _total_steps(total_steps: int | None, epochs: int | None, steps_per_epoch: i
 
 
 def _positive(name: str, value: int) -> int:
-    if not isinstance(value, int) or value <= 0:  # type: ignore[redundant-expr]
+    if not isinstance(value, int) or value <= 0:
         raise ValueError(f"Expected positive integer {name}, but got {value}")
     return value
 
