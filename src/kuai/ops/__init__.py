@@ -5,16 +5,16 @@ Public here is what PyTorch has; what only the floors above need is imported fro
 
 import sys
 
-from kuai.ops.creation import *  # noqa: F403
-from kuai.ops.diagonals import *  # noqa: F403
-from kuai.ops.differences import *  # noqa: F403
-from kuai.ops.elementwise import *  # noqa: F403
+from kuai.ops.creation import *
+from kuai.ops.diagonals import *
+from kuai.ops.differences import *
+from kuai.ops.elementwise import *
 from kuai.ops.elementwise import minus as minus
 from kuai.ops.elementwise import plus as plus
 from kuai.ops.elementwise import quotient as quotient
-from kuai.ops.gather import *  # noqa: F403
-from kuai.ops.indexing import *  # noqa: F403
-from kuai.ops.joining import *  # noqa: F403
+from kuai.ops.gather import *
+from kuai.ops.indexing import *
+from kuai.ops.joining import *
 from kuai.ops.linalg import cholesky_old as cholesky
 from kuai.ops.linalg import (
     det,
@@ -29,25 +29,29 @@ from kuai.ops.linalg import (
 from kuai.ops.linalg import norm_old as norm
 from kuai.ops.linalg import qr_old as qr
 from kuai.ops.linalg import svd_old as svd
-from kuai.ops.masking import *  # noqa: F403
-from kuai.ops.matmul import *  # noqa: F403
-from kuai.ops.movement import *  # noqa: F403
-from kuai.ops.ordering import *  # noqa: F403
+from kuai.ops.masking import *
+from kuai.ops.matmul import *
+from kuai.ops.movement import *
+from kuai.ops.ordering import *
 from kuai.ops.pointwise import broadcast_shapes, result_type
 from kuai.ops.pointwise import cast as cast
-from kuai.ops.random import *  # noqa: F403
-from kuai.ops.rearranging import *  # noqa: F403
-from kuai.ops.reduce import *  # noqa: F403
-from kuai.ops.rounding import *  # noqa: F403
-from kuai.ops.scatter_reduce import *  # noqa: F403
-from kuai.ops.slicing import *  # noqa: F403
-from kuai.ops.special import *  # noqa: F403
-from kuai.ops.transcendental import *  # noqa: F403
-from kuai.ops.windows import *  # noqa: F403
+from kuai.ops.random import *
+from kuai.ops.rearranging import *
+from kuai.ops.reduce import *
+from kuai.ops.rounding import *
+from kuai.ops.scatter_reduce import *
+from kuai.ops.slicing import *
+from kuai.ops.solving import *
+from kuai.ops.solving import lu_old as lu
+from kuai.ops.solving import lu_solve_old as lu_solve
+from kuai.ops.special import *
+from kuai.ops.transcendental import *
+from kuai.ops.windows import *
 
 _FAMILIES = (
-    "creation diagonals differences elementwise gather indexing joining masking matmul movement ordering "
-    "random rearranging reduce rounding scatter_reduce slicing special transcendental windows"
+    "creation diagonals differences elementwise gather indexing joining masking matmul movement "
+    "ordering random rearranging reduce rounding scatter_reduce slicing solving special "
+    "transcendental windows"
 )
 __all__ = [
     "broadcast_shapes",
@@ -56,6 +60,8 @@ __all__ = [
     "dist",
     "inverse",
     "logdet",
+    "lu",
+    "lu_solve",
     "matrix_exp",
     "matrix_power",
     "norm",

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kuai import dtypes, ops
-from kuai.core.base import wrap
+from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import Meta, Primitive, primitive
 from kuai.ops import return_types
+from kuai.ops.creation import overwrite
 from kuai.ops.elementwise import abs_power
 from kuai.ops.movement import matrix_transpose, normalize_dim
 from kuai.ops.out import takes_out
@@ -142,11 +143,11 @@ def matrix_norm(
         if ord == "nuc":
             result = ops.sum(s, -1)
         else:
-            result = ops.amax(s, -1) if ord == 2 else ops.amin(s, -1)
+            result = _greatest(s, -1) if ord == 2 else ops.amin(s, -1)
     elif ord in (1, -1, math.inf, -math.inf):
         summed, left = (rows, columns) if ord in (1, -1) else (columns, rows)
         totals = ops.sum(ops.abs(A), summed, True)
-        pick = ops.amax if ord > 0 else ops.amin
+        pick = _greatest if ord > 0 else ops.amin
         result = pick(totals, left, True)
         if keepdim:
             return result
@@ -157,6 +158,13 @@ def matrix_norm(
         for d in sorted((rows, columns)):
             result = ops.unsqueeze(result, d)
     return result
+
+
+def _greatest(x: Tensor, dim: int, keepdim: bool = False) -> Tensor:
+    """The greatest of values that are not negative; 0 of none."""
+    if x._payload.shape[dim] == 0:
+        return ops.sum(x, dim, keepdim)
+    return ops.amax(x, dim, keepdim)
 
 
 @takes_out
@@ -201,7 +209,7 @@ class inv_(Primitive):
     gradient_name = "LinalgInvExBackward0"
 
     def kernel(self, x: np.ndarray) -> np.ndarray:
-        return _guard("inv", np.linalg.inv, x)  # type: ignore[no-any-return]
+        return _guard("inv", np.linalg.inv, x)
 
     def infer(self, x: Meta) -> Meta:
         return x
@@ -219,7 +227,7 @@ def inv(A: Tensor) -> Tensor:
         LinAlgError: one is singular.
     """
     _check_square("inv", A)
-    return inv_(A)  # type: ignore[no-any-return]
+    return inv_(A)
 
 
 inverse = inv
@@ -233,7 +241,7 @@ class solve_(Primitive):
     gradient_name = "LinalgSolveExBackward0"
 
     def kernel(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return _guard("solve", np.linalg.solve, a, b)  # type: ignore[no-any-return]
+        return _guard("solve", np.linalg.solve, a, b)
 
     def infer(self, a: Meta, b: Meta) -> Meta:
         return Meta((*ops.broadcast_shapes(a.shape[:-2], b.shape[:-2]), *b.shape[-2:]), b.dtype)
@@ -286,17 +294,51 @@ def solve_triangular(
     return solve(half, B, left=left)
 
 
-def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: Any = None) -> Any:
-    """The least-squares solution of `A @ X = B`, with residuals, rank and singular values."""
-    solution = pinv(A) @ B
+def lstsq(
+    A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None
+) -> return_types.Named:
+    """The least-squares solution of `A @ X = B`, with residuals, rank and singular values.
+
+    Args:
+        A: `(*, m, n)`.
+        B: `(*, m, k)`, or vectors `(*, m)`.
+        rcond: what singular values must exceed, as a part of the greatest.
+        driver: the method to follow in what else is returned: `"gels"` (no rank), `"gelsy"` (no
+            residuals), `"gelsd"` or `"gelss"` (singular values too).
+
+    Raises:
+        RuntimeError: an unknown driver, or shapes that do not fit.
+    """
+    driver = driver or "gelsy"
+    if driver not in ("gels", "gelsy", "gelsd", "gelss"):
+        raise RuntimeError(
+            "torch.linalg.lstsq: parameter `driver` should be one of (gels, gelsy, gelsd, gelss)"
+        )
+    _check_matrix("lstsq", A)
     rows, columns = A._payload.shape[-2:]
-    residuals = (
-        ops.sum(ops.square(A @ solution - B), -2)
-        if rows > columns
-        else wrap(np.zeros(0, A._payload.dtype))
-    )
+    vector = B._payload.ndim + 1 == A._payload.ndim
+    b = ops.unsqueeze(B, -1) if vector else B
+    if b._payload.shape[-2] != rows:
+        raise RuntimeError("torch.linalg.lstsq: input.size(-2) should match other.size(-2)")
+    solution = pinv(A, rtol=rcond) @ b
+    none = np.zeros(0, A._payload.dtype)
+    rank = wrap(np.zeros(0, np.int64))
+    if driver != "gels":
+        rank = matrix_rank(A, rtol=rcond)
+    svd_driver = driver in ("gelsd", "gelss")
+    told = rows > columns and driver != "gelsy"
+    if told and svd_driver:
+        told = bool((rank._payload == columns).all())
+    residuals = ops.sum(ops.square(A @ solution - b), -2)
+    if not told:
+        residuals = ops.narrow(ops.reshape(residuals, -1), 0, 0, 0)
     return return_types.linalg_lstsq(
-        (solution, residuals, matrix_rank(A), wrap(np.zeros(0, A._payload.dtype)))
+        (
+            ops.squeeze(solution, -1) if vector else solution,
+            residuals,
+            rank,
+            svdvals(A.detach()) if svd_driver else wrap(none),
+        )
     )
 
 
@@ -337,7 +379,7 @@ def _cofactors(x: Tensor) -> Tensor:
 def det(A: Tensor) -> Tensor:
     """The determinant of square matrices."""
     _check_square("det", A)
-    return det_(A)  # type: ignore[no-any-return]
+    return det_(A)
 
 
 @primitive
@@ -369,7 +411,7 @@ def slogdet(A: Tensor) -> return_types.Named:
 def logdet(A: Tensor) -> Tensor:
     """The logarithm of the determinant; NaN where that is negative."""
     sign, logabsdet = slogdet(A)
-    return ops.where(ops.lt(sign, 0), math.nan, logabsdet)  # type: ignore[no-any-return]
+    return ops.where(ops.lt(sign, 0), math.nan, logabsdet)
 
 
 # -- decompositions --------------------------------------------------------------------------------
@@ -384,7 +426,7 @@ class cholesky_(Primitive):
     def kernel(self, x: np.ndarray) -> np.ndarray:
         lower = np.tril(x)
         symmetric = lower + np.swapaxes(np.tril(x, -1), -1, -2)
-        return _guard("cholesky", np.linalg.cholesky, symmetric)  # type: ignore[no-any-return]
+        return _guard("cholesky", np.linalg.cholesky, symmetric)
 
     def infer(self, x: Meta) -> Meta:
         return x
@@ -407,7 +449,7 @@ def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
     _check_square("cholesky", A)
     if upper:
         return _mT(cholesky_(_mT(A)))
-    return cholesky_(A)  # type: ignore[no-any-return]
+    return cholesky_(A)
 
 
 @primitive
@@ -416,7 +458,7 @@ class qr_(Primitive):
 
     gradient_name = "LinalgQrBackward0"
 
-    def kernel(self, x: np.ndarray, mode: str) -> Any:
+    def kernel(self, x: np.ndarray, mode: Any) -> Any:
         if mode == "r":
             return np.zeros(0, x.dtype), np.linalg.qr(x, "r")
         q, r = np.linalg.qr(x, mode)
@@ -499,7 +541,7 @@ def _differences(values: Tensor) -> Tensor:
     """`values[j] - values[i]` off the diagonal, and infinity on it."""
     n = values._payload.shape[-1]
     table = ops.unsqueeze(values, -2) - ops.unsqueeze(values, -1)
-    return ops.where(wrap(np.eye(n, dtype=np.bool_)), math.inf, table)  # type: ignore[no-any-return]
+    return ops.where(wrap(np.eye(n, dtype=np.bool_)), math.inf, table)
 
 
 @takes_out
@@ -514,7 +556,7 @@ def eigh(A: Tensor, UPLO: str = "L") -> return_types.Named:
 @takes_out
 def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
     """The eigenvalues of symmetric matrices, in rising order."""
-    return eigh(A, UPLO).eigenvalues  # type: ignore[no-any-return]
+    return eigh(A, UPLO).eigenvalues
 
 
 @primitive
@@ -569,42 +611,87 @@ def svd(A: Tensor, full_matrices: bool = True, *, driver: Any = None) -> return_
 @takes_out
 def svdvals(A: Tensor, *, driver: Any = None) -> Tensor:
     """The singular values, in falling order."""
-    return svd(A, full_matrices=False).S  # type: ignore[no-any-return]
+    return svd(A, full_matrices=False).S
 
 
 # -- from those ------------------------------------------------------------------------------------
 
 
-@takes_out
-def pinv(A: Tensor, *, atol: Any = None, rtol: Any = None, hermitian: bool = False) -> Tensor:
-    """The pseudo-inverse, of what exceeds the tolerances."""
-    _check_matrix("pinv", A)
-    u, s, vh = svd(A, full_matrices=False)
-    limit = _tolerance(A, s, atol, rtol)
-    kept = ops.gt(s.detach(), limit)
-    inverse = ops.where(kept, 1 / ops.where(kept, s, 1.0), 0.0)
-    return (_mT(vh) * ops.unsqueeze(inverse, -2)) @ _mT(u)
+@primitive
+class pinv_(Primitive):
+    """The pseudo-inverse, of the singular values (eigenvalues) above the limit.
+
+    The gradient: G. H. Golub and V. Pereyra, "The differentiation of pseudo-inverses and nonlinear
+    least squares problems whose variables separate" (1973).
+    """
+
+    gradient_name = "LinalgPinvBackward0"
+
+    def kernel(self, x: np.ndarray, atol: Any, rtol: Any, hermitian: bool) -> np.ndarray:
+        if 0 in x.shape:
+            return np.zeros((*x.shape[:-2], x.shape[-1], x.shape[-2]), x.dtype)
+        if hermitian:
+            s, u = _guard("eigh", np.linalg.eigh, x)
+            vh = np.swapaxes(u, -1, -2)
+        else:
+            u, s, vh = _guard("svd", lambda a: np.linalg.svd(a, False), x)
+        kept = np.abs(s) > _limit(x, np.abs(s), atol, rtol)
+        inverse = np.where(kept, 1 / np.where(kept, s, 1), 0)
+        return (np.swapaxes(vh, -1, -2) * inverse[..., None, :]) @ np.swapaxes(u, -1, -2)
+
+    def infer(self, x: Meta, atol: Any, rtol: Any, hermitian: bool) -> Meta:
+        return Meta((*x.shape[:-2], x.shape[-1], x.shape[-2]), x.dtype)
+
+    def gradient(self, grad, result, x):
+        p, pt, gt = result, _mT(result), _mT(grad)
+        k = gt @ p
+        range_part = (gt - x @ (p @ gt)) @ (p @ pt)
+        null_part = (pt @ p) @ (gt - (k @ x))
+        return range_part + null_part - pt @ grad @ pt
 
 
-def _tolerance(A: Tensor, s: Tensor, atol: Any, rtol: Any) -> Any:
+def _limit(x: np.ndarray, s: np.ndarray, atol: Any, rtol: Any) -> Any:
+    """What singular values must exceed to count: the greater of both tolerances."""
     if rtol is None:
-        eps = dtypes.finfo(A.dtype).eps
-        rtol = 0.0 if atol is not None else eps * max(A._payload.shape[-2:])
-    greatest = ops.amax(s.detach(), -1, True) if s._payload.shape[-1] else s
-    limit = greatest * (ops.unsqueeze(rtol, -1) if hasattr(rtol, "_payload") else rtol)
-    return limit if atol is None else ops.clamp(limit, min=atol)
+        rtol = 0.0 if atol is not None else np.finfo(x.dtype).eps * max(x.shape[-2:])
+    greatest = s.max(-1, keepdims=True) if s.shape[-1] else s
+    limit = greatest * np.asarray(rtol)[..., None]
+    return limit if atol is None else np.maximum(limit, np.asarray(atol)[..., None])
+
+
+def _plain(tolerance: Any) -> Any:
+    return tolerance._payload if isinstance(tolerance, TensorBase) else tolerance
+
+
+@takes_out
+def pinv(
+    A: Tensor,
+    rcond: Any = None,
+    hermitian: bool = False,
+    *,
+    atol: Any = None,
+    rtol: Any = None,
+) -> Tensor:
+    """The pseudo-inverse, of what exceeds the tolerances (numbers, or tensors for a batch)."""
+    _check_matrix("pinv", A)
+    rtol = rcond if rtol is None else rtol
+    return pinv_(A, atol=_plain(atol), rtol=_plain(rtol), hermitian=hermitian)
 
 
 @takes_out
 def matrix_rank(
-    A: Tensor, tol: Any = None, *, atol: Any = None, rtol: Any = None, hermitian: bool = False
+    A: Tensor,
+    tol: Any = None,
+    hermitian: bool = False,
+    *,
+    atol: Any = None,
+    rtol: Any = None,
 ) -> Tensor:
     """The number of singular values above the tolerances."""
-    s = svdvals(A.detach())
-    if s._payload.shape[-1] == 0:
-        return ops.sum(ops.ne(s, 0), -1)
-    limit = _tolerance(A, s, tol if tol is not None else atol, rtol)
-    return ops.sum(ops.gt(s, limit), -1)
+    _check_matrix("matrix_rank", A)
+    s = np.abs(eigvalsh(A.detach())._payload) if hermitian else svdvals(A.detach())._payload
+    limit = _limit(A._payload, s, _plain(atol if tol is None else tol), _plain(rtol))
+    return wrap(np.asarray((s > limit).sum(-1), np.int64))
 
 
 @takes_out
@@ -621,9 +708,8 @@ def matrix_power(A: Tensor, n: int) -> Tensor:
         A = A @ A if n > 1 else A
         n >>= 1
     if result is None:
-        eye = np.broadcast_to(np.eye(size, dtype=A._payload.dtype), A._payload.shape)
-        return wrap(eye.copy())
-    return result  # type: ignore[no-any-return]
+        return overwrite(A, wrap(np.eye(size, dtype=A._payload.dtype)))
+    return result
 
 
 @takes_out
@@ -632,6 +718,8 @@ def matrix_exp(A: Tensor) -> Tensor:
     _check_square("matrix_exp", A)
     if A._payload.size == 0:
         return A.clone()
+    if A.dtype is not dtypes.float64:  # squaring many times needs the digits
+        return to_dtype(matrix_exp(to_dtype(A, dtypes.float64)), A.dtype)
     size = float(np.abs(A._payload).sum(-1).max())
     halvings = max(0, math.ceil(math.log2(size)) + 2) if size > 0 and math.isfinite(size) else 0
     x = A / 2.0**halvings
@@ -706,11 +794,13 @@ def tensorsolve(A: Tensor, B: Tensor, dims: Any = None) -> Tensor:
 
 def vander(x: Tensor, N: int | None = None) -> Tensor:
     """The Vandermonde matrix: the powers of `x` from 0 to `N - 1`."""
+    if x._payload.ndim == 0:
+        x = ops.reshape(x, 1)
     n = x._payload.shape[-1] if N is None else N
     return ops.stack([ops.pow(x, i) for i in range(n)], -1)
 
 
-# -- PyTorch's older forms ---------------------------------------------------------------------------
+# -- PyTorch's older forms -----------------------------------------------------------------------
 
 
 @takes_out
