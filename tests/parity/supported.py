@@ -1,6 +1,6 @@
 """The operators and blocks of PyTorch's sample data bases that kuai claims to have."""
 
-# ruff: noqa: SIM905 - lists of words read better as text
+
 
 from __future__ import annotations
 
