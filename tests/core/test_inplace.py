@@ -279,6 +279,26 @@ def test_the_second_derivative_goes_through_a_change_of_a_view() -> None:
     assert h.tolist() == [10.0, 6.0]
 
 
+def test_a_view_stays_one_of_what_its_base_was_before_it_was_transposed_in_place() -> None:
+    x = leaf(1.0, 2.0, 3.0)
+    y = (x * 1).view(1, 3).clone()
+    part = y[:, 1:]
+    y.t_()
+    y[2] = 7.0
+    assert part.tolist() == [[2.0, 7.0]]
+    (part * part).sum().backward()
+    assert x.grad.tolist() == [0.0, 4.0, 0.0]
+
+
+def test_a_leaf_is_transposed_in_place_where_nothing_is_recorded() -> None:
+    x = kuai.ones(2, 3, requires_grad=True)
+    with kuai.no_grad():
+        x.t_()
+    assert x.shape == (3, 2)
+    assert x.requires_grad
+    assert x.is_leaf
+
+
 def test_copy_and_fill_cut_the_old_history() -> None:
     x, z = leaf(1.0, 2.0), leaf(5.0, 6.0)
     y = x * 2

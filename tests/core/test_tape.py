@@ -547,7 +547,7 @@ def test_memory_does_not_grow_in_a_training_loop(without_collector: None) -> Non
         kuai.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
 
-    assert growth(step) < 50
+    assert growth(step) < 100  # bytes: less than the smallest tensor
 
 
 def test_memory_does_not_grow_with_views_and_changes_in_place(without_collector: None) -> None:
@@ -562,7 +562,7 @@ def test_memory_does_not_grow_with_views_and_changes_in_place(without_collector:
         (a.sum() + b.max()).backward()
         w.grad = None
 
-    assert growth(step) < 50
+    assert growth(step) < 100  # bytes: less than the smallest tensor
 
 
 def test_memory_does_not_grow_with_second_derivatives(without_collector: None) -> None:
@@ -573,7 +573,7 @@ def test_memory_does_not_grow_with_second_derivatives(without_collector: None) -
         (g * g).sum().backward()
         w.grad = None
 
-    assert growth(step) < 50
+    assert growth(step) < 100  # bytes: less than the smallest tensor
 
 
 def test_memory_does_not_grow_with_hooks(without_collector: None) -> None:
@@ -586,4 +586,4 @@ def test_memory_does_not_grow_with_hooks(without_collector: None) -> None:
         (y * y).sum().backward()
         w.grad = None
 
-    assert growth(step) < 50
+    assert growth(step) < 100  # bytes: less than the smallest tensor

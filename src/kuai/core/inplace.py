@@ -95,14 +95,25 @@ def inplace_view(x: Any, function: Callable[..., Any], *args: Any, **kwargs: Any
         GradientError: `x` is a leaf that requires grad (or a view of one).
     """
     check_writable(x)
+    counter = x._counter
+    counter[0] += 1
+    if x._requires_grad and not mode.grad:
+        x._payload = function(alias(x), *args, **kwargs)._payload
+        return x
     old = snapshot(x)
     old._view = x._view
     new = function(old, *args, **kwargs)
+    if new is old:
+        return x
     x._payload = new._payload
     x._node = new._node
     x._requires_grad = new._requires_grad
-    x._view = None if x._view is None else new._view
-    x._counter[0] += 1
+    x._view = new._view
+    # The views that were taken from `x` so far are views of what it was.
+    counter[1] += 1
+    if x._view is not None:
+        x._view.generation = counter[1]
+    x.__dict__.setdefault("_was", []).append((counter[1], old))
     return x
 
 

@@ -342,6 +342,10 @@ def refresh(x: TensorBase) -> None:
     """Derive a view anew when its memory's generation has moved on since it was taken."""
     view = x._view
     if view is not None and view.generation != x._counter[1]:
+        for generation, was in view.source.__dict__.get("_was", ()):
+            if view.generation < generation:
+                view.source = was
+                break
         view.generation = x._counter[1]
         view.primitive.retake(x, view)
 

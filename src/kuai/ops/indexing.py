@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -462,7 +463,7 @@ def setitem(x: Tensor, index: Index, value: Any) -> None:
 
 
 def _is_single(value: Any) -> bool:
-    return not isinstance(value, TensorBase) or value._payload.ndim == 0
+    return not isinstance(value, TensorBase) or math.prod(value._payload.shape) == 1
 
 
 def _fill_masked(x: Tensor, mask: Any, value: Any) -> None:
@@ -475,7 +476,7 @@ def _fill_masked(x: Tensor, mask: Any, value: Any) -> None:
             raise IndexError(f"too many indices for tensor of dimension {len(shape)}")
         wrong = next(d for d, n in enumerate(covered) if n != shape[d])
         raise _mask_error(covered, shape, wrong, wrong)
-    value = _as_values(x, value, True)
+    value = movement.reshape(_as_values(x, value, False), ())
     if mask.dtype is dtypes.uint8:
         mask = cast(mask, dtype=dtypes.bool_)
     mask = movement.reshape(mask, (*covered, *(1,) * (len(shape) - len(covered))))
