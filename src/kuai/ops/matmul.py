@@ -151,7 +151,9 @@ def _check_linear(x: Meta, weight: Meta, bias: Meta | None = None) -> None:
         )
 
 
-def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def linear(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, *, out: Tensor | None = None
+) -> Tensor:
     """The affine map `input @ weight.T + bias`.
 
     Shape:
@@ -162,6 +164,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         ShapeError: the input's last dimension is not `in_features`.
         DtypeError: the types differ.
     """
+    if out is not None:
+        return write_out(out, linear(input, weight, bias))
     x, w = input._payload, weight._payload
     if (
         x.dtype != w.dtype

@@ -739,9 +739,7 @@ class logcumsumexp_(Primitive):
     def kernel(self, x: np.ndarray, dim: int) -> np.ndarray:
         if x.ndim == 0:
             return x.copy()
-        if x.dtype.itemsize == 2:
-            return np.logaddexp.accumulate(x.astype(np.float32), dim).astype(x.dtype)
-        return np.logaddexp.accumulate(x, dim)
+        return np.logaddexp.accumulate(x.astype(np.float64), dim).astype(x.dtype)
 
     def infer(self, x: Meta, dim: int) -> Meta:
         return x
