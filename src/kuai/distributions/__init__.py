@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kuai.distributions import constraints, transforms
+from kuai.distributions import parameters as utils  # PyTorch's name
 from kuai.distributions.bernoulli import Bernoulli
 from kuai.distributions.beta import Beta
 from kuai.distributions.binomial import Binomial
