@@ -191,7 +191,7 @@ class Function:
     @classmethod
     def apply(cls, *args: Any) -> Any:
         """Run `forward`, and record `backward`."""
-        context = type(f"{cls.__name__}Backward", (FunctionCtx,), {})()
+        context = cls._context_class()()
         context._node = None
         edges = tuple(edge_of(a) for a in args)
         context.needs_input_grad = tuple(e is not None for e in edges)
@@ -210,6 +210,16 @@ class Function:
             cls._record(context, args, edges, results, dirty, fixed)
         context.__dict__.pop("_to_save", None)
         return tuple(results) if several else results[0]
+
+    @classmethod
+    def _context_class(cls) -> Any:
+        """The class of this function's contexts; made once, as a class is a cycle of references."""
+        found = cls.__dict__.get("_contexts")
+        if found is None:
+            found = cls._contexts = type(  # type: ignore[attr-defined]
+                f"{cls.__name__}Backward", (FunctionCtx,), {}
+            )
+        return found
 
     @classmethod
     def _record(
