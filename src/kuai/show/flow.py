@@ -188,7 +188,7 @@ def _counted(names: list[str]) -> str:
 _SIGNS = {
     "add": "+", "radd": "+", "iadd": "+", "sub": "−", "isub": "−", "rsub": "−", "mul": "×",
     "rmul": "×", "imul": "×", "div": "÷", "truediv": "÷", "itruediv": "÷", "rtruediv": "÷",
-    "true_divide": "÷", "matmul": "@", "pow": "^",
+    "true_divide": "÷", "matmul": "@", "pow": "^", "plus": "+", "minus": "−", "quotient": "÷",
 }  # fmt: skip
 
 

@@ -155,7 +155,9 @@ def tensors_of(module: Module) -> Iterator[tuple[str, Tensor]]:
                 yield name, t  # type: ignore[misc]
 
 
-_MACHINERY = ("__call__", "run_and_tell", "run", "method", "inplace", "applied", "<lambda>")
+_MACHINERY = (
+    "__call__", "run_and_tell", "run", "method", "operator", "inplace", "applied", "<lambda>",
+)  # fmt: skip
 
 
 def _outermost(frame: FrameType | None, name: str) -> tuple[FrameType | None, str]:
