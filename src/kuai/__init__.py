@@ -63,7 +63,7 @@ e, inf, nan, pi, newaxis = _math.e, _math.inf, _math.nan, _math.pi, None
 strided, contiguous_format, preserve_format = "kuai.strided", "contiguous", "preserve"
 channels_last = "channels_last"
 
-_ON_FIRST_USE = {
+_ON_FIRST_USE: dict[str, str | None] = {
     **dict.fromkeys(
         [
             "autograd", "backends", "cuda", "data", "distributions", "func", "io", "linalg",
@@ -127,3 +127,67 @@ def set_default_tensor_type(t: Any) -> None:
     """Set the floating type of new tensors, by an old constructor or its name."""
     name = t if isinstance(t, str) else t.__name__
     set_default_dtype(getattr(importlib.import_module("kuai.legacy"), name.split(".")[-1]).dtype)
+
+
+__all__ = [
+    "__version__",
+    "are_deterministic_algorithms_enabled",
+    "bfloat16",
+    "bool",
+    "can_cast",
+    "channels_last",
+    "contiguous_format",
+    "device",
+    "double",
+    "dtype",
+    "e",
+    "enable_grad",
+    "finfo",
+    "float",
+    "float16",
+    "float32",
+    "float64",
+    "get_default_device",
+    "get_default_dtype",
+    "get_float32_matmul_precision",
+    "get_num_interop_threads",
+    "get_num_threads",
+    "half",
+    "iinfo",
+    "inf",
+    "inference_mode",
+    "int",
+    "int16",
+    "int32",
+    "int64",
+    "int8",
+    "is_complex",
+    "is_floating_point",
+    "is_grad_enabled",
+    "is_inference_mode_enabled",
+    "is_nonzero",
+    "is_tensor",
+    "long",
+    "nan",
+    "newaxis",
+    "no_grad",
+    "numel",
+    "pi",
+    "preserve_format",
+    "promote_types",
+    "set_default_device",
+    "set_default_dtype",
+    "set_default_tensor_type",
+    "set_float32_matmul_precision",
+    "set_grad_enabled",
+    "set_num_interop_threads",
+    "set_num_threads",
+    "short",
+    "Size",
+    "strided",
+    "Tensor",
+    "tensor",
+    "uint8",
+    "use_deterministic_algorithms",
+]
+__all__ += ops.__all__
