@@ -127,6 +127,7 @@ def measurements(torch: Any, options: argparse.Namespace) -> Iterator[Row]:
         if options.network.lower() not in name.lower():
             continue
         for kind, make in KINDS.items():
+            kuai.manual_seed(1)  # the same numbers, so the same trips of the loop, in every row
             net = ours[name]()
             works = [make(kuai, net, X)]
             if torch:
