@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
         help="train a network on handwritten digits, draw it, save it, use it",
         description="Train a network made of nested blocks on 1,438 handwritten digits, print its "
         "summary, write its drawing and its weights, load them again and read a few of the 359 "
-        "digits that it has not seen. The exit code is 1 if fewer than 97 %% of those are right.",
+        "digits that it has not seen. The exit code is 1 if fewer than 97 % of those are right.",
     )
     demo.add_argument(
         "--out", type=Path, default=Path("kuai-demo"), metavar="FOLDER",
