@@ -36,9 +36,7 @@ def test_gradcheck_passes_a_right_gradient() -> None:
 
 def test_gradcheck_refuses_a_wrong_gradient() -> None:
     x = vector(0.3, 1.2).requires_grad_()
-    with pytest.raises(
-        RuntimeError, match="Jacobian mismatch for output 0"
-    ):
+    with pytest.raises(RuntimeError, match="Jacobian mismatch for output 0"):
         gradcheck(Wrong.apply, (x,))
     assert not gradcheck(Wrong.apply, (x,), raise_exception=False)
 

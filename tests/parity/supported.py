@@ -1,7 +1,5 @@
 """The operators and blocks of PyTorch's sample data bases that kuai claims to have."""
 
-
-
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -99,9 +99,7 @@ def bartlett_window(
     **options: Any,
 ) -> Tensor:
     """A triangle: `1 - |t|`, t from -1 to 1."""
-    return _window(
-        window_length, periodic, lambda t: 1 - np.abs(t), dtype, requires_grad, options
-    )
+    return _window(window_length, periodic, lambda t: 1 - np.abs(t), dtype, requires_grad, options)
 
 
 def kaiser_window(
