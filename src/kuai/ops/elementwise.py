@@ -23,6 +23,7 @@ class Unary(Elementwise):
     """An elementwise primitive of one operand."""
 
     inputs = ("x",)
+    tensors = 1
 
     def __call__(  # type: ignore[override]
         self, input: Any, *, out: Any = None, **parameters: Any
@@ -69,10 +70,18 @@ class Binary(Elementwise):
         return Elementwise.__call__(self, input, other, out=out, **parameters)
 
 
+class TensorBinary(Binary):
+    """A binary primitive that takes no Python numbers."""
+
+    numbers = False
+    tensors = 2
+
+
 class Comparison(Binary):
     """A binary primitive whose result is bool."""
 
     comparison = True
+    tensors = 1
 
 
 # -- arithmetic --------------------------------------------------------------------------------
@@ -331,6 +340,9 @@ class ge(Comparison):
 class logical_and(Comparison):
     """Whether both are true (not zero)."""
 
+    numbers = False
+    tensors = 2
+
     kernel = staticmethod(np.logical_and)
 
 
@@ -338,12 +350,18 @@ class logical_and(Comparison):
 class logical_or(Comparison):
     """Whether one or both are true (not zero)."""
 
+    numbers = False
+    tensors = 2
+
     kernel = staticmethod(np.logical_or)
 
 
 @primitive
 class logical_xor(Comparison):
     """Whether just one is true (not zero)."""
+
+    numbers = False
+    tensors = 2
 
     kernel = staticmethod(np.logical_xor)
 
@@ -378,7 +396,7 @@ class select_where(Elementwise):
 
 
 @primitive
-class maximum(Binary):
+class maximum(TensorBinary):
     """The greater of the two; NaN where one is. Ties share the gradient."""
 
     kernel = staticmethod(np.maximum)
@@ -391,7 +409,7 @@ class maximum(Binary):
 
 
 @primitive
-class minimum(Binary):
+class minimum(TensorBinary):
     """The smaller of the two; NaN where one is. Ties share the gradient."""
 
     kernel = staticmethod(np.minimum)

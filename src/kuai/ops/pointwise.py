@@ -160,6 +160,7 @@ class Elementwise(Primitive):
     floating: ClassVar[bool] = False
     comparison: ClassVar[bool] = False
     numbers: ClassVar[bool] = True  # whether the kernel takes Python numbers as they are
+    tensors: ClassVar[int] = 0  # how many of the first operands must be tensors
 
     def __call__(self, *inputs: Any, out: Any = None, **parameters: Any) -> Any:
         if out is not None:
@@ -195,6 +196,11 @@ class Elementwise(Primitive):
             if not isinstance(x, (TensorBase, bool, int, float, np.generic)):
                 raise TypeError(
                     f"{self.name}(): expected tensors and numbers, got {type(x).__name__}"
+                )
+        for i, x in enumerate(inputs[: self.tensors]):
+            if not isinstance(x, TensorBase):
+                raise TypeError(
+                    f"{self.name}(): argument {i + 1} must be Tensor, not {type(x).__name__}"
                 )
         common = result_type(*[x.item() if isinstance(x, np.generic) else x for x in inputs])
         if self.floating and not common.is_floating_point:

@@ -10,7 +10,7 @@ from kuai import dtypes
 from kuai.core.primitive import Meta, Primitive, primitive
 from kuai.ops import elementwise as e
 from kuai.ops import return_types
-from kuai.ops.elementwise import Binary, Unary
+from kuai.ops.elementwise import Binary, TensorBinary, Unary
 from kuai.ops.out import takes_out
 
 if TYPE_CHECKING:
@@ -186,6 +186,8 @@ class remainder(Binary):
 class fmod(Binary):
     """`x - y * trunc(x / y)`: with the sign of the dividend, as C's `fmod`."""
 
+    tensors = 1
+
     def kernel(self, x, y):
         if x.dtype.kind in "iub":
             _check_divisor(y)
@@ -356,12 +358,16 @@ class bitwise_right_shift(Bitwise):
 class gcd(Bitwise):
     """Greatest common divisor."""
 
+    tensors = 2
+
     kernel = staticmethod(np.gcd)
 
 
 @primitive
 class lcm(Bitwise):
     """Least common multiple."""
+
+    tensors = 2
 
     kernel = staticmethod(np.lcm)
 
@@ -372,6 +378,8 @@ class lcm(Bitwise):
 @primitive
 class copysign(Binary):
     """The magnitude of `x` with the sign of `y`."""
+
+    tensors = 1
 
     floating = True
 
@@ -387,7 +395,7 @@ class copysign(Binary):
 
 
 @primitive
-class nextafter(Binary):
+class nextafter(TensorBinary):
     """The next number after `x` in the direction of `y`."""
 
     def kernel(self, x, y):
@@ -400,7 +408,7 @@ class nextafter(Binary):
 
 
 @primitive
-class heaviside(Binary):
+class heaviside(TensorBinary):
     """0 below zero, 1 above, and `y` at zero."""
 
     def kernel(self, x, y):
@@ -408,7 +416,7 @@ class heaviside(Binary):
 
 
 @primitive
-class fmax(Binary):
+class fmax(TensorBinary):
     """The greater of the two; where one is NaN, the other."""
 
     kernel = staticmethod(np.fmax)
@@ -419,7 +427,7 @@ class fmax(Binary):
 
 
 @primitive
-class fmin(Binary):
+class fmin(TensorBinary):
     """The smaller of the two; where one is NaN, the other."""
 
     kernel = staticmethod(np.fmin)

@@ -12,7 +12,7 @@ from kuai.core.base import TensorBase
 from kuai.core.primitive import primitive
 from kuai.ops import elementwise as e
 from kuai.ops import special_kernels as special
-from kuai.ops.elementwise import Binary, FloatUnary, exp, log, mul, where
+from kuai.ops.elementwise import FloatUnary, TensorBinary, exp, log, mul, where
 from kuai.ops.out import takes_out
 from kuai.ops.pointwise import as_operand, result_type
 
@@ -203,7 +203,7 @@ class atanh(FloatUnary):
 
 
 @primitive
-class atan2(Binary):
+class atan2(TensorBinary):
     """The angle of the point `(y, x)`, first argument upwards, in radians."""
 
     floating = True
@@ -230,7 +230,7 @@ class sigmoid(FloatUnary):
 
 
 @primitive
-class hypot(Binary):
+class hypot(TensorBinary):
     """`sqrt(x² + y²)`, without overflow."""
 
     def kernel(self, x, y):
@@ -243,7 +243,7 @@ class hypot(Binary):
 
 
 @primitive
-class logaddexp(Binary):
+class logaddexp(TensorBinary):
     """`log(exp(x) + exp(y))`."""
 
     floating = True
@@ -258,7 +258,7 @@ class logaddexp(Binary):
 
 
 @primitive
-class logaddexp2(Binary):
+class logaddexp2(TensorBinary):
     """`log2(2 ** x + 2 ** y)`."""
 
     floating = True
