@@ -473,6 +473,14 @@ def test_retain_grad_keeps_the_gradient_of_an_intermediate_result() -> None:
     assert not x.retains_grad
 
 
+def test_retain_grad_keeps_what_the_hooks_made_of_the_gradient() -> None:
+    y = leaf(2.0) * 1
+    y.retain_grad()
+    y.register_hook(lambda g: g * 10)
+    (y * 3).backward()
+    assert y.grad.item() == 30.0
+
+
 def test_retain_grad_needs_a_gradient() -> None:
     with pytest.raises(RuntimeError, match="can't retain_grad"):
         kuai.ones(1).retain_grad()

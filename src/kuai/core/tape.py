@@ -223,10 +223,11 @@ class Node:
     post_hooks: dict[int, Callable[[Any, Any], Any]] | None = None
     outputs: int = 1
     index: int = 0
+    label: str = ""
 
     def name(self) -> str:
         """The name that is printed as `grad_fn`."""
-        return str(self.primitive.gradient_name)
+        return self.label or str(self.primitive.gradient_name)
 
     def __repr__(self) -> str:
         return f"<{self.name()} object at {id(self):#x}>"
@@ -336,6 +337,13 @@ def edge_of(x: Any) -> Edge | None:
 def edge_shape(edge: Edge) -> tuple[int, ...]:
     """The shape of the tensor that the edge leads to."""
     return edge._payload.shape if isinstance(edge, TensorBase) else edge.shape
+
+
+def called(result: Tensor, label: str) -> Tensor:
+    """The fresh result of a composed function, its node under the name that PyTorch prints."""
+    if result._node is not None:
+        result._node.label = label
+    return result
 
 
 def refresh(x: TensorBase) -> None:
@@ -497,10 +505,13 @@ def _successors(edge: Any) -> Sequence[Any]:
 
 
 def _run_hooks(hooks: dict[int, Any], grad: Any) -> Any:
-    for hook in list(hooks.values()):
-        new = hook(grad)
+    last = [hook for key, hook in hooks.items() if key < 0]
+    for key, hook in list(hooks.items()):
+        new = hook(grad) if key >= 0 else None
         if new is not None:
             grad = new
+    for keep in last:  # `retain_grad` sees what the other hooks made of the gradient
+        keep(grad)
     return grad
 
 
@@ -554,4 +565,7 @@ def retain_grad(x: Tensor) -> None:
         if tensor is not None:
             tensor._grad = alias(grad) if tensor._grad is None else tensor._grad + grad
 
-    x._node.add_tensor_hook(keep)
+    edge = x._node
+    if edge.pre_hooks is None:
+        edge.pre_hooks = {}
+    edge.pre_hooks[-1 - len(edge.pre_hooks)] = keep

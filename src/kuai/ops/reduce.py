@@ -12,6 +12,7 @@ from kuai import dtypes, ops
 from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import Meta, Primitive, primitive
+from kuai.core.tape import called
 from kuai.ops import elementwise as e
 from kuai.ops import movement, return_types
 from kuai.ops.out import takes_out, write_out
@@ -161,7 +162,7 @@ def mean(
     x = input if dtype is None else to_dtype(input, dtype)
     _need_float("mean", x)
     dims = normalize_dims(axis if dim is None else dim, x._payload.ndim)
-    result = sum_(x, dim=dims, keepdim=keepdim) / float(_count(x, dims))
+    result = called(sum_(x, dim=dims, keepdim=keepdim) / float(_count(x, dims)), "MeanBackward0")
     return result if out is None else write_out(out, result)
 
 
@@ -576,6 +577,7 @@ def softmax(
     shifted, dims = _below_zero("softmax", x, dim)
     raised = e.exp(shifted)
     result = to_dtype(raised / sum_(raised, dim=dims, keepdim=True), x.dtype)
+    called(result, "SoftmaxBackward0")
     return result if out is None else write_out(out, result)
 
 
@@ -586,7 +588,7 @@ def log_softmax(
     x = input if dtype is None else to_dtype(input, dtype)
     shifted, dims = _below_zero("log_softmax", x, dim)
     total = sum_(e.exp(shifted), dim=dims, keepdim=True)
-    result = to_dtype(shifted - e.log(total), x.dtype)
+    result = called(to_dtype(shifted - e.log(total), x.dtype), "LogSoftmaxBackward0")
     return result if out is None else write_out(out, result)
 
 

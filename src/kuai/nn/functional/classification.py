@@ -8,6 +8,7 @@ import numpy as np
 
 from kuai import dtypes, ops
 from kuai.core.primitive import primitive
+from kuai.core.tape import called
 from kuai.errors import DtypeError, ShapeError
 from kuai.nn.functional.activation import logsigmoid
 from kuai.nn.functional.precision import narrow, require_floating
@@ -174,7 +175,7 @@ def nll_loss(
     classes = ops.where(target != ignore_index, target, 0) if some_ignored else target
     picked = ops.gather(input, axis, classes.unsqueeze(axis) if axis else classes.reshape(1))
     if weight is None and not some_ignored and reduction != "none":
-        return -reduced(picked, reduction)
+        return called(-reduced(picked, reduction), "NllLossBackward0")
     loss = -ops.reshape(picked, target.shape)
     if weight is None and not some_ignored:
         return loss

@@ -7,7 +7,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from kuai import ops
-from kuai.core.tape import no_grad
+from kuai.core.tape import called, no_grad
 from kuai.errors import DtypeError
 from kuai.nn.functional.precision import require_floating, widen
 from kuai.nn.functional.reduction import legacy, reduced, resolve
@@ -73,7 +73,7 @@ def mse_loss(
     loss = difference * difference
     if weight is not None:
         return _weighted(loss, weight, input, reduction)
-    return _finish(loss, input, target, reduction)
+    return called(_finish(loss, input, target, reduction), "MseLossBackward0")
 
 
 def l1_loss(
