@@ -748,7 +748,7 @@ class Tensor(TensorBase):
 
     # -- filling --------------------------------------------------------------------------------
 
-    def copy_(self, src: Tensor, non_blocking: bool = False) -> Tensor:
+    def copy_(self, src: Tensor, non_blocking: Any = False) -> Tensor:
         """Store the values of `src`, broadcast and converted."""
         return inplace(self, overwrite, src)
 
@@ -765,7 +765,7 @@ class Tensor(TensorBase):
         """Store zeros."""
         return inplace(self, overwrite, 0)
 
-    def fill_diagonal_(self, fill_value: Any, wrap: bool = False) -> Tensor:
+    def fill_diagonal_(self, fill_value: Any, wrap: Any = False) -> Tensor:
         """Store one value on the diagonal."""
         if wrap:
             raise NotImplementedError("fill_diagonal_ with wrap=True")
@@ -851,7 +851,7 @@ class Storage:
 def _rebuild(cls: type, payload: np.ndarray, requires_grad: bool) -> Any:
     result = wrap(payload)
     if cls is not Tensor:
-        other = object.__new__(cls)
+        other: Any = object.__new__(cls)
         for name in ("_payload", "_grad", "_node", "_counter", "_view", "_hooks"):
             setattr(other, name, getattr(result, name))
         result = other

@@ -215,7 +215,7 @@ def lu_old(A: Tensor, pivot: bool = True, get_infos: bool = False) -> tuple[Tens
 @takes_out
 def lu_solve_old(b: Tensor, LU_data: Tensor, LU_pivots: Tensor) -> Tensor:
     """`X` with `A @ X = b` for the `A` that `lu` took."""
-    return lu_solve(LU_data, LU_pivots, b)  # type: ignore[no-any-return]
+    return lu_solve(LU_data, LU_pivots, b)
 
 
 # -- distances -------------------------------------------------------------------------------------
