@@ -188,4 +188,22 @@ CHOICES: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 # Samples that are left out: operator, which of its samples, and why.
-EXCLUDED_SAMPLES: tuple[tuple[str, Callable[[Any], bool], str], ...] = ()
+EXCLUDED_SAMPLES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    (
+        "addbmm",
+        lambda sample: tuple(sample.input.shape) != (5, 10),
+        "PyTorch's addbmm_ resizes its tensor to the shape of the sum; kuai's in-place "
+        "operations never change a shape",
+    ),
+    (
+        "as_strided_scatter",
+        lambda sample: sample.input.requires_grad,
+        "PyTorch passes gradient to elements that were overwritten; kuai's gradient there is 0",
+    ),
+    (
+        "cov",
+        lambda sample: sample.kwargs.get("aweights") is not None
+        and sample.input.dtype.itemsize == 4,
+        "the gradient is 0 but for rounding, of which float32 leaves 3e-5",
+    ),
+)

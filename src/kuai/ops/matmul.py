@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kuai import dtypes, ops
+from kuai.core import tape
 from kuai.core.primitive import Meta, Primitive, primitive
 from kuai.errors import DtypeError, ShapeError
 from kuai.ops import movement, reduce
@@ -217,7 +218,7 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
 def mv(input: Tensor, vec: Tensor) -> Tensor:
     """The product of a matrix and a vector."""
     _need_dims("mv", (input, 2), (vec, 1))
-    return matmul(input, vec)
+    return tape.called(matmul(input, vec), "MvBackward0")
 
 
 @takes_out
@@ -235,7 +236,7 @@ def dot(input: Tensor, tensor: Tensor) -> Tensor:
             "dot : expected both vectors to have same dtype, but found "
             f"{input.dtype.name} and {tensor.dtype.name}"
         )
-    return matmul(input, tensor)
+    return tape.called(matmul(input, tensor), "DotBackward0")
 
 
 vdot = dot

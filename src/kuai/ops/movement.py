@@ -12,7 +12,7 @@ from numpy.lib.stride_tricks import as_strided as _as_strided
 from kuai import dtypes
 from kuai.core.primitive import Meta, Primitive, ViewPrimitive, primitive
 from kuai.errors import ShapeError
-from kuai.ops.pointwise import broadcast_shapes, sum_to
+from kuai.ops.pointwise import broadcast_shapes, cast, sum_to
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
@@ -542,6 +542,8 @@ def sum_to_size(input: Tensor, *size: Any) -> Tensor:
     extra = len(shape) - len(target)
     if extra < 0 or any(n not in (1, m) for n, m in zip(target, shape[extra:], strict=True)):
         raise ShapeError(f"size {list(target)} is not expandable to size {list(shape)}.")
+    if input.dtype is dtypes.bool_ and (shape != target or not shape):
+        input = cast(input, dtype=dtypes.int64)  # as `sum` does
     return sum_to(input, target)
 
 

@@ -105,12 +105,13 @@ def as_operand(x: Any, dtype: dtypes.dtype) -> Any:
     return wrap(np.asarray(x).astype(dtype.numpy))
 
 
-def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
+def broadcast_shapes(*shapes: Sequence[int] | int) -> tuple[int, ...]:
     """The common shape to which all of these broadcast.
 
     Raises:
         ShapeError: they do not.
     """
+    shapes = tuple([(s,) if isinstance(s, int) else s for s in shapes])
     ndim = max(map(len, shapes), default=0)
     result = [1] * ndim
     for shape in shapes:
