@@ -202,8 +202,9 @@ EXCLUDED_SAMPLES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ),
     (
         "cov",
-        lambda sample: sample.kwargs.get("aweights") is not None
-        and sample.input.dtype.itemsize == 4,
+        lambda sample: (
+            sample.kwargs.get("aweights") is not None and sample.input.dtype.itemsize == 4
+        ),
         "the gradient is 0 but for rounding, of which float32 leaves 3e-5",
     ),
 )

@@ -111,16 +111,16 @@ def broadcast_shapes(*shapes: Sequence[int] | int) -> tuple[int, ...]:
     Raises:
         ShapeError: they do not.
     """
-    shapes = tuple([(s,) if isinstance(s, int) else s for s in shapes])
-    ndim = max(map(len, shapes), default=0)
+    given = [(s,) if isinstance(s, int) else s for s in shapes]
+    ndim = max(map(len, given), default=0)
     result = [1] * ndim
-    for shape in shapes:
+    for shape in given:
         offset = ndim - len(shape)
         for i, n in enumerate(shape):
             if n == 1 or n == result[offset + i]:
                 continue
             if result[offset + i] != 1:
-                listed = ", ".join(str(list(s)) for s in shapes)
+                listed = ", ".join(str(list(s)) for s in given)
                 raise ShapeError(
                     f"The size of tensor a ({result[offset + i]}) must match the size of tensor b "
                     f"({n}) at non-singleton dimension {offset + i}: shapes {listed} do not "
