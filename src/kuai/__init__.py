@@ -51,6 +51,15 @@ from kuai.dtypes import (
     short,
     uint8,
 )
+from kuai.layout import (
+    channels_last,
+    channels_last_3d,
+    contiguous_format,
+    layout,
+    memory_format,
+    preserve_format,
+    strided,
+)
 from kuai.ops import *
 from kuai.tensor import Tensor
 from kuai.version import __version__
@@ -60,8 +69,6 @@ bool = dtypes.bool_
 float = dtypes.float_
 int = dtypes.int_
 e, inf, nan, pi, newaxis = _math.e, _math.inf, _math.nan, _math.pi, None
-strided, contiguous_format, preserve_format = "kuai.strided", "contiguous", "preserve"
-channels_last = "channels_last"
 
 _ON_FIRST_USE: dict[str, str | None] = {
     **dict.fromkeys(
@@ -78,6 +85,15 @@ _ON_FIRST_USE: dict[str, str | None] = {
         "kuai.legacy",
     ),
     **dict.fromkeys(["save", "load"], "kuai.io"),
+    **dict.fromkeys(
+        [
+            "alpha_dropout", "bilinear", "celu", "channel_shuffle", "cosine_similarity", "dropout",
+            "feature_alpha_dropout", "group_norm", "hardshrink", "layer_norm",
+            "pairwise_distance", "pdist", "pixel_shuffle", "pixel_unshuffle", "prelu",
+            "rms_norm", "rrelu", "selu", "threshold",
+        ],
+        "kuai.nn.functional",
+    ),
     **dict.fromkeys(["summary", "draw"], "kuai.show"),
     "vmap": "kuai.func",
     "return_types": "kuai.ops",
@@ -85,8 +101,11 @@ _ON_FIRST_USE: dict[str, str | None] = {
 }  # fmt: skip
 
 
+_METHODS = {"detach", "get_device", "is_inference", "is_signed"}  # functions, too
+
+
 def __getattr__(name: str) -> Any:
-    if name.endswith("_") and not name.startswith("_") and hasattr(Tensor, name):
+    if name in _METHODS or (name[-1] == "_" and name[0] != "_" and hasattr(Tensor, name)):
         return getattr(Tensor, name)  # `relu_(x)` for `x.relu_()`
     if name not in _ON_FIRST_USE:
         raise AttributeError(f"module 'kuai' has no attribute '{name}'")
@@ -136,6 +155,7 @@ __all__ = [
     "bool",
     "can_cast",
     "channels_last",
+    "channels_last_3d",
     "contiguous_format",
     "device",
     "double",
@@ -167,7 +187,9 @@ __all__ = [
     "is_inference_mode_enabled",
     "is_nonzero",
     "is_tensor",
+    "layout",
     "long",
+    "memory_format",
     "nan",
     "newaxis",
     "no_grad",

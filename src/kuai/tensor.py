@@ -15,6 +15,7 @@ from kuai.core.base import TensorBase, alias, bind_tensor_class, wrap
 from kuai.core.inplace import inplace, inplace_view
 from kuai.device import CPU, check_device
 from kuai.errors import GradientError, ShapeError
+from kuai.layout import strided
 from kuai.ops.creation import overwrite
 from kuai.ops.indexing import getitem, setitem
 from kuai.ops.movement import (
@@ -89,6 +90,11 @@ class Tensor(TensorBase):
                 "you can only change requires_grad flags of leaf variables. If you want to use a "
                 "computed variable in a subgraph that doesn't require differentiation use "
                 "var_no_grad = var.detach()."
+            )
+        if requires_grad and type(self._counter) is not list and not tape.mode.inference:
+            raise RuntimeError(
+                "Setting requires_grad=True on inference tensor outside InferenceMode is not "
+                "allowed."
             )
         self._requires_grad = bool(requires_grad)
         return self
@@ -177,7 +183,10 @@ class Tensor(TensorBase):
     @property
     def data(self) -> Tensor:
         """The same memory off the tape, whose changes the tape does not notice."""
-        return wrap(self._payload)
+        result = wrap(self._payload)
+        if type(self._counter) is not list:
+            result._counter = self._counter  # made in inference mode, and stays so
+        return result
 
     @data.setter
     def data(self, value: Tensor) -> None:
@@ -224,6 +233,8 @@ class Tensor(TensorBase):
 
     @property
     def _version(self) -> int:
+        if type(self._counter) is not list:
+            raise RuntimeError("Inference tensors do not track version counter.")
         return self._counter[0]
 
     # -- operators --------------------------------------------------------------------------
@@ -432,11 +443,16 @@ class Tensor(TensorBase):
             return self._payload.astype(np.float32).tolist()
         return self._payload.tolist()
 
+    def _number(self) -> Any:
+        if self._payload.size != 1:
+            raise ValueError("only one element tensors can be converted to Python scalars")
+        return self.item()
+
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._number())
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._number())
 
     def __index__(self) -> int:
         if self._payload.dtype.kind not in "iub" or self._payload.size != 1:
@@ -590,8 +606,8 @@ class Tensor(TensorBase):
         return self.dtype.is_signed
 
     def is_inference(self) -> bool:
-        """False: tensors made in inference mode are as any other."""
-        return False
+        """Whether its memory was made in inference mode, so that no gradient can need it."""
+        return type(self._counter) is not list
 
     def is_set_to(self, tensor: Tensor) -> bool:
         """Whether both are the same memory, read the same way."""
@@ -600,7 +616,7 @@ class Tensor(TensorBase):
 
     is_cuda = is_sparse = is_quantized = is_meta = is_mps = is_xpu = is_mkldnn = is_nested = False
     is_cpu = True
-    layout = "kuai.strided"
+    layout = strided
     names: tuple[()] = ()
 
     @property
