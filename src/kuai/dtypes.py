@@ -82,6 +82,14 @@ float64 = dtype("float64", 8, FLOATING, 2)
 half, float_, double = float16, float32, float64
 short, int_, long = int16, int32, int64
 
+_PYTHON = {bool: bool_, int: int64, float: float64}
+
+
+def named(d: Any) -> Any:
+    """The data type that is meant: Python's `bool`, `int` and `float` stand for one, too."""
+    return _PYTHON.get(d, d)
+
+
 ALL = (bool_, uint8, int8, int16, int32, int64, float16, bfloat16, float32, float64)
 FROM_NUMPY: dict[np.dtype, dtype] = {d.numpy: d for d in ALL if d is not bfloat16}
 _default = float32

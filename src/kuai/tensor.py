@@ -278,7 +278,9 @@ class Tensor(TensorBase):
         return ops.remainder(other, self)
 
     def __rmatmul__(self, other: Any) -> Tensor:
-        return ops.matmul(other, self)
+        if not isinstance(other, Tensor):
+            return NotImplemented
+        return ops.matmul(other, self)  # type: ignore[arg-type]
 
     def __and__(self, other: Any) -> Tensor:
         return ops.bitwise_and(self, other)
@@ -298,6 +300,10 @@ class Tensor(TensorBase):
         return ops.bitwise_right_shift(self, other)
 
     def __invert__(self) -> Tensor:
+        if self._payload.dtype.kind in "fV":
+            raise TypeError(
+                "~ (operator.invert) is only implemented on integer and Boolean-type tensors"
+            )
         return ops.bitwise_not(self)
 
     def __pow__(self, other: Any) -> Tensor:
@@ -307,7 +313,9 @@ class Tensor(TensorBase):
         return ops.pow(other, self)
 
     def __matmul__(self, other: Any) -> Tensor:
-        return ops.matmul(self, other)
+        if not isinstance(other, Tensor):
+            return NotImplemented
+        return ops.matmul(self, other)  # type: ignore[arg-type]
 
     def __neg__(self) -> Tensor:
         return ops.neg(self)
@@ -460,7 +468,7 @@ class Tensor(TensorBase):
         return int(self.item())
 
     def __complex__(self) -> complex:
-        return complex(self.item())
+        return complex(self._number())
 
     def __contains__(self, element: Any) -> bool:
         if not isinstance(element, (TensorBase, int, float, bool)):
@@ -671,7 +679,7 @@ class Tensor(TensorBase):
         if kwargs:
             raise TypeError(f"to() received unexpected arguments: {sorted(kwargs)}")
         for i, argument in enumerate(args):
-            if isinstance(argument, dtypes.dtype):
+            if isinstance(argument, (dtypes.dtype, type)):
                 dtype = argument
             elif isinstance(argument, TensorBase):
                 dtype = argument.dtype
@@ -679,6 +687,7 @@ class Tensor(TensorBase):
                 copy = copy or (argument and i == len(args) - 1 and i > 1)
             elif argument is not None:
                 check_device(argument)
+        dtype = dtypes.named(dtype)
         if dtype is not None and dtype is not self.dtype:
             return ops.cast(self, dtype=dtype)
         return self.clone() if copy else self

@@ -309,6 +309,11 @@ class Primitive:
 
     def explain(self, error: Exception, inputs: Sequence[Any], parameters: dict[str, Any]) -> None:
         """After a kernel failed: raise what `infer` has to say about it, if anything."""
+        if isinstance(error, AttributeError):
+            for x in inputs:
+                if not isinstance(x, (TensorBase, int, float)):
+                    kind = type(x).__name__
+                    raise TypeError(f"{self.name}(): expected a Tensor, not {kind}") from None
         if isinstance(error, (ValueError, IndexError, TypeError)) and type(self).infer is not (
             Primitive.infer
         ):

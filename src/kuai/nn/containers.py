@@ -489,7 +489,7 @@ class ParameterDict(Module):
             self[key] = value
 
     def extra_repr(self) -> str:
-        return "\n".join(f"  ({k}): {_described(x, _type_name)}" for k, x in self.items())
+        return "\n".join(f"  ({k}): {_described(x, lambda x: x.type())}" for k, x in self.items())
 
     def __call__(self, input: Any) -> Any:
         raise RuntimeError("ParameterDict should not be called.")

@@ -59,6 +59,7 @@ def array_of(data: Any, dtype: dtypes.dtype | None) -> np.ndarray:
     Raises:
         ValueError: a nesting that is not rectangular.
         TypeError: something that is no number.
+        RuntimeError: `None`.
     """
     if isinstance(data, TensorBase):
         array = data._payload
@@ -74,7 +75,7 @@ def array_of(data: Any, dtype: dtypes.dtype | None) -> np.ndarray:
     else:
         array, inferred = _from_nested(data)
         dtype = dtype or inferred
-    return convert(array, dtype)
+    return convert(array, dtypes.named(dtype))
 
 
 def convert(array: np.ndarray, dtype: dtypes.dtype) -> np.ndarray:
@@ -130,6 +131,8 @@ def _plain(data: Any, found: set[Any]) -> Any:
         return [_plain(data[i], found) for i in builtins.range(len(data))]
     if isinstance(data, float):
         found.add(float)
+    if data is None:
+        raise RuntimeError("Could not infer dtype of NoneType")
     return data
 
 
@@ -229,7 +232,7 @@ def zeros(
     *size: Any, dtype: dtypes.dtype | None = None, requires_grad: bool = False, **options: Any
 ) -> Tensor:
     """Zeros."""
-    d = dtype or _default(options)
+    d = dtypes.named(dtype) or _default(options)
     return finish(np.zeros(_shape(size, options), d.numpy), requires_grad, options)
 
 
@@ -237,7 +240,7 @@ def ones(
     *size: Any, dtype: dtypes.dtype | None = None, requires_grad: bool = False, **options: Any
 ) -> Tensor:
     """Ones."""
-    d = dtype or _default(options)
+    d = dtypes.named(dtype) or _default(options)
     return finish(np.ones(_shape(size, options), d.numpy), requires_grad, options)
 
 
@@ -245,7 +248,7 @@ def empty(
     *size: Any, dtype: dtypes.dtype | None = None, requires_grad: bool = False, **options: Any
 ) -> Tensor:
     """A tensor whose values are whatever the memory holds."""
-    d = dtype or _default(options)
+    d = dtypes.named(dtype) or _default(options)
     return finish(np.empty(_shape(size, options), d.numpy), requires_grad, options)
 
 
@@ -259,7 +262,9 @@ def full(
 ) -> Tensor:
     """One value everywhere."""
     value = fill_value.item() if isinstance(fill_value, TensorBase) else fill_value
-    d = dtype
+    if isinstance(value, str):
+        raise TypeError("full(): argument 'fill_value' (position 2) must be Number, not str")
+    d = dtypes.named(dtype)
     if d is None:
         d = (
             dtypes.bool_
@@ -277,7 +282,7 @@ def full(
 
 def empty_strided(size: Any, stride: Any, **options: Any) -> Tensor:
     """An empty tensor with the given strides, in elements."""
-    dtype = options.pop("dtype", None) or dtypes.get_default_dtype()
+    dtype = dtypes.named(options.pop("dtype", None)) or dtypes.get_default_dtype()
     span = 1 + builtins.sum((n - 1) * s for n, s in zip(size, stride, strict=True) if n)
     memory = np.empty(span, dtype.numpy)
     strides = [s * dtype.itemsize for s in stride]
@@ -297,14 +302,14 @@ def empty_permuted(size: Any, physical_layout: Any, **options: Any) -> Tensor:
             f"Number of dimensions in size does not match the length of the physical_layout, or a "
             f"dimension is named twice: {list(shape)} and {list(order)}"
         )
-    dtype = options.pop("dtype", None) or dtypes.get_default_dtype()
+    dtype = dtypes.named(options.pop("dtype", None)) or dtypes.get_default_dtype()
     memory = np.empty([shape[d] for d in order], dtype.numpy)
     array = memory.transpose([order.index(d) for d in builtins.range(len(shape))])
     return finish(array, options.pop("requires_grad", False), options)
 
 
 def _like(x: Tensor, dtype: dtypes.dtype | None) -> tuple[tuple[int, ...], np.dtype]:
-    return x._payload.shape, x._payload.dtype if dtype is None else dtype.numpy
+    return x._payload.shape, x._payload.dtype if dtype is None else dtypes.named(dtype).numpy
 
 
 def zeros_like(
@@ -397,6 +402,7 @@ def arange(
     if dtype is None:
         floating = any(isinstance(v, float) for v in (start, end, step))
         dtype = _default(options) if floating else dtypes.int64
+    dtype = dtypes.named(dtype)
     if dtype is dtypes.int64:
         start, end, step = int(start), int(end), int(step)
         if step == 0:
@@ -413,7 +419,7 @@ def range(start: Any, end: Any = None, step: Any = 1, **options: Any) -> Tensor:
     """The numbers from `start` by `step`, with `end`."""
     if end is None:
         start, end = 0, start
-    dtype = options.pop("dtype", None) or dtypes.get_default_dtype()
+    dtype = dtypes.named(options.pop("dtype", None)) or dtypes.get_default_dtype()
     count = math.floor((end - start) / step) + 1
     return finish(convert(np.arange(count) * step + start, dtype), False, options)
 
@@ -428,7 +434,7 @@ def linspace(
     **options: Any,
 ) -> Tensor:
     """`steps` evenly spaced numbers from `start` to `end`, both among them."""
-    d = dtype or _default(options)
+    d = dtypes.named(dtype) or _default(options)
     return finish(convert(_line(start, end, steps, d), d), requires_grad, options)
 
 
@@ -465,7 +471,7 @@ def logspace(
     **options: Any,
 ) -> Tensor:
     """`base` to the power of evenly spaced numbers from `start` to `end`."""
-    d = dtype or _default(options)
+    d = dtypes.named(dtype) or _default(options)
     with np.errstate(all="ignore"):
         values = np.power(np.float64(base), _line(start, end, steps, d))
         return finish(convert(values, d), requires_grad, options)
@@ -482,7 +488,7 @@ def eye(
     """A matrix with ones on the diagonal."""
     if n < 0 or (m is not None and m < 0):
         raise RuntimeError(f"n must be greater or equal to 0, got {n if n < 0 else m}")
-    d = dtype or _default(options)
+    d = dtypes.named(dtype) or _default(options)
     return finish(np.eye(n, m, dtype=d.numpy), requires_grad, options)
 
 

@@ -349,6 +349,8 @@ def _as_index(item: Any) -> Any:
         if not found._payload.size and not isinstance(item, np.ndarray):
             found = cast(found, dtype=dtypes.int64)
         return _as_index(found)
+    if isinstance(item, str):
+        raise TypeError("an index must be a number, a slice or a tensor, not a str")
     try:
         return item.__index__()
     except AttributeError:

@@ -87,6 +87,8 @@ def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor
         raise ShapeError(
             f"both arguments to matmul need to be at least 1D, but they are {a}D and {b}D"
         )
+    if a == b == 1:
+        return dot(input, other)
     x = movement.reshape(input, 1, -1) if a == 1 else input
     y = movement.reshape(other, -1, 1) if b == 1 else other
     result = matmul_(x, y)
@@ -236,7 +238,8 @@ def dot(input: Tensor, tensor: Tensor) -> Tensor:
             "dot : expected both vectors to have same dtype, but found "
             f"{input.dtype.name} and {tensor.dtype.name}"
         )
-    return tape.called(matmul(input, tensor), "DotBackward0")
+    product = matmul_(movement.reshape(input, 1, -1), movement.reshape(tensor, -1, 1))
+    return tape.called(movement.reshape(product, ()), "DotBackward0")
 
 
 vdot = dot

@@ -44,6 +44,7 @@ class cast(Primitive):
 
 def to_dtype(x: Tensor, dtype: dtypes.dtype) -> Tensor:
     """`x` in the given data type; `x` itself when it has it."""
+    dtype = dtypes.named(dtype)
     return x if x.dtype is dtype else cast(x, dtype=dtype)
 
 

@@ -214,7 +214,7 @@ def _float_dtype(
     dtype: dtypes.dtype | None, name: str, options: dict[str, Any] | None = None
 ) -> np.dtype:
     out = options.get("out") if options else None
-    d = dtype or (dtypes.get_default_dtype() if out is None else out.dtype)
+    d = dtypes.named(dtype) or (dtypes.get_default_dtype() if out is None else out.dtype)
     if not d.is_floating_point:
         raise RuntimeError(f"\"{name}\" not implemented for '{d.name}'")
     return d.numpy
@@ -282,7 +282,7 @@ def randint(
         low, high, size = 0, low, high
     elif high is None:
         low, high = 0, low
-    d = dtype or dtypes.int64
+    d = dtypes.named(dtype) or dtypes.int64
     values = _integers(int(low), int(high), as_shape((size,)), generator)
     return _finish(values.astype(d.numpy), requires_grad, options)
 
@@ -300,7 +300,7 @@ def randperm(
         raise RuntimeError(f"n must be non-negative, got {n}")
     words = (generator or default_generator).bits(2 * n).astype(np.uint64)
     order = np.argsort((words[0::2] << _32) | words[1::2], kind="stable")
-    array = order.astype((dtype or dtypes.int64).numpy)
+    array = order.astype((dtypes.named(dtype) or dtypes.int64).numpy)
     return _finish(array, requires_grad, options)
 
 

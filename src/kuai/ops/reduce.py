@@ -112,6 +112,8 @@ def sum(
     out: Tensor | None = None,
 ) -> Tensor:
     """Sum over `dim` (one or several dimensions; all by default). Integers sum in int64."""
+    if not isinstance(input, TensorBase):
+        raise TypeError(f"sum(): argument 'input' must be Tensor, not {type(input).__name__}")
     x = input
     if (
         dim is None
@@ -138,6 +140,8 @@ def _count(input: Tensor, dims: Sequence[int]) -> int:
 
 
 def _need_float(name: str, input: Tensor) -> None:
+    if not isinstance(input, TensorBase):
+        raise TypeError(f"{name}(): argument 'input' must be Tensor, not {type(input).__name__}")
     if not input.is_floating_point():
         raise RuntimeError(
             f"{name}(): could not infer output dtype. Input dtype must be either a floating point "

@@ -291,7 +291,9 @@ class Bitwise(Binary):
     def promote(self, inputs: Any) -> Any:
         operands = Binary.promote(self, inputs)
         if operands[0].dtype.is_floating_point:
-            raise RuntimeError(f'"{self.name}_cpu" not implemented for floating-point tensors')
+            raise NotImplementedError(
+                f'"{self.name}_cpu" not implemented for floating-point tensors'
+            )
         return operands
 
     def __call__(  # type: ignore[override]
@@ -327,7 +329,9 @@ class bitwise_not(Unary):
 
     def kernel(self, x):
         if x.dtype.kind in "fV":
-            raise RuntimeError('"bitwise_not_cpu" not implemented for floating-point tensors')
+            raise NotImplementedError(
+                '"bitwise_not_cpu" not implemented for floating-point tensors'
+            )
         return np.invert(x)
 
 

@@ -17,7 +17,7 @@ from kuai.nn.utils.init import skip_init
 from kuai.nn.utils.spectral_norm import remove_spectral_norm, spectral_norm
 from kuai.nn.utils.weight_norm import remove_weight_norm, weight_norm
 
-_ON_FIRST_USE = ("parametrizations", "parametrize", "stateless")
+_ON_FIRST_USE = ("parametrizations", "parametrize", "rnn", "stateless")
 
 __all__ = [
     "clip_grad_norm",
@@ -30,6 +30,7 @@ __all__ = [
     "parametrize",
     "remove_spectral_norm",
     "remove_weight_norm",
+    "rnn",
     "skip_init",
     "spectral_norm",
     "stateless",
