@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from kuai import ops
+from kuai.tensor import Tensor
 
 
 def pad_sequence(
