@@ -280,7 +280,7 @@ class Tensor(TensorBase):
     def __rmatmul__(self, other: Any) -> Tensor:
         if not isinstance(other, Tensor):
             return NotImplemented
-        return ops.matmul(other, self)  # type: ignore[arg-type]
+        return ops.matmul(other, self)
 
     def __and__(self, other: Any) -> Tensor:
         return ops.bitwise_and(self, other)
@@ -315,7 +315,7 @@ class Tensor(TensorBase):
     def __matmul__(self, other: Any) -> Tensor:
         if not isinstance(other, Tensor):
             return NotImplemented
-        return ops.matmul(self, other)  # type: ignore[arg-type]
+        return ops.matmul(self, other)
 
     def __neg__(self) -> Tensor:
         return ops.neg(self)
