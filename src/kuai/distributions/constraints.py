@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kuai import ops
+from kuai import dtypes, ops
 from kuai.tensor import Tensor
 
 
@@ -291,7 +291,7 @@ class _Square(Constraint):
 
     def check(self, value: Tensor) -> Tensor:
         return ops.full(
-            tuple(value.shape[:-2]), value.shape[-2] == value.shape[-1], dtype=ops.eq(0, 0).dtype
+            tuple(value.shape[:-2]), value.shape[-2] == value.shape[-1], dtype=dtypes.bool_
         )
 
 
