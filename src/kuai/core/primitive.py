@@ -440,7 +440,7 @@ class Primitive:
         return grads
 
     def _check_versions(self, node: Node) -> None:
-        for x, version in zip(node.saved, node.versions, strict=False):
+        for x, version in zip(node.saved, node.versions, strict=True):
             if x is not None and isinstance(x, TensorBase) and x._counter[0] != version:
                 raise _changed(x._payload, x._counter[0], version, node)
 
