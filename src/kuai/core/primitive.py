@@ -141,8 +141,8 @@ class Primitive:
     is_view: ClassVar[bool] = False
     broadcasts: ClassVar[bool] = False  # gradients are summed to the shapes of the inputs
     used_by: ClassVar[tuple[tuple[int, ...], ...]] = ()  # whose gradients need each saved input
-    # The same result from other primitives, `decompose(*inputs, **parameters)` on tensors. A
-    # capture records those instead, so that a compiler need not know this one; eager runs the kernel.
+    # The same result from other primitives, `decompose(*inputs, **parameters)`, on tensors. A
+    # capture records those instead, so that a compiler need not know this one; eager runs `kernel`.
     decompose: ClassVar[Any] = None
 
     kernel: Callable[..., Any]
