@@ -87,8 +87,9 @@ _ON_FIRST_USE: dict[str, str | None] = {
     **dict.fromkeys(["save", "load"], "kuai.io"),
     **dict.fromkeys(
         [
-            "alpha_dropout", "bilinear", "celu", "channel_shuffle", "cosine_similarity", "dropout",
-            "feature_alpha_dropout", "group_norm", "hardshrink", "layer_norm",
+            "alpha_dropout", "bilinear", "celu", "channel_shuffle", "conv1d", "conv2d", "conv3d",
+            "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cosine_similarity",
+            "dropout", "feature_alpha_dropout", "group_norm", "hardshrink", "layer_norm",
             "pairwise_distance", "pdist", "pixel_shuffle", "pixel_unshuffle", "prelu",
             "rms_norm", "rrelu", "selu", "threshold",
         ],

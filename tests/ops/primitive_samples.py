@@ -12,6 +12,7 @@ from kuai.core.primitive import PRIMITIVES
 
 SLICE = PRIMITIVES["slice"]
 MIDDLE = {"key": ((0, 3, 2), (1, 4, 1))}
+GEOMETRY: dict[str, Any] = {"stride": (1,), "padding": (0,), "dilation": (1,), "groups": 1}
 
 
 class Sample:
@@ -309,6 +310,45 @@ SAMPLES: dict[str, list[Sample]] = {
         Sample(X, numbers(2, 4), numbers(2)),
         Sample(numbers(2, 3, 4), numbers(2, 4), numbers(2)),
         Sample(numbers(4), numbers(2, 4), numbers(2)),
+    ],
+    # convolution
+    "convolution": [
+        Sample(numbers(2, 2, 4), numbers(3, 2, 2, seed=1), **GEOMETRY),
+        Sample(
+            numbers(1, 4, 4, 3),
+            numbers(2, 2, 2, 1, seed=1),
+            stride=(2, 1),
+            padding=(1, 0),
+            dilation=(1, 2),
+            groups=2,
+        ),
+        Sample(np.zeros((0, 2, 4)), numbers(3, 2, 2), **GEOMETRY),
+    ],
+    "convolution_input_gradient": [
+        Sample(numbers(2, 3, 3), numbers(3, 2, 2, seed=1), sizes=(4,), **GEOMETRY),
+        Sample(
+            numbers(1, 2, 2, 2),
+            numbers(2, 1, 2, 1, seed=1),
+            sizes=(5, 2),
+            stride=(2, 1),
+            padding=(1, 0),
+            dilation=(3, 1),
+            groups=2,
+        ),
+        Sample(np.zeros((0, 3, 3)), numbers(3, 2, 2), sizes=(4,), **GEOMETRY),
+    ],
+    "convolution_weight_gradient": [
+        Sample(numbers(2, 2, 4), numbers(2, 3, 3, seed=1), kernel_size=(2,), **GEOMETRY),
+        Sample(
+            numbers(1, 4, 4, 3),
+            numbers(1, 2, 2, 1, seed=1),
+            kernel_size=(2, 2),
+            stride=(2, 1),
+            padding=(0, 0),
+            dilation=(1, 2),
+            groups=2,
+        ),
+        Sample(np.zeros((0, 2, 4)), np.zeros((0, 3, 3)), kernel_size=(2,), **GEOMETRY),
     ],
     "inv": [Sample(matrix()), Sample(matrix(2))],
     "solve": [Sample(matrix(), numbers(3, 2)), Sample(matrix(2), numbers(2, 3, 2))],

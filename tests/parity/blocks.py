@@ -66,6 +66,7 @@ def run_sample(
         return
     made = sample.constructor_input
     theirs = info.module_cls(*made.args, **made.kwargs).to(dtype).train(training)
+    initialise(theirs, sample, torch)
     state = {name: value.detach().clone() for name, value in theirs.state_dict().items()}
     try:
         exact = functools.cache(
@@ -83,6 +84,7 @@ def run_sample(
             convert = Converter(target)
             ours = look_up(info.name, target)(*convert(made.args), **convert(made.kwargs))
             ours.to(convert(dtype)).train(training)
+            initialise(ours, sample, target)
             if repr(ours) != repr(theirs):
                 raise Mismatch(f"printed as {ours!r}, not {theirs!r}")
             ours.load_state_dict(convert(state))
@@ -101,6 +103,13 @@ def run_sample(
             result.gradient.add(None)
         except Mismatch as error:
             result.gradient.add(describe(error) + described)
+
+
+def initialise(block: Any, sample: ModuleInput, library: types.ModuleType) -> None:
+    """Runs a lazy block once, so that it has the parameters that the sample needs."""
+    if isinstance(block, library.nn.modules.lazy.LazyModuleMixin):
+        args, kwargs = Converter(library)((sample.forward_input.args, sample.forward_input.kwargs))
+        block(*args, **kwargs)
 
 
 def outputs_and_gradients(

@@ -93,6 +93,13 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         nn.functional.pdist
         """.split()
     ),
+    "convolution": tuple(
+        """
+        nn.functional.conv1d nn.functional.conv2d nn.functional.conv3d
+        nn.functional.conv_transpose1d nn.functional.conv_transpose2d
+        nn.functional.conv_transpose3d
+        """.split()
+    ),
     "losses": tuple(
         """
         nn.functional.mse_loss nn.functional.l1_loss nn.functional.smooth_l1_loss
@@ -120,6 +127,9 @@ MODULES: tuple[str, ...] = tuple(
     nn.BCEWithLogitsLoss nn.KLDivLoss nn.GaussianNLLLoss nn.PoissonNLLLoss nn.CosineEmbeddingLoss
     nn.MarginRankingLoss nn.HingeEmbeddingLoss nn.SoftMarginLoss nn.MultiMarginLoss
     nn.MultiLabelMarginLoss nn.MultiLabelSoftMarginLoss
+    nn.Conv1d nn.Conv2d nn.Conv3d nn.ConvTranspose1d nn.ConvTranspose2d nn.ConvTranspose3d
+    nn.LazyConv1d nn.LazyConv2d nn.LazyConv3d nn.LazyConvTranspose1d nn.LazyConvTranspose2d
+    nn.LazyConvTranspose3d
     """.split()
 )
 

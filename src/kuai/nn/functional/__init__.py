@@ -47,6 +47,14 @@ from kuai.nn.functional.classification import (
     nll_loss,
     soft_margin_loss,
 )
+from kuai.nn.functional.convolution import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 from kuai.nn.functional.distance import cosine_similarity, pairwise_distance, pdist
 from kuai.nn.functional.dropout import (
     alpha_dropout,
@@ -100,6 +108,12 @@ __all__ = [
     "celu",
     "celu_",
     "channel_shuffle",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "cosine_embedding_loss",
     "cosine_similarity",
     "cross_entropy",

@@ -13,6 +13,7 @@ _FILES = {
     "activation": ("activations", "softmax"),
     "channelshuffle": ("shuffle",),
     "container": ("containers",),
+    "conv": ("convolution",),
     "distance": ("distance",),
     "dropout": ("dropout",),
     "flatten": ("flatten",),
