@@ -34,11 +34,12 @@ if TYPE_CHECKING:
 
 _new = object.__new__
 ndarray = np.ndarray
+asarray = np.asarray
 
 try:  # overflow, 1/0 and log(0) are results here, not warnings; errstate costs ten times as much
     from numpy._core.umath import _extobj_contextvar, _make_extobj
 
-    _SILENT: Any = _make_extobj(all="ignore")
+    SILENT: Any = _make_extobj(all="ignore")
     silence = _extobj_contextvar.set
     unsilence = _extobj_contextvar.reset
 except ImportError:  # pragma: no cover - another NumPy
@@ -51,7 +52,7 @@ except ImportError:  # pragma: no cover - another NumPy
         """Undo `silence`."""
         np.seterr(**before)
 
-    _SILENT = None
+    SILENT = None
 
 
 class Meta:
@@ -127,6 +128,7 @@ def primitive(cls: type[Primitive]) -> Any:
     return instance
 
 
+NO_PARAMETERS: dict[str, Any] = {}
 GRAD, RESULT, INPUT, SHAPE, DTYPE, PARAMETER, INPUTS, SHAPES, REST = range(9)
 
 
@@ -144,6 +146,7 @@ class Primitive:
     # The same result from other primitives, `decompose(*inputs, **parameters)`, on tensors. A
     # capture records those instead, so that a compiler need not know this one; eager runs `kernel`.
     decompose: ClassVar[Any] = None
+    silent: ClassVar[bool] = False  # whether NumPy never warns in the kernel, on its own floats
 
     kernel: Callable[..., Any]
     gradient: Callable[..., Any]
@@ -155,7 +158,7 @@ class Primitive:
             ShapeError: the shapes do not fit.
         """
         arrays = [np.zeros(m.shape, m.dtype.numpy) for m in metas]
-        token = silence(_SILENT)
+        token = silence(SILENT)
         try:
             result = self.kernel(*arrays, **parameters)
         except (ValueError, IndexError) as error:
@@ -178,26 +181,17 @@ class Primitive:
     def run(self, inputs: Sequence[Any], parameters: dict[str, Any], payload: Any = None) -> Any:
         """Compute the result now, and record it where a gradient is wanted.
 
-        Every operation passes here; it is written out at length to be quick.
-
         Args:
             inputs: tensors, and Python numbers where the primitive takes them.
             parameters: what the kernel gets by name.
             payload: the result, where it is known already (a captured value).
         """
         if payload is None:
-            token = silence(_SILENT)
+            token = None if self.is_view else silence(SILENT)
             try:
                 if len(inputs) == 1:
                     array = inputs[0]._payload
-                    payload = (
-                        self.kernel(array, **parameters) if parameters else (self.kernel(array))
-                    )
-                elif len(inputs) == 2:
-                    x, y = inputs
-                    a = x._payload if isinstance(x, TensorBase) else x
-                    b = y._payload if isinstance(y, TensorBase) else y
-                    payload = self.kernel(a, b, **parameters) if parameters else self.kernel(a, b)
+                    payload = self.kernel(array, **parameters) if parameters else self.kernel(array)
                 else:
                     arrays = [x._payload if isinstance(x, TensorBase) else x for x in inputs]
                     payload = self.kernel(*arrays, **parameters)
@@ -205,12 +199,25 @@ class Primitive:
                 self.explain(error, inputs, parameters)
                 raise
             finally:
-                unsilence(token)
+                if token is not None:
+                    unsilence(token)
+        if len(inputs) == 1 and not self.variadic:
+            return self.finish_one(payload, inputs[0], parameters)
+        return self.finish(payload, inputs, parameters)
+
+    def finish(self, payload: Any, inputs: Sequence[Any], parameters: dict[str, Any]) -> Any:
+        """The tensor (or tensors) with the result of a kernel, recorded where a gradient is wanted.
+
+        Args:
+            payload: what the kernel gave, or the values that a capture holds in its place.
+            inputs: what it was computed from.
+            parameters: what the kernel got by name.
+        """
         if type(payload) is not ndarray:
             if type(payload) is tuple:
                 return self._finish_all(payload, inputs, parameters)
             if isinstance(payload, np.generic) or not hasattr(payload, "graph"):
-                payload = np.asarray(payload)
+                payload = asarray(payload)
         result = _new(base.tensor_class)
         result._payload = payload
         result._requires_grad = False
@@ -232,6 +239,47 @@ class Primitive:
                         break
         return result
 
+    def finish_one(self, payload: Any, x: Any, parameters: dict[str, Any]) -> Any:
+        """`finish` for a single input, written out at length to be quick."""
+        if type(payload) is not ndarray:
+            if isinstance(payload, np.generic):
+                payload = asarray(payload)
+            else:
+                return self.finish(payload, (x,), parameters)
+        result = _new(base.tensor_class)
+        result._payload = payload
+        result._requires_grad = False
+        result._grad = result._node = result._view = result._hooks = None
+        if self.is_view:
+            counter = result._counter = x._counter
+            result._view = View(x, self, parameters, counter[1])
+        else:
+            result._counter = counter = new_counter() if inferring else [0, 0]
+        if self.differentiable:
+            if x._view is not None:
+                refresh(x)
+            if x._requires_grad and mode.grad and payload.dtype.kind in "fV":
+                result._requires_grad = True
+                node = result._node = Node()
+                node.primitive = self
+                node.parameters = parameters
+                node.shape = payload.shape
+                node.numpy_dtype = payload.dtype
+                node.sequence = _sequence()
+                edge = x._node
+                node.edges = (x if edge is None else edge,)
+                if self._keeps_inputs:
+                    node.saved = (x,)
+                    node.versions = (x._counter[0],)
+                elif self._keeps_result:
+                    node.saved = ()
+                if self._keeps_result:
+                    node.result = (payload, counter, counter[0])
+                if self._keeps_shapes:
+                    array = x._payload
+                    node.shapes = ((array.shape, array.dtype),)
+        return result
+
     def _finish_all(
         self, payloads: tuple[Any, ...], inputs: Sequence[Any], parameters: dict[str, Any]
     ) -> tuple[Tensor, ...]:
@@ -247,6 +295,30 @@ class Primitive:
                     r._node = OutputEdge(node, i, r._payload.shape, r._payload.dtype)
         return results
 
+    def finish_two(self, payload: Any, x: Any, y: Any) -> Any:
+        """`finish` for two inputs, `x` being a tensor, and no parameters; at length to be quick."""
+        if type(payload) is not ndarray:
+            if isinstance(payload, np.generic):
+                payload = asarray(payload)
+            else:
+                return self.finish(payload, (x, y), NO_PARAMETERS)
+        result = _new(base.tensor_class)
+        result._payload = payload
+        result._requires_grad = False
+        result._grad = result._node = result._view = result._hooks = None
+        result._counter = new_counter() if inferring else [0, 0]
+        if self.differentiable:
+            if x._view is not None:
+                refresh(x)
+            if isinstance(y, TensorBase):
+                if y._view is not None:
+                    refresh(y)
+                if (x._requires_grad or y._requires_grad) and mode.grad:
+                    self.record(result, (x, y), NO_PARAMETERS)
+            elif x._requires_grad and mode.grad:
+                self.record(result, (x, y), NO_PARAMETERS)
+        return result
+
     def record(self, result: TensorBase, inputs: Sequence[Any], parameters: dict[str, Any]) -> None:
         """Put a node on the tape for `result`."""
         payload = result._payload
@@ -259,20 +331,13 @@ class Primitive:
         result._requires_grad = True
 
     def _node(self, inputs: Sequence[Any], parameters: dict[str, Any], payload: Any) -> Node:
-        node = _new(Node)
+        node = Node()
         node.primitive = self
         node.parameters = parameters
         node.shape = payload.shape
         node.numpy_dtype = payload.dtype
         node.sequence = _sequence()
-        if len(inputs) == 1:
-            x = inputs[0]
-            node.edges = (x if x._node is None else x._node,)
-            if self._keeps_inputs:
-                node.saved = inputs
-                node.versions = (x._counter[0],)
-                return self._with_shapes(node, inputs) if self._keeps_shapes else node
-        elif len(inputs) == 2:
+        if len(inputs) == 2:
             x, y = inputs
             node.edges = (
                 (x if x._node is None else x._node)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import builtins
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from kuai import dtypes
 from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase
-from kuai.core.primitive import Meta, primitive
+from kuai.core.primitive import NO_PARAMETERS, SILENT, Meta, primitive, silence, unsilence
 from kuai.ops.out import takes_out, write_out
 from kuai.ops.pointwise import Elementwise, Number, as_operand, result_type
 
@@ -20,23 +20,38 @@ if TYPE_CHECKING:
 
 
 class Unary(Elementwise):
-    """An elementwise primitive of one operand."""
+    """An elementwise primitive of one operand.
+
+    `ufunc`, where it exists, is what computes the kernel on floating-point arrays.
+    """
 
     inputs = ("x",)
     tensors = 1
+    ufunc: ClassVar[Any] = None
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.quick = self.ufunc or self.kernel
 
     def __call__(  # type: ignore[override]
         self, input: Any, *, out: Any = None, **parameters: Any
     ) -> Any:
         if (
-            out is not None
-            or not isinstance(input, TensorBase)
-            or (self.floating and input._payload.dtype.kind not in "fV")
+            out is None
+            and not parameters
+            and primitives.intercept is None
+            and isinstance(input, TensorBase)
+            and input._payload.dtype.kind == "f"
         ):
-            return Elementwise.__call__(self, input, out=out, **parameters)
-        if primitives.intercept is not None:
-            return primitives.intercept(self, (input,), parameters)
-        return self.run((input,), parameters)
+            if self.silent:
+                return self.finish_one(self.quick(input._payload), input, NO_PARAMETERS)
+            token = silence(SILENT)
+            try:
+                payload = self.quick(input._payload)
+            finally:
+                unsilence(token)
+            return self.finish_one(payload, input, NO_PARAMETERS)
+        return Elementwise.__call__(self, input, out=out, **parameters)
 
 
 class FloatUnary(Unary):
@@ -53,21 +68,59 @@ class Binary(Elementwise):
     def __call__(  # type: ignore[override]
         self, input: Any, other: Any, *, out: Any = None, **parameters: Any
     ) -> Any:
-        if out is None and isinstance(input, TensorBase):
-            ours = input._payload.dtype
-            if (
-                (ours is other._payload.dtype and (not self.floating or ours.kind in "fV"))
-                if isinstance(other, TensorBase)
-                else (
-                    (type(other) is float or (type(other) is int and -65504 < other < 65504))
-                    and ours.kind == "f"
-                    and self.numbers
-                )
-            ):
-                if primitives.intercept is not None:
-                    return primitives.intercept(self, (input, other), parameters)
-                return self.run((input, other), parameters)
+        if (
+            out is None
+            and not parameters
+            and primitives.intercept is None
+            and isinstance(input, TensorBase)
+        ):
+            a = input._payload
+            if isinstance(other, TensorBase):
+                b = other._payload
+                fits = a.dtype is b.dtype and (not self.floating or a.dtype.kind in "fV")
+            else:
+                b = as_array(other, a.dtype) if self.numbers else None
+                fits = b is not None
+            if fits:
+                token = None if self.silent and a.dtype.kind == "f" else silence(SILENT)
+                try:
+                    payload = self.kernel(a, b)
+                except Exception as error:
+                    self.explain(error, (input, other), NO_PARAMETERS)
+                    raise
+                finally:
+                    if token is not None:
+                        unsilence(token)
+                return self.finish_two(payload, input, other)
         return Elementwise.__call__(self, input, other, out=out, **parameters)
+
+
+_NUMBERS: dict[Any, dict[Any, np.ndarray]] = {
+    np.dtype(t): {"0": np.array(0.0, t), "-0": np.array(-0.0, t)}
+    for t in (np.float16, np.float32, np.float64)
+}
+_AT_MOST = 1000  # numbers remembered for each type
+
+
+def as_array(number: Any, numpy_dtype: np.dtype) -> Any:
+    """A Python number as a zero-dimensional array of the floating type, which NumPy combines with
+    an array in half of the time that the number takes; `None` where promotion must decide.
+    """
+    known = _NUMBERS.get(numpy_dtype)
+    if known is None or (
+        type(number) is not float and not (type(number) is int and -65504 < number < 65504)
+    ):
+        return None
+    array = known.get(number)
+    if array is None:
+        if number == 0:  # 0.0 and -0.0 are equal as keys
+            return known["0" if math.copysign(1.0, number) > 0 else "-0"]
+        token = silence(SILENT)
+        array = np.array(number, numpy_dtype)
+        unsilence(token)
+        if len(known) < _AT_MOST:
+            known[number] = array
+    return array
 
 
 class TensorBinary(Binary):
@@ -81,6 +134,7 @@ class Comparison(Binary):
     """A binary primitive whose result is bool."""
 
     comparison = True
+    silent = True
     tensors = 1
 
 
@@ -137,6 +191,9 @@ class quotient(Binary):
 class neg(Unary):
     """`-x`."""
 
+    ufunc = np.negative
+    silent = True
+
     def kernel(self, x):
         if x.dtype == np.bool_:
             raise RuntimeError(
@@ -152,6 +209,9 @@ class neg(Unary):
 @primitive
 class abs(Unary):
     """Absolute value."""
+
+    ufunc = np.absolute
+    silent = True
 
     def kernel(self, x):
         if x.dtype.kind == "b":
@@ -258,6 +318,8 @@ class tanh(FloatUnary):
 class relu(Unary):
     """`max(x, 0)`; the gradient at 0 is 0."""
 
+    silent = True
+
     def kernel(self, x):
         if x.dtype.kind == "b":
             raise RuntimeError("Boolean inputs not supported for relu")
@@ -272,6 +334,7 @@ class gate(Binary):
     """`x` where `y` is not zero or less (so also where it is NaN), 0 elsewhere."""
 
     gradient_name = "ThresholdBackwardBackward0"
+    silent = True
 
     def kernel(self, x, y):
         zero = _zero(x)

@@ -22,7 +22,7 @@ _numbers = (float, int)
 def add_scaled_(p: Tensor, direction: Tensor, factor: Number) -> None:
     """`p += factor * direction`, in place."""
     if type(factor) in _numbers and _are_plain(p, direction):
-        before = primitives.silence(primitives._SILENT)
+        before = primitives.silence(primitives.SILENT)
         _add(p, np.multiply(direction._payload, factor))
         primitives.unsilence(before)
     elif isinstance(factor, Tensor):
@@ -34,7 +34,7 @@ def add_scaled_(p: Tensor, direction: Tensor, factor: Number) -> None:
 def add_quotient_(p: Tensor, numerator: Tensor, denominator: Tensor, factor: Number) -> None:
     """`p += factor * numerator / denominator`, in place."""
     if type(factor) in _numbers and _are_plain(p, numerator, denominator):
-        before = primitives.silence(primitives._SILENT)
+        before = primitives.silence(primitives.SILENT)
         change = np.divide(numerator._payload, denominator._payload)
         change *= factor
         _add(p, change)
@@ -48,7 +48,7 @@ def add_quotient_(p: Tensor, numerator: Tensor, denominator: Tensor, factor: Num
 def keep_mean_(mean: Tensor, value: Tensor, kept: Number) -> Tensor:
     """`mean = kept * mean + (1 - kept) * value`, in place; returns it."""
     if type(kept) in _numbers and kept > 0.5 and _are_plain(mean, value):
-        before = primitives.silence(primitives._SILENT)
+        before = primitives.silence(primitives.SILENT)
         change = np.subtract(value._payload, mean._payload)
         change *= 1 - kept
         _add(mean, change)
@@ -62,7 +62,7 @@ def keep_mean_(mean: Tensor, value: Tensor, kept: Number) -> Tensor:
 def keep_mean_square_(square: Tensor, value: Tensor, kept: Number) -> Tensor:
     """`square = kept * square + (1 - kept) * value**2`, in place; returns it."""
     if type(kept) in _numbers and _are_plain(square, value):
-        before = primitives.silence(primitives._SILENT)
+        before = primitives.silence(primitives.SILENT)
         change = np.multiply(value._payload, value._payload)
         change *= 1 - kept
         mine = square._payload
@@ -78,7 +78,7 @@ def keep_mean_square_(square: Tensor, value: Tensor, kept: Number) -> Tensor:
 def root(square: Tensor, correction: Number, eps: float) -> Tensor:
     """`sqrt(square / correction) + eps`, as a new tensor."""
     if type(correction) in _numbers and type(eps) is float and _are_plain(square):
-        before = primitives.silence(primitives._SILENT)
+        before = primitives.silence(primitives.SILENT)
         result = np.sqrt(square._payload)
         result /= correction**0.5
         result += eps
