@@ -1,0 +1,1 @@
+"""LLVM text → machine code that Python enters: assembled, cached on disk, linked, called."""

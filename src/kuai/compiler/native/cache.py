@@ -1,0 +1,103 @@
+"""What was made once and is kept on disk: machine code, under a hash of what it was made from.
+
+Any number of processes may read and write at once: a file appears whole, by a rename, and carries
+a checksum, so that one which was cut short or damaged is as good as none. Where nothing can be
+written, nothing is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from kuai.version import __version__
+
+LIMIT = 512 * 1024 * 1024  # bytes on disk; the files used longest ago go first
+_MAGIC = b"kuai\x01"
+_DIGEST = 16
+
+
+def directory() -> Path:
+    """Where files are kept: `KUAI_CACHE_DIR`, or `kuai` in the user's cache directory."""
+    given = os.environ.get("KUAI_CACHE_DIR")
+    if given:
+        return Path(given)
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.path.expanduser(base)) / "kuai"
+
+
+def key(*parts: str) -> str:
+    """The name for what is made from these texts by this version of kuai and of LLVM."""
+    import llvmlite
+
+    digest = hashlib.blake2b(digest_size=_DIGEST)
+    for part in (__version__, llvmlite.__version__, *parts):
+        data = part.encode()
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()
+
+
+def read(name: str) -> bytes | None:
+    """What is kept under a key; `None` if nothing is, or if it is damaged."""
+    path = directory() / name
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    start = len(_MAGIC) + _DIGEST
+    content = data[start:]
+    if data[: len(_MAGIC)] != _MAGIC or data[len(_MAGIC) : start] != _checksum(content):
+        return None
+    with suppress(OSError):
+        os.utime(path)  # used just now: the last to go
+    return content
+
+
+def write(name: str, content: bytes) -> None:
+    """Keep something under a key. It is no error if that cannot be done."""
+    folder = directory()
+    temporary = folder / f".{name}.{os.getpid()}.{os.urandom(4).hex()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(_MAGIC + _checksum(content) + content)
+            os.replace(temporary, folder / name)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _bound(folder)
+    except OSError:
+        pass
+
+
+def _checksum(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=_DIGEST).digest()
+
+
+_written = 0
+
+
+def _bound(folder: Path) -> None:
+    """Remove what was used longest ago where there is too much; a look at every 32nd writing."""
+    global _written
+    _written += 1
+    if _written % 32 != 1:
+        return
+    files = []
+    for entry in os.scandir(folder):
+        try:
+            facts = entry.stat()
+        except OSError:  # another process removed it
+            continue
+        files.append((facts.st_mtime, facts.st_size, entry.path))
+    excess = sum(size for _, size, _ in files) - LIMIT
+    for _, size, path in sorted(files):
+        if excess <= 0:
+            return
+        try:
+            os.unlink(path)
+        except OSError:
+            continue
+        excess -= size
