@@ -17,6 +17,7 @@ from kuai.device import CPU, check_device
 from kuai.errors import GradientError, ShapeError
 from kuai.layout import strided
 from kuai.ops.creation import overwrite
+from kuai.ops.elementwise import ARITHMETIC, Unary, change_in_place
 from kuai.ops.indexing import getitem, setitem
 from kuai.ops.movement import (
     as_shape,
@@ -28,6 +29,11 @@ from kuai.ops.movement import (
 from kuai.ops.random import RANDOM_METHODS
 
 Method = Callable[..., Any]
+
+# The methods themselves: calling an instance goes a longer way in Python.
+_plus, _mul, _quotient = ops.plus.__call__, ops.mul.__call__, ops.quotient.__call__
+_lt, _le, _gt, _ge = ops.lt.__call__, ops.le.__call__, ops.gt.__call__, ops.ge.__call__
+_neg, _abs = ops.neg.__call__, ops.abs.__call__
 
 
 def _comparable(x: object) -> bool:
@@ -240,10 +246,10 @@ class Tensor(TensorBase):
     # -- operators --------------------------------------------------------------------------
 
     def __add__(self, other: Any) -> Tensor:
-        return ops.plus(self, other)
+        return _plus(self, other)
 
     def __radd__(self, other: Any) -> Tensor:
-        return ops.plus(self, other)
+        return _plus(self, other)
 
     def __sub__(self, other: Any) -> Tensor:
         return ops.sub(self, other)
@@ -252,13 +258,13 @@ class Tensor(TensorBase):
         return ops.sub(other, self)
 
     def __mul__(self, other: Any) -> Tensor:
-        return ops.mul(self, other)
+        return _mul(self, other)
 
     def __rmul__(self, other: Any) -> Tensor:
-        return ops.mul(self, other)
+        return _mul(self, other)
 
     def __truediv__(self, other: Any) -> Tensor:
-        return ops.quotient(self, other)
+        return _quotient(self, other)
 
     def __rtruediv__(self, other: Any) -> Tensor:
         return ops.quotient(other, self)
@@ -318,13 +324,13 @@ class Tensor(TensorBase):
         return ops.matmul(self, other)
 
     def __neg__(self) -> Tensor:
-        return ops.neg(self)
+        return _neg(self)
 
     def __pos__(self) -> Tensor:
         return self
 
     def __abs__(self) -> Tensor:
-        return ops.abs(self)
+        return _abs(self)
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
         return ops.eq(self, other) if _comparable(other) else NotImplemented
@@ -333,16 +339,16 @@ class Tensor(TensorBase):
         return ops.ne(self, other) if _comparable(other) else NotImplemented
 
     def __lt__(self, other: Any) -> Tensor:
-        return ops.lt(self, other)
+        return _lt(self, other)
 
     def __le__(self, other: Any) -> Tensor:
-        return ops.le(self, other)
+        return _le(self, other)
 
     def __gt__(self, other: Any) -> Tensor:
-        return ops.gt(self, other)
+        return _gt(self, other)
 
     def __ge__(self, other: Any) -> Tensor:
-        return ops.ge(self, other)
+        return _ge(self, other)
 
     __hash__ = object.__hash__
 
@@ -981,6 +987,14 @@ def _attach_functions() -> None:
 
 
 def _in_place_operator(function: Any) -> Any:
+    if function in ARITHMETIC:
+        primitive = ARITHMETIC[function]
+
+        def arithmetic(self: Tensor, other: Any) -> Tensor:
+            return change_in_place(self, primitive, function, other)
+
+        return arithmetic
+
     def operator(self: Tensor, other: Any) -> Tensor:
         return inplace(self, function, other)
 
@@ -990,9 +1004,16 @@ def _in_place_operator(function: Any) -> Any:
 def _as_method(function: Any) -> Any:
     if hasattr(function, "__get__"):
         return function
+    apply = function.__call__
+    if function.inputs == ("x",) and isinstance(function, Unary):
 
-    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-        return function(self, *args, **kwargs)
+        def method(self: Tensor) -> Any:
+            return apply(self)
+
+    else:
+
+        def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+            return apply(self, *args, **kwargs)
 
     method.__name__ = function.name
     method.__doc__ = function.__doc__

@@ -201,9 +201,24 @@ class Primitive:
             finally:
                 if token is not None:
                     unsilence(token)
-        if len(inputs) == 1 and not self.variadic:
-            return self.finish_one(payload, inputs[0], parameters)
+        if not self.variadic:
+            if len(inputs) == 1:
+                return self.finish_one(payload, inputs[0], parameters)
+            if len(inputs) == 2 and not parameters and isinstance(inputs[0], TensorBase):
+                return self.finish_two(payload, *inputs)
         return self.finish(payload, inputs, parameters)
+
+    def run_two(self, x: Any, y: Any) -> Any:
+        """`run` for two tensors and no parameters."""
+        token = silence(SILENT)
+        try:
+            payload = self.kernel(x._payload, y._payload)
+        except Exception as error:
+            self.explain(error, (x, y), NO_PARAMETERS)
+            raise
+        finally:
+            unsilence(token)
+        return self.finish_two(payload, x, y)
 
     def finish(self, payload: Any, inputs: Sequence[Any], parameters: dict[str, Any]) -> Any:
         """The tensor (or tensors) with the result of a kernel, recorded where a gradient is wanted.
@@ -307,16 +322,38 @@ class Primitive:
         result._requires_grad = False
         result._grad = result._node = result._view = result._hooks = None
         result._counter = new_counter() if inferring else [0, 0]
-        if self.differentiable:
-            if x._view is not None:
-                refresh(x)
-            if isinstance(y, TensorBase):
-                if y._view is not None:
-                    refresh(y)
-                if (x._requires_grad or y._requires_grad) and mode.grad:
-                    self.record(result, (x, y), NO_PARAMETERS)
-            elif x._requires_grad and mode.grad:
+        if not self.differentiable:
+            return result
+        if x._view is not None:
+            refresh(x)
+        of_x, of_y = x._requires_grad, False
+        if isinstance(y, TensorBase):
+            if y._view is not None:
+                refresh(y)
+            of_y = y._requires_grad
+        if (of_x or of_y) and mode.grad:
+            kept = self._two[of_x, of_y] if payload.dtype.kind in "fV" else None
+            if kept is None:
                 self.record(result, (x, y), NO_PARAMETERS)
+                return result
+            result._requires_grad = True
+            node = result._node = Node()
+            node.primitive = self
+            node.parameters = NO_PARAMETERS
+            node.shape = payload.shape
+            node.numpy_dtype = payload.dtype
+            node.sequence = _sequence()
+            node.edges = (
+                (x if x._node is None else x._node) if of_x else None,
+                (y if y._node is None else y._node) if of_y else None,
+            )
+            if self._keeps_inputs:
+                first, second = kept
+                node.saved = (x if first else None, y if second else None)
+                node.versions = (
+                    x._counter[0] if first else 0,
+                    y._counter[0] if second and isinstance(y, TensorBase) else 0,
+                )
         return result
 
     def record(self, result: TensorBase, inputs: Sequence[Any], parameters: dict[str, Any]) -> None:
@@ -422,6 +459,14 @@ class Primitive:
                 wanted: tuple(any(wanted[j] for j in users) for users in self.used_by)
                 for wanted in itertools.product((False, True), repeat=len(self.used_by))
             }
+        # For `finish_two`: which of two inputs to keep, given which of them want a gradient; `None`
+        # where a node keeps something else.
+        self._two: dict[tuple[bool, bool], tuple[bool, bool] | None] = {}
+        unusual = self._keeps_result or self._keeps_shapes or self._kept or self._rest
+        for wanted in itertools.product((False, True), repeat=2):
+            needed = self._needed[wanted] if self._needed and len(self.inputs) == 2 else None
+            keeps = (self._keeps_inputs, self._keeps_inputs)
+            self._two[wanted] = None if unusual else needed or keeps  # type: ignore[assignment]
 
     def _wanted(self, inputs: Sequence[Any], edges: Sequence[Any]) -> Sequence[Any]:
         """The inputs, without those that only gradients nobody wants would need."""

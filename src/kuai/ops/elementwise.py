@@ -11,7 +11,9 @@ import numpy as np
 from kuai import dtypes
 from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase
+from kuai.core.inplace import inplace
 from kuai.core.primitive import NO_PARAMETERS, SILENT, Meta, primitive, silence, unsilence
+from kuai.core.tape import mode
 from kuai.ops.out import takes_out, write_out
 from kuai.ops.pointwise import Elementwise, Number, as_operand, result_type
 
@@ -22,16 +24,16 @@ if TYPE_CHECKING:
 class Unary(Elementwise):
     """An elementwise primitive of one operand.
 
-    `ufunc`, where it exists, is what computes the kernel on floating-point arrays.
+    `on_floats`, where it exists, is what computes the kernel on NumPy's own floating types.
     """
 
     inputs = ("x",)
     tensors = 1
-    ufunc: ClassVar[Any] = None
+    on_floats: ClassVar[Any] = None
 
     def prepare(self) -> None:
         super().prepare()
-        self.quick = self.ufunc or self.kernel
+        self.quick = self.on_floats or self.kernel
 
     def __call__(  # type: ignore[override]
         self, input: Any, *, out: Any = None, **parameters: Any
@@ -79,7 +81,7 @@ class Binary(Elementwise):
                 b = other._payload
                 fits = a.dtype is b.dtype and (not self.floating or a.dtype.kind in "fV")
             else:
-                b = as_array(other, a.dtype) if self.numbers else None
+                b: Any = as_array(other, a.dtype) if self.numbers else None
                 fits = b is not None
             if fits:
                 token = None if self.silent and a.dtype.kind == "f" else silence(SILENT)
@@ -93,6 +95,50 @@ class Binary(Elementwise):
                         unsilence(token)
                 return self.finish_two(payload, input, other)
         return Elementwise.__call__(self, input, other, out=out, **parameters)
+
+
+def change_in_place(self: Any, primitive: Binary, function: Any, other: Any) -> Any:
+    """`self = function(self, other)` in the memory of `self`: a short way for the plain cases.
+
+    It does what `kuai.core.inplace.inplace` does step by step, for a tensor whose old values
+    nothing needs: it is no view, and the other operand is a number (or, where nothing is recorded,
+    a tensor). `primitive` is what `function` comes to then, one of `ARITHMETIC`.
+    """
+    mine = self._payload
+    if (
+        primitives.intercept is not None
+        or self._view is not None
+        or type(self._counter) is not list
+        or type(mine) is not np.ndarray
+        or mine.dtype.kind != "f"
+        or not mine.flags.c_contiguous
+    ):
+        return inplace(self, function, other)
+    recording = self._requires_grad and mode.grad
+    if isinstance(other, TensorBase):
+        theirs = other._payload
+        if (
+            recording
+            or (other._requires_grad and mode.grad)
+            or mine.dtype is not theirs.dtype
+            or mine.shape != theirs.shape
+        ):
+            return inplace(self, function, other)
+    else:
+        theirs = as_array(other, mine.dtype)
+        if theirs is None or (recording and self._node is None):
+            return inplace(self, function, other)
+    token = silence(SILENT)
+    try:
+        primitive.kernel(mine, theirs, mine)
+    finally:
+        unsilence(token)
+    counter = self._counter
+    counter[0] += 1
+    if recording:
+        counter[1] += 1
+        primitive.record(self, (self, other), NO_PARAMETERS)
+    return self
 
 
 _NUMBERS: dict[Any, dict[Any, np.ndarray]] = {
@@ -191,7 +237,7 @@ class quotient(Binary):
 class neg(Unary):
     """`-x`."""
 
-    ufunc = np.negative
+    on_floats = np.negative
     silent = True
 
     def kernel(self, x):
@@ -210,7 +256,7 @@ class neg(Unary):
 class abs(Unary):
     """Absolute value."""
 
-    ufunc = np.absolute
+    on_floats = np.absolute
     silent = True
 
     def kernel(self, x):
@@ -314,16 +360,31 @@ class tanh(FloatUnary):
         return grad * (1 - result * result)
 
 
+_ZEROS: dict[Any, np.ndarray] = {}
+
+
+def _zero(x: np.ndarray) -> np.ndarray:
+    zero = _ZEROS.get(x.dtype)
+    if zero is None:
+        zero = _ZEROS[x.dtype] = np.zeros((), x.dtype)
+    return zero
+
+
+def _rectified(x: np.ndarray) -> np.ndarray:
+    return np.maximum(x, _zero(x))
+
+
 @primitive
 class relu(Unary):
     """`max(x, 0)`; the gradient at 0 is 0."""
 
+    on_floats = staticmethod(_rectified)
     silent = True
 
     def kernel(self, x):
         if x.dtype.kind == "b":
             raise RuntimeError("Boolean inputs not supported for relu")
-        return np.maximum(x, _zero(x))
+        return _rectified(x)
 
     def gradient(self, grad, result):
         return gate(grad, result)
@@ -342,16 +403,6 @@ class gate(Binary):
 
     def gradient(self, grad, y):
         return gate(grad, y), None
-
-
-_ZEROS: dict[Any, np.ndarray] = {}
-
-
-def _zero(x: np.ndarray) -> np.ndarray:
-    zero = _ZEROS.get(x.dtype)
-    if zero is None:
-        zero = _ZEROS[x.dtype] = np.zeros((), x.dtype)
-    return zero
 
 
 # -- comparisons -------------------------------------------------------------------------------
@@ -711,6 +762,9 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 
     ratio = quotient(tensor1, tensor2)
     return plus(input, ratio if value == 1 else mul(ratio, value))
 
+
+# Functions of a tensor and a number whose gradients do not need the tensor, and their primitives.
+ARITHMETIC = {plus: plus, sub: minus, mul: mul, quotient: quotient}
 
 subtract, multiply, negative, absolute = sub, mul, neg, abs
 greater, greater_equal, less, less_equal, not_equal = gt, ge, lt, le, ne

@@ -11,7 +11,7 @@ import numpy as np
 from kuai import dtypes, ops
 from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase, wrap
-from kuai.core.primitive import Meta, Primitive, primitive
+from kuai.core.primitive import SILENT, Meta, Primitive, primitive, silence, unsilence
 from kuai.core.tape import called
 from kuai.ops import elementwise as e
 from kuai.ops import movement, return_types
@@ -69,6 +69,14 @@ class Reduction(Primitive):
         return Meta(reduced_shape(x.shape, dim, keepdim), x.dtype)
 
 
+_FEW = 256
+# The product with ones sums a few values in half of the time that NumPy's reduction takes.
+_ONES = {
+    ones.dtype: [ones[:n] for n in range(_FEW + 1)]
+    for ones in (np.ones(_FEW, np.float32), np.ones(_FEW, np.float64))
+}
+
+
 @primitive
 class sum_(Reduction):
     """Sum."""
@@ -79,6 +87,11 @@ class sum_(Reduction):
         if x.dtype.itemsize == 2 and x.dtype.kind in "fV":  # summed in float32
             total: Any = np.add.reduce(x, dim, np.float32, None, keepdim)  # type: ignore[call-overload]
             return total.astype(x.dtype)
+        if x.size <= _FEW and not keepdim and x.dtype in _ONES:
+            if len(dim) == x.ndim:
+                return x.ravel().dot(_ONES[x.dtype][x.size])
+            if x.ndim == 2 and dim == (0,):
+                return _ONES[x.dtype][len(x)].dot(x)
         return np.add.reduce(x, dim, None, None, keepdim)  # type: ignore[call-overload]
 
     def to_shape(self, grad: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -97,9 +110,7 @@ def _as_summand(input: Tensor, dtype: dtypes.dtype | None) -> Tensor:
     return input
 
 
-_TOTAL = {
-    keepdim: [{"dim": dims, "keepdim": keepdim} for dims in _ALL] for keepdim in (False, True)
-}
+_TOTAL = [{"dim": dims, "keepdim": False} for dims in _ALL]
 
 
 def sum(
@@ -115,17 +126,16 @@ def sum(
     if not isinstance(input, TensorBase):
         raise TypeError(f"sum(): argument 'input' must be Tensor, not {type(input).__name__}")
     x = input
-    if (
-        dim is None
-        and dtype is None
-        and x._payload.dtype.kind in "fV"
-        and axis is None
-        and out is None
-    ):
-        total = _TOTAL[keepdim][x._payload.ndim]
-        if primitives.intercept is None:
-            return sum_.run((x,), total)  # type: ignore[call-arg, arg-type]
-        return sum_(x, **total)
+    if dim is None and primitives.intercept is None and axis is dtype is out is None:
+        array = x._payload
+        ones = _ONES.get(array.dtype)
+        if ones is not None and not keepdim and array.size <= _FEW:
+            token = silence(SILENT)
+            try:
+                payload = array.ravel().dot(ones[array.size])
+            finally:
+                unsilence(token)
+            return sum_.finish_one(payload, x, _TOTAL[array.ndim])  # type: ignore[call-arg, arg-type]
     if dtype is not None or x._payload.dtype.kind in "iub":
         x = _as_summand(input, dtype)
     dims = normalize_dims(axis if dim is None else dim, x._payload.ndim)
