@@ -1,0 +1,137 @@
+"""The functions of analysis as operations on scalars; how they are computed, `math` says."""
+
+from __future__ import annotations
+
+from kuai.compiler.emit.values import Operand, Scalar, Values
+
+
+class Functions(Values):
+    """Computes functions of floating scalars: within 1 or 2 units in the last place."""
+
+    def _of_one(self, name: str, x: Operand) -> Scalar:
+        a = self.scalar(x)
+        return self.result(self.apply(name, a.ref), a.dtype)
+
+    def _of_two(self, name: str, x: Operand, y: Operand) -> Scalar:
+        a, b = self.pair(x, y)
+        return self.result(self.apply(name, a.ref, b.ref), a.dtype)
+
+    def exp(self, x: Operand) -> Scalar:
+        """`e ** x`."""
+        return self._of_one("exp", x)
+
+    def exp2(self, x: Operand) -> Scalar:
+        """`2 ** x`."""
+        return self._of_one("exp2", x)
+
+    def expm1(self, x: Operand) -> Scalar:
+        """`e ** x - 1`, accurate near zero."""
+        return self._of_one("expm1", x)
+
+    def log(self, x: Operand) -> Scalar:
+        """Natural logarithm."""
+        return self._of_one("log", x)
+
+    def log2(self, x: Operand) -> Scalar:
+        """Logarithm to base 2."""
+        return self._of_one("log2", x)
+
+    def log10(self, x: Operand) -> Scalar:
+        """Logarithm to base 10."""
+        return self._of_one("log10", x)
+
+    def log1p(self, x: Operand) -> Scalar:
+        """`log(1 + x)`, accurate near zero."""
+        return self._of_one("log1p", x)
+
+    def sin(self, x: Operand) -> Scalar:
+        """Sine, of radians."""
+        return self._of_one("sin", x)
+
+    def cos(self, x: Operand) -> Scalar:
+        """Cosine, of radians."""
+        return self._of_one("cos", x)
+
+    def tan(self, x: Operand) -> Scalar:
+        """Tangent, of radians."""
+        return self._of_one("tan", x)
+
+    def asin(self, x: Operand) -> Scalar:
+        """Inverse sine."""
+        return self._of_one("asin", x)
+
+    def acos(self, x: Operand) -> Scalar:
+        """Inverse cosine."""
+        return self._of_one("acos", x)
+
+    def atan(self, x: Operand) -> Scalar:
+        """Inverse tangent."""
+        return self._of_one("atan", x)
+
+    def atan2(self, y: Operand, x: Operand) -> Scalar:
+        """The angle of the point `(x, y)`."""
+        return self._of_two("atan2", y, x)
+
+    def sinh(self, x: Operand) -> Scalar:
+        """Hyperbolic sine."""
+        return self._of_one("sinh", x)
+
+    def cosh(self, x: Operand) -> Scalar:
+        """Hyperbolic cosine."""
+        return self._of_one("cosh", x)
+
+    def tanh(self, x: Operand) -> Scalar:
+        """Hyperbolic tangent."""
+        return self._of_one("tanh", x)
+
+    def asinh(self, x: Operand) -> Scalar:
+        """Inverse hyperbolic sine."""
+        return self._of_one("asinh", x)
+
+    def acosh(self, x: Operand) -> Scalar:
+        """Inverse hyperbolic cosine."""
+        return self._of_one("acosh", x)
+
+    def atanh(self, x: Operand) -> Scalar:
+        """Inverse hyperbolic tangent."""
+        return self._of_one("atanh", x)
+
+    def sigmoid(self, x: Operand) -> Scalar:
+        """`1 / (1 + e ** -x)`."""
+        return self._of_one("sigmoid", x)
+
+    def erf(self, x: Operand) -> Scalar:
+        """The error function."""
+        return self._of_one("erf", x)
+
+    def erfc(self, x: Operand) -> Scalar:
+        """`1 - erf(x)`, accurate where that is small."""
+        return self._of_one("erfc", x)
+
+    def erfinv(self, x: Operand) -> Scalar:
+        """The inverse of the error function."""
+        return self._of_one("erfinv", x)
+
+    def pow(self, x: Operand, y: Operand) -> Scalar:
+        """`x ** y`, with the special cases of C's `pow`."""
+        return self._of_two("pow", x, y)
+
+    def hypot(self, x: Operand, y: Operand) -> Scalar:
+        """`sqrt(x² + y²)`, without overflow."""
+        return self._of_two("hypot", x, y)
+
+    def logaddexp(self, x: Operand, y: Operand) -> Scalar:
+        """`log(e ** x + e ** y)`, without overflow."""
+        return self._of_two("logaddexp", x, y)
+
+    def logaddexp2(self, x: Operand, y: Operand) -> Scalar:
+        """`log2(2 ** x + 2 ** y)`, without overflow."""
+        return self._of_two("logaddexp2", x, y)
+
+    def lgamma(self, x: Operand) -> Scalar:
+        """The logarithm of the absolute value of the gamma function."""
+        return self._of_one("lgamma", x)
+
+    def digamma(self, x: Operand) -> Scalar:
+        """The derivative of `lgamma`."""
+        return self._of_one("digamma", x)
