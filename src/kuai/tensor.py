@@ -31,9 +31,15 @@ from kuai.ops.random import RANDOM_METHODS
 Method = Callable[..., Any]
 
 # The methods themselves: calling an instance goes a longer way in Python.
-_plus, _mul, _quotient = ops.plus.__call__, ops.mul.__call__, ops.quotient.__call__
-_lt, _le, _gt, _ge = ops.lt.__call__, ops.le.__call__, ops.gt.__call__, ops.ge.__call__
-_neg, _abs = ops.neg.__call__, ops.abs.__call__
+_plus: Method = ops.plus.__call__
+_mul: Method = ops.mul.__call__
+_quotient: Method = ops.quotient.__call__
+_lt: Method = ops.lt.__call__
+_le: Method = ops.le.__call__
+_gt: Method = ops.gt.__call__
+_ge: Method = ops.ge.__call__
+_neg: Method = ops.neg.__call__
+_abs: Method = ops.abs.__call__
 
 
 def _comparable(x: object) -> bool:
@@ -1005,16 +1011,14 @@ def _as_method(function: Any) -> Any:
     if hasattr(function, "__get__"):
         return function
     apply = function.__call__
-    if function.inputs == ("x",) and isinstance(function, Unary):
 
-        def method(self: Tensor) -> Any:
-            return apply(self)
+    def unary(self: Tensor) -> Any:
+        return apply(self)
 
-    else:
+    def any_number(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return apply(self, *args, **kwargs)
 
-        def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-            return apply(self, *args, **kwargs)
-
+    method: Method = unary if isinstance(function, Unary) else any_number
     method.__name__ = function.name
     method.__doc__ = function.__doc__
     return method

@@ -461,12 +461,12 @@ class Primitive:
             }
         # For `finish_two`: which of two inputs to keep, given which of them want a gradient; `None`
         # where a node keeps something else.
-        self._two: dict[tuple[bool, bool], tuple[bool, bool] | None] = {}
+        self._two: dict[Any, Any] = {}
         unusual = self._keeps_result or self._keeps_shapes or self._kept or self._rest
         for wanted in itertools.product((False, True), repeat=2):
             needed = self._needed[wanted] if self._needed and len(self.inputs) == 2 else None
             keeps = (self._keeps_inputs, self._keeps_inputs)
-            self._two[wanted] = None if unusual else needed or keeps  # type: ignore[assignment]
+            self._two[wanted] = None if unusual else needed or keeps
 
     def _wanted(self, inputs: Sequence[Any], edges: Sequence[Any]) -> Sequence[Any]:
         """The inputs, without those that only gradients nobody wants would need."""

@@ -77,11 +77,12 @@ class Binary(Elementwise):
             and isinstance(input, TensorBase)
         ):
             a = input._payload
+            b: Any
             if isinstance(other, TensorBase):
                 b = other._payload
                 fits = a.dtype is b.dtype and (not self.floating or a.dtype.kind in "fV")
             else:
-                b: Any = as_array(other, a.dtype) if self.numbers else None
+                b = as_array(other, a.dtype) if self.numbers else None
                 fits = b is not None
             if fits:
                 token = None if self.silent and a.dtype.kind == "f" else silence(SILENT)
@@ -764,7 +765,7 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 
 
 
 # Functions of a tensor and a number whose gradients do not need the tensor, and their primitives.
-ARITHMETIC = {plus: plus, sub: minus, mul: mul, quotient: quotient}
+ARITHMETIC: dict[Any, Any] = {plus: plus, sub: minus, mul: mul, quotient: quotient}
 
 subtract, multiply, negative, absolute = sub, mul, neg, abs
 greater, greater_equal, less, less_equal, not_equal = gt, ge, lt, le, ne

@@ -71,7 +71,7 @@ class matmul_(Primitive):
 
 def _product(x: Tensor, y: Tensor) -> Tensor:
     if primitives.intercept is None:
-        return matmul_.run_two(x, y)  # type: ignore[call-arg, arg-type]
+        return matmul_.run_two(x, y)  # type: ignore[call-arg]
     return matmul_(x, y)
 
 

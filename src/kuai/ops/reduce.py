@@ -126,7 +126,13 @@ def sum(
     if not isinstance(input, TensorBase):
         raise TypeError(f"sum(): argument 'input' must be Tensor, not {type(input).__name__}")
     x = input
-    if dim is None and primitives.intercept is None and axis is dtype is out is None:
+    if (
+        dim is None
+        and axis is None
+        and dtype is None
+        and out is None
+        and primitives.intercept is None
+    ):
         array = x._payload
         ones = _ONES.get(array.dtype)
         if ones is not None and not keepdim and array.size <= _FEW:
@@ -135,7 +141,7 @@ def sum(
                 payload = array.ravel().dot(ones[array.size])
             finally:
                 unsilence(token)
-            return sum_.finish_one(payload, x, _TOTAL[array.ndim])  # type: ignore[call-arg, arg-type]
+            return sum_.finish_one(payload, x, _TOTAL[array.ndim])  # type: ignore[call-arg]
     if dtype is not None or x._payload.dtype.kind in "iub":
         x = _as_summand(input, dtype)
     dims = normalize_dims(axis if dim is None else dim, x._payload.ndim)
