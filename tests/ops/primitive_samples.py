@@ -350,6 +350,43 @@ SAMPLES: dict[str, list[Sample]] = {
         ),
         Sample(np.zeros((0, 2, 4)), np.zeros((0, 3, 3)), kernel_size=(2,), **GEOMETRY),
     ],
+    # pooling
+    "max_pool": [
+        Sample(
+            numbers(2, 5),
+            kernel_size=(2,),
+            stride=(2,),
+            padding=(0,),
+            dilation=(1,),
+            count=(2,),
+        ),
+        Sample(
+            numbers(2, 5, 4),
+            kernel_size=(3, 2),
+            stride=(2, 1),
+            padding=(1, 1),
+            dilation=(1, 2),
+            count=(3, 4),
+        ),
+        Sample(
+            np.zeros((0, 5)),
+            kernel_size=(2,),
+            stride=(1,),
+            padding=(0,),
+            dilation=(1,),
+            count=(4,),
+        ),
+    ],
+    "max_pool_input_gradient": [
+        Sample(numbers(2, 2), whole([0, 3], [3, 3]), sizes=(5,)),
+        Sample(numbers(2, 1, 2), whole([[5, 0]], [[1, 5]]), sizes=(2, 3)),
+        Sample(np.zeros((0, 2)), np.zeros((0, 2), np.int64), sizes=(5,)),
+    ],
+    "window_sum": [
+        Sample(numbers(2, 5), dim=1, size=2, step=1),
+        Sample(numbers(5, 2), dim=0, size=2, step=3),
+        Sample(np.zeros((0, 5)), dim=1, size=3, step=2),
+    ],
     "inv": [Sample(matrix()), Sample(matrix(2))],
     "solve": [Sample(matrix(), numbers(3, 2)), Sample(matrix(2), numbers(2, 3, 2))],
     "det": [Sample(matrix()), Sample(matrix(2))],

@@ -93,11 +93,16 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         nn.functional.pdist
         """.split()
     ),
-    "convolution": tuple(
+    "convolution and pooling": tuple(
         """
         nn.functional.conv1d nn.functional.conv2d nn.functional.conv3d
         nn.functional.conv_transpose1d nn.functional.conv_transpose2d
-        nn.functional.conv_transpose3d
+        nn.functional.conv_transpose3d nn.functional.max_pool1d nn.functional.max_pool2d
+        nn.functional.max_pool3d nn.functional.avg_pool1d nn.functional.avg_pool2d
+        nn.functional.avg_pool3d nn.functional.adaptive_avg_pool1d
+        nn.functional.adaptive_avg_pool2d nn.functional.adaptive_avg_pool3d
+        nn.functional.adaptive_max_pool1d nn.functional.adaptive_max_pool2d
+        nn.functional.adaptive_max_pool3d
         """.split()
     ),
     "losses": tuple(
@@ -129,7 +134,9 @@ MODULES: tuple[str, ...] = tuple(
     nn.MultiLabelMarginLoss nn.MultiLabelSoftMarginLoss
     nn.Conv1d nn.Conv2d nn.Conv3d nn.ConvTranspose1d nn.ConvTranspose2d nn.ConvTranspose3d
     nn.LazyConv1d nn.LazyConv2d nn.LazyConv3d nn.LazyConvTranspose1d nn.LazyConvTranspose2d
-    nn.LazyConvTranspose3d
+    nn.LazyConvTranspose3d nn.MaxPool1d nn.MaxPool2d nn.MaxPool3d nn.AvgPool1d nn.AvgPool2d
+    nn.AvgPool3d nn.AdaptiveAvgPool1d nn.AdaptiveAvgPool2d nn.AdaptiveAvgPool3d
+    nn.AdaptiveMaxPool1d nn.AdaptiveMaxPool2d nn.AdaptiveMaxPool3d
     """.split()
 )
 

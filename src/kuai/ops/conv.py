@@ -69,14 +69,13 @@ def input_sizes(
 # -- the kernels' parts ------------------------------------------------------------------------
 
 
-def padded(x: np.ndarray, padding: Sizes, value: Any = 0) -> np.ndarray:
-    """`x` with `value` added at both ends of its last dimensions."""
-    if not any(padding):
+def padded(x: np.ndarray, before: Sizes, sizes: Sizes, value: Any = 0) -> np.ndarray:
+    """`x` with its last dimensions grown to `sizes`: `before` in front, all of it `value`."""
+    kept = x.ndim - len(sizes)
+    if x.shape[kept:] == sizes:
         return x
-    kept = x.ndim - len(padding)
-    sizes = [n + 2 * p for n, p in zip(x.shape[kept:], padding, strict=True)]
     result = np.full((*x.shape[:kept], *sizes), value, x.dtype)
-    inside: Any = (..., *[slice(p, p + n) for n, p in zip(x.shape[kept:], padding, strict=True)])
+    inside: Any = (..., *[slice(p, p + n) for n, p in zip(x.shape[kept:], before, strict=True)])
     result[inside] = x
     return result
 
@@ -126,7 +125,8 @@ def columns(
     groups: int,
 ) -> np.ndarray:
     """The input as matrices `(N, groups, C/groups · kernel, count)` to multiply weights with."""
-    seen = windows(padded(x, padding), count, kernel, stride, dilation)
+    full = tuple([n + 2 * p for n, p in zip(x.shape[2:], padding, strict=True)])
+    seen = windows(padded(x, padding, full), count, kernel, stride, dilation)
     rows = x.shape[1] // groups * math.prod(kernel)
     return seen.reshape(x.shape[0], groups, rows, math.prod(count))
 

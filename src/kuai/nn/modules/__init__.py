@@ -24,6 +24,7 @@ _FILES = {
     "normalization": ("normalization",),
     "padding": ("padding",),
     "pixelshuffle": ("shuffle",),
+    "pooling": ("pooling",),
     "sparse": ("embedding",),
 }
 

@@ -1,0 +1,250 @@
+"""Pooling: the greatest of each window with its position, and sums of windows."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kuai.core.base import wrap
+from kuai.core.primitive import Meta, Primitive, primitive
+from kuai.dtypes import int64
+from kuai.ops import movement, reduce
+from kuai.ops.conv import Sizes, padded, positions, reach
+from kuai.ops.creation import full
+from kuai.ops.elementwise import maximum, select_where
+from kuai.ops.gather import gather_, scatter_add_
+from kuai.ops.slicing import slice_
+from kuai.ops.windows import sum_windows, unfold_
+
+if TYPE_CHECKING:
+    from kuai.tensor import Tensor
+
+
+def window_counts(
+    sizes: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, ceil_mode: bool
+) -> Sizes:
+    """How many windows there are in each dimension.
+
+    With `ceil_mode` the last window may leave the padded input, if it begins in the input or in
+    the padding before it.
+    """
+    counts = []
+    for n, r, s, p in zip(sizes, reach(kernel, dilation), stride, padding, strict=True):
+        free = n + 2 * p - r
+        count = free // s + 1
+        if ceil_mode:
+            count = -(-free // s) + 1
+            if (count - 1) * s >= n + p:
+                count -= 1
+        counts.append(count)
+    return tuple(counts)
+
+
+def extents(
+    sizes: Sizes, count: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes
+) -> Sizes:
+    """The padded sizes that hold the input and all windows."""
+    return tuple(
+        [
+            max(n + p, (c - 1) * s + r)
+            for n, c, r, s, p in zip(
+                sizes, count, reach(kernel, dilation), stride, padding, strict=True
+            )
+        ]
+    )
+
+
+# -- the greatest ------------------------------------------------------------------------------
+
+
+def _lowest(numpy_dtype: Any) -> Any:
+    return -math.inf if numpy_dtype.kind in "fV" else np.iinfo(numpy_dtype).min
+
+
+def _first_inside(
+    count: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes
+) -> Any:
+    """For each window, the number of its first position that is not padding."""
+    result: Any = 0
+    for c, k, s, p, d in zip(count, kernel, stride, padding, dilation, strict=True):
+        outside = np.maximum(p - s * np.arange(c), 0)
+        result = np.add.outer(result * k, -(-outside // d))
+    return result
+
+
+def _places(
+    sizes: Sizes, count: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where windows begin in the flat input, and how far from there each window position is."""
+    begin: Any = np.zeros((), np.int64)
+    offset: Any = np.zeros((), np.int64)
+    for n, c, k, s, p, d in zip(sizes, count, kernel, stride, padding, dilation, strict=True):
+        begin = np.add.outer(begin * n, s * np.arange(c) - p)
+        offset = np.add.outer(offset * n, d * np.arange(k))
+    return begin, offset.reshape(-1)
+
+
+@primitive
+class max_pool_(Primitive):
+    """The greatest element of each window of the last dimensions, and where it stands in them.
+
+    A window's NaN counts as its greatest element, and of equal elements the first. The indices
+    count through the last dimensions, flattened.
+    """
+
+    gradient_name = "MaxPoolWithIndicesBackward0"
+
+    def kernel(
+        self,
+        x: np.ndarray,
+        kernel_size: Sizes,
+        stride: Sizes,
+        padding: Sizes,
+        dilation: Sizes,
+        count: Sizes,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        sizes = x.shape[-len(count) :]
+        geometry = (kernel_size, stride, padding, dilation)
+        wide = extents(sizes, count, *geometry)
+        surrounded = padded(x, padding, wide, _lowest(x.dtype))
+        places: list[Any] = [
+            (..., *place) for _, place in positions(kernel_size, count, stride, dilation)
+        ]
+        best = surrounded[places[0]].copy()
+        number = np.uint8 if len(places) < 256 else np.int64
+        chosen = np.empty(best.shape, number)
+        chosen[...] = _first_inside(count, *geometry)
+        floats = x.dtype.kind in "fV"
+        for i, place in enumerate(places[1:], 1):
+            value = surrounded[place]
+            wins = value > best
+            if floats:
+                wins |= np.isnan(value)
+            np.maximum(best, value, out=best)
+            # Later positions have greater numbers: where this one wins, it is the greatest.
+            np.maximum(chosen, wins.view(np.uint8) * number(i), out=chosen)
+        begin, offset = _places(sizes, count, *geometry)
+        index = offset[chosen]
+        index += begin
+        return best, index
+
+    def infer(self, x: Meta, count: Sizes, **geometry: Any) -> tuple[Meta, Meta]:
+        shape = (*x.shape[: -len(count)], *count)
+        return Meta(shape, x.dtype), Meta(shape, int64)
+
+    def gradient(self, grad, result, x_shape, count):
+        values, _ = grad
+        sizes = x_shape[-len(count) :]
+        return lambda: max_pool_input_gradient(values, result[1], sizes=sizes)
+
+    def decompose(
+        self,
+        x: Tensor,
+        kernel_size: Sizes,
+        stride: Sizes,
+        padding: Sizes,
+        dilation: Sizes,
+        count: Sizes,
+    ) -> tuple[Tensor, Tensor]:
+        shape, dtype = x._payload.shape, x._payload.dtype
+        kept = shape[: -len(count)]
+        sizes = shape[-len(count) :]
+        geometry = (kernel_size, stride, padding, dilation)
+        wide = extents(sizes, count, *geometry)
+        if wide != sizes:
+            key = [(0, n, 1) for n in kept]
+            key += [(p, p + n, 1) for n, p in zip(sizes, padding, strict=True)]
+            inside = x
+            x = full((*kept, *wide), _lowest(dtype), dtype=inside.dtype)
+            slice_(x, key=tuple(key)).copy_(inside)
+        begin, offset = _places(sizes, count, *geometry)
+        first = _first_inside(count, *geometry)
+        best: Any = None
+        for i, (_, place) in enumerate(positions(kernel_size, count, stride, dilation)):
+            steps = [(p.start, p.stop, p.step) for p in place]
+            value = slice_(x, key=(*[(0, n, 1) for n in kept], *steps))
+            if best is None:
+                best = movement.clone(value)
+                index = movement.expand_to(wrap(begin + offset[first]), value._payload.shape)
+                continue
+            wins = value > best
+            if dtype.kind in "fV":
+                wins = wins | (value != value)
+            best = maximum(best, value)
+            index = select_where(wins, wrap(begin + offset[i]), index)
+        return best, index
+
+
+@primitive
+class max_pool_input_gradient(Primitive):
+    """Zeros with `sizes` as last dimensions, with `x` added where `indices` say."""
+
+    inputs = ("x", "indices")
+    gradient_name = "MaxPoolWithIndicesBackwardBackward0"
+
+    def kernel(self, x: np.ndarray, indices: np.ndarray, sizes: Sizes) -> np.ndarray:
+        kept = x.shape[: x.ndim - len(sizes)]
+        rows, columns = math.prod(kept), math.prod(sizes)
+        flat = indices.reshape(rows, math.prod(x.shape[len(kept) :]))
+        flat = flat + columns * np.arange(rows)[:, None]
+        result = np.zeros(rows * columns, x.dtype)
+        np.add.at(result, flat.reshape(-1), x.reshape(-1))
+        return result.reshape(*kept, *sizes)
+
+    def infer(self, x: Meta, indices: Meta, sizes: Sizes) -> Meta:
+        return Meta((*x.shape[: x.ndim - len(sizes)], *sizes), x.dtype)
+
+    def gradient(self, grad, indices, sizes):
+        rows, columns, index = _flattened(indices, sizes)
+        taken = gather_(movement.reshape(grad, rows, columns), index, dim=1)
+        return movement.reshape(taken, indices._payload.shape), None
+
+    def decompose(self, x: Tensor, indices: Tensor, sizes: Sizes) -> Tensor:
+        rows, columns, index = _flattened(indices, sizes)
+        zeros = full((rows, columns), 0, dtype=x.dtype)
+        values = movement.reshape(x, index._payload.shape)
+        shape = (*x._payload.shape[: x._payload.ndim - len(sizes)], *sizes)
+        return movement.reshape(scatter_add_(zeros, index, values, dim=1), shape)
+
+
+def _flattened(indices: Tensor, sizes: Sizes) -> tuple[int, int, Tensor]:
+    """How many rows there are, how long they are, and the indices of each."""
+    shape = indices._payload.shape
+    kept = len(shape) - len(sizes)
+    rows = math.prod(shape[:kept])
+    return rows, math.prod(sizes), movement.reshape(indices, rows, math.prod(shape[kept:]))
+
+
+# -- sums --------------------------------------------------------------------------------------
+
+
+@primitive
+class window_sum(Primitive):
+    """Sums of windows of `size` elements, `step` apart along `dim`."""
+
+    gradient_name = "AvgPoolBackward0"
+
+    def kernel(self, x: np.ndarray, dim: int, size: int, step: int) -> np.ndarray:
+        last = (x.shape[dim] - size) // step * step + 1
+        front = (slice(None),) * dim
+        result = x[(*front, slice(0, last, step))].copy()
+        for i in range(1, size):
+            result += x[(*front, slice(i, i + last, step))]
+        return result
+
+    def infer(self, x: Meta, dim: int, size: int, step: int) -> Meta:
+        count = (x.shape[dim] - size) // step + 1
+        return Meta((*x.shape[:dim], count, *x.shape[dim + 1 :]), x.dtype)
+
+    def gradient(self, grad, x_shape, dim, size, step):
+        shape = (*grad._payload.shape, size)
+        spread = movement.expand_to(movement.unsqueeze(grad, -1), shape)
+        return sum_windows(spread, shape=x_shape, dim=dim, size=size, step=step)
+
+    def decompose(self, x: Tensor, dim: int, size: int, step: int) -> Tensor:
+        return reduce.sum(unfold_(x, dim=dim, size=size, step=step), -1)
+
+
+__all__: list[str] = []
