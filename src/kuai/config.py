@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from array import array
 from typing import Any
 
-_threads = os.cpu_count() or 1
+threads = array("q", (os.cpu_count() or 1,))
+"""How many threads compute. An array, for native code to read its memory."""
+
 _deterministic = False
 
 
 def get_num_threads() -> int:
     """How many threads compute."""
-    return _threads
+    return threads[0]
 
 
 def set_num_threads(n: int) -> None:
@@ -20,10 +23,9 @@ def set_num_threads(n: int) -> None:
     Raises:
         RuntimeError: not a positive number.
     """
-    global _threads
     if n < 1:
         raise RuntimeError("set_num_threads expects a positive integer")
-    _threads = n
+    threads[0] = n
 
 
 get_num_interop_threads, set_num_interop_threads = get_num_threads, set_num_threads

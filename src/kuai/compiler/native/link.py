@@ -25,11 +25,13 @@ class Library:
     Attributes:
         symbols: the addresses that were asked for, by name.
         size: bytes of memory taken; 0 if unknown.
+        kept: what else has to live as long, such as functions that the code calls.
     """
 
     def __init__(self, symbols: dict[str, int], memory: Any, size: int = 0) -> None:
         self.symbols = symbols
         self.size = size
+        self.kept: Any = None
         self._memory = memory
 
     def __getitem__(self, name: str) -> int:

@@ -1,0 +1,77 @@
+"""What all programs share in memory: the pool of threads, interrupts, the way in from Python.
+
+One module of LLVM text, compiled once for a machine and kept on disk as programs are.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import signal
+import threading
+from typing import Any
+
+from kuai import config
+from kuai.compiler.native import jit
+from kuai.compiler.native.interrupts import interrupts_text
+from kuai.compiler.native.link import Library
+from kuai.compiler.native.pool import pool_text
+from kuai.compiler.native.target import host
+
+SYMBOLS = ("kuai_parallel", "kuai_interrupted", "kuai_grow", "kuai_free")
+_lock = threading.Lock()
+
+
+def text() -> str:
+    """The LLVM text of the runtime."""
+    architecture = host().triple.split("-")[0]
+    return pool_text(architecture, int(signal.SIG_SETMASK)) + interrupts_text()
+
+
+def library() -> Library:
+    """The runtime in memory."""
+    with _lock:
+        return _library()
+
+
+@functools.cache
+def _library() -> Library:
+    exports = (*SYMBOLS, "kuai_threads", "kuai_cores", "kuai_pool_reset", "kuai_pool_workers")
+    loaded = jit.load(jit.compiled(text()), exports)
+    # Its threads may run until the process ends, past the end of Python.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(loaded._memory))
+    threads, _ = config.threads.buffer_info()
+    ctypes.c_void_p.from_address(loaded["kuai_threads"]).value = threads
+    ctypes.c_int64.from_address(loaded["kuai_cores"]).value = host().cores
+    reset = ctypes.CFUNCTYPE(None)(loaded["kuai_pool_reset"])
+    reset()
+    os.register_at_fork(after_in_child=reset)
+    return loaded
+
+
+def workers() -> int:
+    """How many threads wait in the pool."""
+    return int(ctypes.CFUNCTYPE(ctypes.c_int64)(library()["kuai_pool_workers"])())
+
+
+Host = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int64, ctypes.c_void_p)
+
+
+def load_program(
+    object_file: bytes, exports: tuple[str, ...] = ("program",), run_host: Any = None
+) -> Library:
+    """Put a program into memory.
+
+    Args:
+        object_file: its machine code.
+        exports: the functions that it defines.
+        run_host: where the program calls Python kernels: a `Host`, which gets the number of the
+            kernel and the address of a table of pointers, and returns whether it raised.
+    """
+    symbols = {name: library()[name] for name in SYMBOLS}
+    if run_host is not None:
+        symbols["kuai_host"] = ctypes.cast(run_host, ctypes.c_void_p).value or 0
+    loaded = jit.load(object_file, exports, symbols)
+    loaded.kept = run_host
+    return loaded
