@@ -300,6 +300,10 @@ class Function:
         self._allocas.append(f"  {name} = alloca {type}, i64 {count}, align {align}")
         return Ref(name, "ptr")
 
+    def store_first(self, value: Ref, pointer: Ref) -> None:
+        """Put a constant at an alloca, at the entry of the function."""
+        self._allocas.append(f"  store {value}, {pointer}, align {_align(value.type)}")
+
     def variable(self, start: Ref) -> Variable:
         """A variable that holds `start`."""
         return Variable(self, start.type, start)

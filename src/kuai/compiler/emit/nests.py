@@ -1,0 +1,443 @@
+"""Loop nests: elementwise operations over a domain, reductions of them, and plain copies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from kuai import dtypes
+from kuai.compiler.emit.builder import Function, Ref, Variable
+from kuai.compiler.emit.scalars import Emit, Scalar
+from kuai.compiler.graph import Operation, Value
+from kuai.compiler.native.target import Target
+
+ACCUMULATORS = 4  # sums beside each other, so that one addition need not wait for the last
+
+
+class Access:
+    """A place from which, or to which, a nest moves one element for each point of its domain.
+
+    Attributes:
+        pointer: the address at the first point.
+        strides: bytes from one point to the next, along each dimension of the domain.
+        dtype: of the elements.
+    """
+
+    __slots__ = ("dtype", "pointer", "strides")
+
+    def __init__(self, pointer: Ref, strides: Sequence[int], dtype: dtypes.dtype) -> None:
+        self.pointer = pointer
+        self.strides = tuple(strides)
+        self.dtype = dtype
+
+
+class Loops:
+    """The dimensions that are walked, outermost first, after those of one kind are merged.
+
+    Attributes:
+        extents: how often each goes round.
+        reduced: whether each is one that reductions reduce.
+        strides: for each access, its strides along these dimensions.
+        vector: which of them is walked many elements at a time; `None` for a single point.
+    """
+
+    def __init__(
+        self,
+        domain: Sequence[int],
+        dims: Sequence[int],
+        strides: Sequence[tuple[int, ...]],
+        sizes: Sequence[int],
+        writes: Sequence[bool],
+    ) -> None:
+        kept = [d for d in range(len(domain)) if d not in dims and domain[d] != 1]
+        gone = [d for d in range(len(domain)) if d in dims and domain[d] != 1]
+        self.extents: list[int] = []
+        self.reduced: list[bool] = []
+        columns: list[list[int]] = []
+        for group, reduced in ((self._sorted(kept, strides, writes), False), (gone, True)):
+            first = True
+            for d in group:
+                column = [s[d] for s in strides]
+                if not first and all(
+                    outer == inner * domain[d]
+                    for outer, inner in zip(columns[-1], column, strict=True)
+                ):
+                    columns[-1] = column
+                    self.extents[-1] *= domain[d]
+                else:
+                    columns.append(column)
+                    self.extents.append(domain[d])
+                    self.reduced.append(reduced)
+                first = False
+        self.vector = self._vectorised(columns, sizes, writes)
+        if self.vector is not None:
+            # The vectorised one is the innermost of its kind.
+            i = self.vector
+            last = max(j for j, r in enumerate(self.reduced) if r == self.reduced[i])
+            for row in (self.extents, columns, self.reduced):
+                row.insert(last, row.pop(i))  # type: ignore[attr-defined]
+            self.vector = last
+        self.strides = [tuple(c[a] for c in columns) for a in range(len(strides))]
+
+    @staticmethod
+    def _sorted(
+        dims: list[int], strides: Sequence[tuple[int, ...]], writes: Sequence[bool]
+    ) -> list[int]:
+        """The dimensions in the order in which the first array that is written lies in memory."""
+        for stride, write in zip(strides, writes, strict=True):
+            if write:
+                return sorted(dims, key=lambda d: -abs(stride[d]))
+        return dims
+
+    def _vectorised(
+        self, columns: list[list[int]], sizes: Sequence[int], writes: Sequence[bool]
+    ) -> int | None:
+        best, found = -1.0, None
+        for i, column in enumerate(columns):
+            worth = 0.0
+            for stride, size, write in zip(column, sizes, writes, strict=True):
+                if stride == size:
+                    worth += 3 if write else 2
+                elif stride == 0 and not write:
+                    worth += 1
+                elif stride == 0:
+                    worth += 0.5
+            worth += min(self.extents[i], 16) / 16  # a longer one, of equal ones
+            if worth >= best:
+                best, found = worth, i
+        return found
+
+
+class Nest:
+    """Emits one nest into a function.
+
+    Args:
+        function: where the code goes.
+        target: the machine.
+        domain: the shape that is walked.
+        dims: the dimensions that are reduced.
+        body: computes an element: gets an `Emit` and what the loads gave, returns the values
+            that are stored and those that are reduced.
+    """
+
+    def __init__(
+        self,
+        function: Function,
+        target: Target,
+        domain: tuple[int, ...],
+        dims: tuple[int, ...],
+        operands: dict[Value, Access],
+        results: list[tuple[Value, Access]],
+        code: Code,
+    ) -> None:
+        self.f = function
+        self.operands = operands
+        self.results = results
+        self.code = code
+        self.accesses = [*operands.values(), *(a for _, a in results)]
+        self.loops = Loops(
+            domain,
+            dims,
+            [a.strides for a in self.accesses],
+            [a.dtype.itemsize for a in self.accesses],
+            [False] * len(operands) + [True] * len(results),
+        )
+        self.has_reductions = bool(code.reductions)
+        self.failures: list[tuple[type[Exception], str]] = []
+        self.failed: Variable | None = None
+        widest = max((a.dtype.itemsize for a in self.accesses), default=4)
+        width = target.vector_bytes // (8 if widest == 8 else 4)
+        v = self.loops.vector
+        self.lanes = 0 if v is None or self.loops.extents[v] == 1 else width
+
+    def emit(self) -> None:
+        """Write the loops; where something may fail, return the number of what failed."""
+        self._kept(0, [a.pointer for a in self.accesses], 0, None)
+        if self.failed is not None:
+            self.f.ret(self.failed.get())
+
+    def _check(self, emit: Emit, mask: Ref | None) -> None:
+        """Note where one of the checks of what was just computed fails."""
+        f = self.f
+        for bad, exception, message in emit.checks:
+            if self.failed is None:
+                self.failed = Variable(f, "i32", None)
+                f.store_first(Ref("0", "i32"), self.failed.pointer)
+            failure = (exception, message)
+            if failure not in self.failures:
+                self.failures.append(failure)
+            if mask is not None and bad.lanes:
+                bad = f.binary("and", bad, mask)
+            if bad.lanes:
+                bad = f.intrinsic("vector.reduce.or", bad, result="i1")
+            number = Ref(str(self.failures.index(failure) + 1), "i32")
+            self.failed.set(f.select(bad, number, self.failed.get()))
+        emit.checks = []
+
+    # -- the dimensions that are kept -------------------------------------------------------
+
+    def _kept(self, level: int, pointers: list[Ref], lanes: int, mask: Ref | None) -> None:
+        loops = self.loops
+        if level == len(loops.extents) or loops.reduced[level]:
+            self._point(level, pointers, lanes, mask)
+            return
+        if level == loops.vector and self.lanes:
+            self._vector(level, pointers, lambda p, m: self._kept(level + 1, p, self.lanes, m))
+            return
+        with self.f.loop(0, loops.extents[level]) as i:
+            self._kept(level + 1, self._advance(pointers, level, i), lanes, mask)
+
+    def _vector(
+        self, level: int, pointers: list[Ref], inside: Callable[[list[Ref], Ref | None], None]
+    ) -> None:
+        """A dimension walked so many lanes at a time, and what is left over under a mask."""
+        n, lanes = self.loops.extents[level], self.lanes
+        whole = n - n % lanes
+        if whole == lanes:
+            inside(pointers, None)
+        elif whole:
+            with self.f.loop(0, whole, lanes) as i:
+                inside(self._advance(pointers, level, i), None)
+        if n % lanes:
+            rest = self.f.lanes([int(j < n % lanes) for j in range(lanes)], "i1")
+            at = Ref(str(whole), "i64")
+            inside(self._advance(pointers, level, at) if whole else pointers, rest)
+
+    def _advance(self, pointers: list[Ref], level: int, index: Ref) -> list[Ref]:
+        """The addresses at a position of one dimension."""
+        offsets: dict[int, Ref | None] = {0: None}
+        moved = []
+        for pointer, strides in zip(pointers, self.loops.strides, strict=True):
+            stride = strides[level]
+            if stride not in offsets:
+                if index.text.isdigit():
+                    offsets[stride] = Ref(str(int(index.text) * stride), "i64")
+                else:
+                    offsets[stride] = self.f.mul(index, Ref(str(stride), "i64"))
+            offset = offsets[stride]
+            moved.append(pointer if offset is None else self.f.at(pointer, offset, "i8"))
+        return moved
+
+    # -- one point of what is kept: a single element, or a reduction ------------------------
+
+    def _point(self, level: int, pointers: list[Ref], lanes: int, mask: Ref | None) -> None:
+        emit = Emit(self.f, lanes)
+        env: dict[Value, Scalar] = {}
+        if self.has_reductions:
+            partial = self._reduce(level, pointers, lanes, mask)
+            env.update(partial)
+            self._load(emit, env, pointers, mask, self.code.tail_inputs)
+            self.code.run(emit, env, self.code.tail)
+            self._check(emit, mask)
+        else:
+            self._load(emit, env, pointers, mask, self.code.body_inputs)
+            self.code.run(emit, env, self.code.body)
+            self._check(emit, mask)
+        self._store(emit, env, pointers, mask, inner=False)
+
+    def _stride(self, access: int, lanes: int) -> int:
+        """The elements between the lanes of an access."""
+        if not lanes or self.loops.vector is None:
+            return 0
+        stride = self.loops.strides[access][self.loops.vector]
+        return stride // self.accesses[access].dtype.itemsize
+
+    def _load(
+        self,
+        emit: Emit,
+        env: dict[Value, Scalar],
+        pointers: list[Ref],
+        mask: Ref | None,
+        wanted: set[Value],
+    ) -> None:
+        for i, (value, access) in enumerate(self.operands.items()):
+            if value in wanted:
+                under = mask if emit.lanes else None
+                stride = self._stride(i, emit.lanes)
+                env[value] = emit.load(pointers[i], access.dtype, stride, mask=under)
+
+    def _store(
+        self,
+        emit: Emit,
+        env: dict[Value, Scalar],
+        pointers: list[Ref],
+        mask: Ref | None,
+        inner: bool,
+    ) -> None:
+        """Store what belongs to the domain (`inner`), or to what is kept of it."""
+        offset = len(self.operands)
+        for i, (value, access) in enumerate(self.results):
+            if self.has_reductions and (value in self.code.inner) != inner:
+                continue
+            stride = self._stride(offset + i, emit.lanes)
+            element = self.code.operand(emit, env, value)
+            emit.store(element, pointers[offset + i], stride, mask=mask if emit.lanes else None)
+
+    # -- reductions -------------------------------------------------------------------------
+
+    def _reduce(
+        self, level: int, pointers: list[Ref], lanes: int, mask: Ref | None
+    ) -> dict[Value, Scalar]:
+        """The reductions' results at one point (or at as many points as there are lanes)."""
+        loops, reductions = self.loops, self.code.reductions
+        across = loops.vector is not None and loops.reduced[loops.vector] and self.lanes > 0
+        width = self.lanes if across else lanes
+        copies = 1
+        if across and loops.extents[loops.vector] >= 2 * ACCUMULATORS * width:  # type: ignore[index]
+            copies = ACCUMULATORS
+        start = Emit(self.f, width)
+        sums = [
+            [
+                self.f.variable(start.splat(start.const(r.identity, r.dtype)).ref)
+                for _ in range(copies)
+            ]
+            for r in reductions
+        ]
+
+        def body(points: list[Ref], n: int, under: Ref | None, number: int = 0) -> None:
+            emit = Emit(self.f, n)
+            env: dict[Value, Scalar] = {}
+            self._load(emit, env, points, under, self.code.body_inputs)
+            self.code.run(emit, env, self.code.body)
+            self._check(emit, under)
+            for r, variables in zip(reductions, sums, strict=True):
+                value = emit.splat(emit.cast(self.code.operand(emit, env, r.source), r.dtype))
+                if under is not None and across:
+                    keep = Scalar(under, dtypes.bool_)
+                    value = emit.where(keep, value, emit.const(r.identity, r.dtype))
+                have = Scalar(variables[number].get(), r.dtype)
+                variables[number].set(r.combine(emit, have, value).ref)
+            self._store(emit, env, points, under, inner=True)
+
+        def walk(depth: int, points: list[Ref]) -> None:
+            if depth == len(loops.extents):
+                body(points, lanes, mask)
+            elif depth == loops.vector and across:
+                self._reduce_vector(depth, points, copies, body)
+            else:
+                with self.f.loop(0, loops.extents[depth]) as i:
+                    walk(depth + 1, self._advance(points, depth, i))
+
+        walk(level, pointers)
+        found = {}
+        for r, variables in zip(reductions, sums, strict=True):
+            total = Scalar(variables[0].get(), r.dtype)
+            for other in variables[1:]:
+                total = r.combine(start, total, Scalar(other.get(), r.dtype))
+            if across:
+                total = self._across(r, total, width)
+            emit = Emit(self.f, lanes)
+            found[r.result] = emit.cast(total, r.result.meta.dtype)
+        return found
+
+    def _reduce_vector(
+        self, depth: int, points: list[Ref], copies: int, body: Callable[..., None]
+    ) -> None:
+        """The innermost reduced dimension, several vectors at a time where it is long."""
+        n, lanes = self.loops.extents[depth], self.lanes
+        chunk = lanes * copies
+        whole = n - n % chunk
+        if copies > 1:
+            with self.f.loop(0, whole, chunk) as i:
+                for number in range(copies):
+                    at = self.f.add(i, Ref(str(number * lanes), "i64")) if number else i
+                    body(self._advance(points, depth, at), lanes, None, number)
+        else:
+            whole = 0
+        single = n - n % lanes
+        if single - whole == lanes:
+            at = Ref(str(whole), "i64")
+            body(self._advance(points, depth, at) if whole else points, lanes, None)
+        elif single > whole:
+            with self.f.loop(whole, single, lanes) as i:
+                body(self._advance(points, depth, i), lanes, None)
+        if n % lanes:
+            rest = self.f.lanes([int(j < n % lanes) for j in range(lanes)], "i1")
+            at = Ref(str(single), "i64")
+            body(self._advance(points, depth, at) if single else points, lanes, rest)
+
+    def _across(self, r: Reducer, total: Scalar, lanes: int) -> Scalar:
+        """One value out of those in all lanes."""
+        f = self.f
+        while lanes > 1:
+            lanes //= 2
+            emit = Emit(f, lanes if lanes > 1 else 0)
+            low = f.shuffle(total.ref, total.ref, range(lanes))
+            high = f.shuffle(total.ref, total.ref, range(lanes, 2 * lanes))
+            if lanes == 1:
+                low, high = f.extract(low, 0), f.extract(high, 0)
+            total = r.combine(emit, Scalar(low, total.dtype), Scalar(high, total.dtype))
+        return total
+
+
+class Reducer:
+    """One reduction of a nest.
+
+    Attributes:
+        source: what is reduced.
+        result: what it gives.
+        dtype: the type in which it accumulates.
+        identity: the number that changes nothing.
+        combine: makes one value of two.
+    """
+
+    def __init__(self, operation: Operation) -> None:
+        primitive = operation.primitive
+        self.source = operation.inputs[0]
+        self.result = operation.results[0]
+        meta = self.result.meta.dtype
+        short = meta.is_floating_point and meta.itemsize == 2
+        self.dtype = dtypes.float32 if short else meta
+        self.identity = primitive.identity(self.dtype)
+        self.combine: Callable[[Emit, Scalar, Scalar], Scalar] = primitive.combine
+
+
+class Code:
+    """The arithmetic of a nest: operations in order, and which values each part reads.
+
+    Attributes:
+        body, tail: elementwise operations at each point of the domain, and of what is kept.
+        reductions: what is reduced of the body.
+        inner: the values of the body.
+        body_inputs, tail_inputs: the values that each part loads.
+    """
+
+    def __init__(
+        self,
+        body: Sequence[Operation],
+        reductions: Sequence[Operation],
+        tail: Sequence[Operation],
+        constants: dict[Value, Any],
+        copied: Sequence[Value] = (),
+    ) -> None:
+        self.body = list(body)
+        self.reductions = [Reducer(op) for op in reductions]
+        self.tail = list(tail)
+        self.constants = constants
+        made = {op.results[0] for op in (*body, *reductions, *tail)}
+        self.inner = {op.results[0] for op in body}
+        sources = [r.source for r in self.reductions]
+        self.body_inputs = self._needed([*self._inputs(body), *sources, *copied], made)
+        self.tail_inputs = self._needed(self._inputs(tail), made)
+
+    @staticmethod
+    def _inputs(operations: Sequence[Operation]) -> list[Value]:
+        return [v for op in operations for v in op.inputs if isinstance(v, Value)]
+
+    def _needed(self, values: Sequence[Value], made: set[Value]) -> set[Value]:
+        return {v for v in values if v not in made and v not in self.constants}
+
+    def operand(self, emit: Emit, env: dict[Value, Scalar], x: Any) -> Any:
+        """An input as the primitive's `lower` takes it."""
+        if not isinstance(x, Value):
+            return x
+        if x in self.constants:
+            return emit.const(self.constants[x], x.meta.dtype)
+        return env[x]
+
+    def run(self, emit: Emit, env: dict[Value, Scalar], operations: Sequence[Operation]) -> None:
+        """Compute the operations."""
+        for op in operations:
+            emit.dtype = op.results[0].meta.dtype
+            operands = [self.operand(emit, env, x) for x in op.inputs]
+            env[op.results[0]] = op.primitive.lower(emit, *operands, **op.parameters)

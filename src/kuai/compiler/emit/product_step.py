@@ -1,0 +1,227 @@
+"""The kernel of a product of matrices with the elementwise operations on its result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from kuai.compiler.emit.builder import Function, Ref
+from kuai.compiler.emit.nests import Access, Code
+from kuai.compiler.emit.scalars import Emit, Scalar
+from kuai.compiler.graph import Value
+from kuai.compiler.kernels import Product as ProductStep
+from kuai.compiler.plan import Buffer
+
+if TYPE_CHECKING:
+    from kuai.compiler.emit.program import Program
+
+
+def emit_step(program: Program, step: ProductStep) -> None:
+    """Call the kernel of a product."""
+    kernels = program.kernels
+    operation = step.product
+    product = operation.results[0]
+    code = Code(step.body, [], [], kernels.constants)
+    loaded = [
+        v
+        for v in dict.fromkeys(v for op in step.body for v in op.inputs if isinstance(v, Value))
+        if v in code.body_inputs and v is not product
+    ]
+    bias = operation.inputs[2] if len(operation.inputs) > 2 else None
+    factors = list(operation.inputs[:2])
+    results = program.stored(step.operations)
+    given = [*factors, *loaded, *results]
+    if bias is not None and bias not in kernels.constants:
+        given.append(bias)
+    shape = _Shape(program, step, loaded, results, bias)
+    from kuai.compiler.emit.matmul import workspace_bytes
+
+    size = workspace_bytes(shape.product, program.target)
+    buffers = program.buffers_of(given)
+    workspace = program.scratch(size) if size else None
+
+    def build(f: Function, pointers: dict[Buffer, Ref]) -> None:
+        _Kernel(program, step, shape, code, f, pointers, workspace).emit()
+
+    name = "_".join(dict.fromkeys(op.primitive.name for op in step.operations[:4]))
+    program.kernel(name, [*buffers, *([workspace] if workspace else [])], build, operation)
+
+
+class _Shape:
+    """The product as one over rows and columns, and the batch of them.
+
+    Leading dimensions are rows too where every array that is touched allows it.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        step: ProductStep,
+        loaded: Sequence[Value],
+        results: Sequence[Value],
+        bias: Value | None,
+    ) -> None:
+        from kuai.compiler.emit.matmul import Product
+
+        kernels = program.kernels
+        domain = step.domain
+        x, y = step.product.inputs[:2]
+        lx, ly = kernels.layout_of(x), kernels.layout_of(y)
+        lead = domain[:-2]
+        self.k = x.shape[-1]
+        if step.product.primitive.name == "linear":
+            a = lx.broadcast((*domain[:-1], self.k))
+            b = (0,) * len(lead) + (ly.strides[1], ly.strides[0])
+        else:
+            a = lx.broadcast((*domain[:-1], self.k))
+            b = ly.broadcast((*lead, self.k, domain[-1]))
+        self.touched: dict[Value, tuple[int, ...]] = {}
+        for v in (*loaded, *results, *([bias] if bias is not None else [])):
+            if v not in kernels.constants:
+                self.touched[v] = kernels.layout_of(v).broadcast(domain)
+        self.lead: list[int] = list(lead)
+        rows = domain[-2] if len(domain) > 1 else 1
+        rowed = [a[:-1], *[s[:-1] for s in self.touched.values()]]
+        # From the last leading dimension on, take it into the rows while everything allows it.
+        while self.lead:
+            d = len(self.lead) - 1
+            if any(b[d : len(lead)]) and self.lead[d] != 1:
+                break
+            if not all(s[d] == s[d + 1] * domain[d + 1] or domain[d] == 1 for s in rowed):
+                break
+            if rows != math.prod(domain[d + 1 : -1]):
+                break
+            rows *= self.lead.pop()
+        # Merged dimensions step by the stride of the innermost one.
+        itemsize = x.meta.dtype.itemsize
+        self.rows = rows
+        self.a, self.b = a, b
+        self.product = Product(
+            m=rows,
+            n=domain[-1],
+            k=self.k,
+            a=(a[-2] // itemsize if len(a) > 1 else 0, a[-1] // itemsize),
+            b=(b[-2] // itemsize, b[-1] // itemsize),
+            dtype=x.meta.dtype.name,
+        )
+
+
+class _Kernel:
+    """Writes the body of a product's kernel."""
+
+    def __init__(
+        self,
+        program: Program,
+        step: ProductStep,
+        shape: _Shape,
+        code: Code,
+        f: Function,
+        pointers: dict[Buffer, Ref],
+        workspace: Buffer | None,
+    ) -> None:
+        self.program = program
+        self.step = step
+        self.shape = shape
+        self.code = code
+        self.f = f
+        self.workspace = pointers[workspace] if workspace else None
+        kernels = program.kernels
+        x, y = step.product.inputs[:2]
+        self.a = self._start(pointers, x)
+        self.b = self._start(pointers, y)
+        self.bias = step.product.inputs[2] if len(step.product.inputs) > 2 else None
+        self.accesses = {
+            v: Access(self._start(pointers, v), strides, v.meta.dtype)
+            for v, strides in shape.touched.items()
+        }
+        self.results = [r for op in step.operations for r in op.results if r in self.accesses]
+        self.constants = kernels.constants
+
+    def _start(self, pointers: dict[Buffer, Ref], value: Value) -> Ref:
+        where = self.program.kernels.layout_of(value)
+        return self.f.at(pointers[self.program.plan.buffer_of(value)], where.offset, "i8")
+
+    def emit(self) -> None:
+        starts = {v: access.pointer for v, access in self.accesses.items()}
+        self._batch(0, self.a, self.b, starts)
+
+    def _batch(self, level: int, a: Ref, b: Ref, starts: dict[Value, Ref]) -> None:
+        """The leading dimensions that are not rows, one by one."""
+        from kuai.compiler.emit.matmul import emit_product
+
+        lead = self.shape.lead
+        if level < len(lead):
+            with self.f.loop(0, lead[level]) as i:
+                self._batch(
+                    level + 1,
+                    self._moved(a, i, self.shape.a[level]),
+                    self._moved(b, i, self.shape.b[level]),
+                    {
+                        v: self._moved(p, i, self.accesses[v].strides[level])
+                        for v, p in starts.items()
+                    },
+                )
+            return
+
+        def store(
+            f: Function, row: Ref, column: Ref, value: Ref, lanes: int, mask: Ref | None
+        ) -> None:
+            self._finish(starts, row, column, value, lanes, mask)
+
+        emit_product(self.f, self.shape.product, a, b, store, self.program.target, self.workspace)
+
+    def _moved(self, pointer: Ref, index: Ref, stride: int) -> Ref:
+        if stride == 0:
+            return pointer
+        return self.f.at(pointer, self.f.mul(index, Ref(str(stride), "i64")), "i8")
+
+    def _finish(
+        self,
+        starts: dict[Value, Ref],
+        row: Ref,
+        column: Ref,
+        value: Ref,
+        lanes: int,
+        mask: Ref | None,
+    ) -> None:
+        """What is computed of the product's elements before they are stored."""
+        operation = self.step.product
+        emit = Emit(self.f, lanes)
+        product = operation.results[0]
+        result = Scalar(value, product.meta.dtype)
+        if self.bias is not None:
+            result = emit.add(result, self._operand(emit, starts, self.bias, row, column, mask))
+        env: dict[Value, Any] = {product: result}
+        for v in self.accesses:
+            if v in self.code.body_inputs and v is not product:
+                env[v] = self._operand(emit, starts, v, row, column, mask)
+        self.code.run(emit, env, self.step.body)
+        for v in self.results:
+            pointer, stride = self._place(starts, v, row, column)
+            emit.store(env[v], pointer, stride, mask=mask)
+
+    def _operand(
+        self,
+        emit: Emit,
+        starts: dict[Value, Ref],
+        value: Value,
+        row: Ref,
+        column: Ref,
+        mask: Ref | None,
+    ) -> Scalar:
+        if value in self.constants:
+            return emit.const(self.constants[value], value.meta.dtype)
+        pointer, stride = self._place(starts, value, row, column)
+        return emit.load(pointer, value.meta.dtype, stride, mask=mask if emit.lanes else None)
+
+    def _place(
+        self, starts: dict[Value, Ref], value: Value, row: Ref, column: Ref
+    ) -> tuple[Ref, int]:
+        access = self.accesses[value]
+        pointer = starts[value]
+        if len(access.strides) > 1:
+            pointer = self._moved(pointer, row, access.strides[-2])
+        pointer = self._moved(pointer, column, access.strides[-1])
+        along = -2 if self.shape.product.n == 1 and len(access.strides) > 1 else -1
+        return pointer, access.strides[along] // access.dtype.itemsize

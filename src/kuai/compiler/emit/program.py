@@ -1,0 +1,428 @@
+"""One LLVM module for a plan: a function for each kernel, and `program`, which calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kuai.compiler import layout
+from kuai.compiler.emit import nests, product_step
+from kuai.compiler.emit.builder import Function, Module, Ref
+from kuai.compiler.emit.control import emit_control
+from kuai.compiler.graph import Operation, StackMeta, Value
+from kuai.compiler.kernels import Control, Host, Nest, Product, Special, Step
+from kuai.compiler.layout import Layout
+from kuai.compiler.native.target import Target
+from kuai.compiler.plan import ALIGNMENT, Buffer, Plan
+
+INTERRUPTED, OUT_OF_MEMORY, HOST_FAILED = -1, -2, -3
+WORKSPACE = "@WORKSPACE@"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a positive status of a program means.
+
+    Attributes:
+        exception: the class that eager raises.
+        message: its text.
+        path: the block in which it happened.
+        line: the line of the user's source.
+    """
+
+    exception: type[Exception]
+    message: str
+    path: str = ""
+    line: str = ""
+
+
+@dataclass(frozen=True)
+class HostCall:
+    """A NumPy kernel that a program calls.
+
+    Attributes:
+        operation: what is computed.
+        inputs: for each input, the layout of the array, or the number that it is.
+        outputs: the layouts of the results, which the caller has made room for.
+    """
+
+    operation: Operation
+    inputs: tuple[Layout | float | int | bool, ...]
+    outputs: tuple[Layout, ...]
+
+
+@dataclass
+class Emitted:
+    """A program as text, and what its caller must know.
+
+    Attributes:
+        text: an LLVM module that defines `i32 @program(ptr %buffers, ptr %arena)`.
+        buffers: what each address in the table `buffers` is, in order.
+        arena: bytes of scratch memory that the program needs.
+        failures: what the statuses 1, 2, ... mean.
+        hosts: the NumPy kernels that it calls, by number; a buffer of the kind "hosts" has the
+            number of the first.
+        cost: how long it will take, in nanoseconds, without loops of unknown length.
+        loops: whether it has such loops.
+        kernels: for each kernel, its name and how many steps use it.
+    """
+
+    text: str
+    buffers: list[Buffer]
+    arena: int
+    failures: list[Failure] = field(default_factory=list)
+    hosts: list[HostCall] = field(default_factory=list)
+    cost: float = 0.0
+    loops: bool = False
+    kernels: dict[str, int] = field(default_factory=dict)
+
+
+def emit_program(plan: Plan, target: Target) -> Emitted:
+    """The program of a plan.
+
+    Args:
+        plan: the steps in order, and where everything lies.
+        target: the machine.
+    """
+    return Program(plan, target).finish()
+
+
+class Program:
+    """The program under construction.
+
+    Attributes:
+        main: the function `program`.
+        status: a variable with what `program` will return.
+    """
+
+    def __init__(self, plan: Plan, target: Target) -> None:
+        self.plan = plan
+        self.kernels = plan.kernels
+        self.target = target
+        self.module = Module()
+        self.emitted = Emitted("", [], plan.arena)
+        arguments = (("ptr", "buffers"), ("ptr", "arena"))
+        self.main = self.module.function("program", "i32", arguments, internal=False)
+        self.table, self.arena = self.main.arguments
+        self.exit = "exit"
+        self.status = self.main.variable(Ref("0", "i32"))
+        self.pointers: dict[Buffer, Ref] = {}
+        self._texts: dict[str, str] = {}
+        self.stacks = [b for v, b in plan.buffers.items() if isinstance(v.meta, StackMeta)]
+        self.aside_at = -(-plan.arena // ALIGNMENT) * ALIGNMENT
+        self.workspace = 0
+        self._prologue()
+
+    def _prologue(self) -> None:
+        """The addresses of everything, found once."""
+        for buffer in dict.fromkeys([*self.plan.buffers.values(), *self._copied()]):
+            self.pointer(buffer)
+        for buffer in self.stacks:
+            self.main.store(Ref("null", "ptr"), self.pointers[buffer])
+            self.main.store(Ref("0", "i64"), self.main.at(self.pointers[buffer], 8, "i8"))
+
+    def _copied(self) -> list[Buffer]:
+        return [copy.buffer for copy in self.plan.copies]
+
+    def slot(self, buffer: Buffer) -> Ref:
+        """A new place in the table for a buffer; returns the address that stands there."""
+        number = len(self.emitted.buffers)
+        self.emitted.buffers.append(buffer)
+        return self.main.load("ptr", self.main.at(self.table, number, "ptr"))
+
+    def pointer(self, buffer: Buffer) -> Ref:
+        """The address of a buffer."""
+        found = self.pointers.get(buffer)
+        if found is None:
+            if buffer.kind == "arena":
+                found = self.main.at(self.arena, buffer.offset, "i8")
+            elif buffer.kind == "constant":
+                found = self._constant(buffer)
+            elif buffer.kind == "stack":
+                found = Ref(str(len(self.emitted.buffers)), "slot")
+                self.emitted.buffers += [buffer, Buffer("count", buffer.index)]
+            else:
+                found = self.slot(buffer)
+            self.pointers[buffer] = found
+        return found
+
+    def _constant(self, buffer: Buffer) -> Ref:
+        array = self.kernels.arrays[buffer.value]  # type: ignore[index]
+        data = "".join(f"\\{byte:02X}" for byte in array.tobytes())
+        self.kernels.layouts[buffer.value] = layout.contiguous(  # type: ignore[index]
+            array.shape, layout.of_array(array).dtype
+        )
+        name = f"constant{buffer.index}"
+        return self.module.constant(name, f"[{array.nbytes} x i8]", f'c"{data}"')
+
+    # -- steps ------------------------------------------------------------------------------
+
+    def finish(self) -> Emitted:
+        """Everything, and the text of it."""
+        self.steps(self.plan.steps)
+        for copy in self.plan.copies:
+            if copy.buffer.kind == "stack":
+                self._hand_over(copy.value, copy.buffer)
+            else:
+                self.copy(copy.value, copy.buffer, copy.layout)
+        f = self.main
+        f.begin(self.exit)
+        for buffer in self.stacks:
+            self.module.declare("kuai_free", "void", ["ptr"])
+            f.call("kuai_free", "void", f.load("ptr", self.pointers[buffer]))
+        f.ret(self.status.get())
+        # How much lies before the kernels' own memory is known only now.
+        self.emitted.text = str(self.module).replace(WORKSPACE, str(self.aside_at))
+        self.emitted.arena = self.aside_at + self.workspace
+        return self.emitted
+
+    def _hand_over(self, value: Value, buffer: Buffer) -> None:
+        """Give a stack's memory to the caller, who frees it."""
+        f, number = self.main, int(self.pointers[buffer].text)
+        stack = self.pointers[self.plan.buffer_of(value)]
+        f.store(f.load("ptr", stack), f.at(self.table, number, "ptr"))
+        count = f.load("i64", f.at(stack, 16, "i8"))
+        f.store(count, f.at(self.table, number + 1, "ptr"))
+        f.store(Ref("null", "ptr"), stack)
+
+    def steps(self, steps: Iterable[Step]) -> None:
+        """Emit steps in their order."""
+        for step in steps:
+            path = step.operations[0].path if step.operations else ""
+            self.main.comment(f"{step.title()}  {path}")
+            if isinstance(step, Nest):
+                self._nest(step)
+            elif isinstance(step, Product):
+                self._product(step)
+            elif isinstance(step, Host):
+                self.host(step.operations[0])
+            elif isinstance(step, Special):
+                step.operations[0].primitive.emit_special(self, step.operations[0])
+            elif isinstance(step, Control):
+                emit_control(self, step)
+            else:
+                raise TypeError(f"no way to emit a {step.name}")
+
+    def fail(self, number: Ref) -> None:
+        """End the program with this status."""
+        self.status.set(number)
+        self.main.branch(self.exit)
+
+    def fail_where(self, condition: Ref, number: Ref | int) -> None:
+        """End the program with this status where an i1 holds."""
+        with self.main.when(condition):
+            self.fail(Ref(str(number), "i32") if isinstance(number, int) else number)
+
+    def failure(self, failure: Failure) -> int:
+        """The status that stands for a failure."""
+        self.emitted.failures.append(failure)
+        return len(self.emitted.failures)
+
+    # -- kernels ----------------------------------------------------------------------------
+
+    def kernel(
+        self,
+        name: str,
+        buffers: Sequence[Buffer],
+        build: Callable[[Function, dict[Buffer, Ref]], list[tuple[type[Exception], str]] | None],
+        operation: Operation | None = None,
+    ) -> None:
+        """Call a kernel, which is built unless the same one is there already.
+
+        Args:
+            name: what it is called, for the reader.
+            buffers: the memory that it gets, an address for each.
+            build: writes its body; returns what it may fail with, if it does: then the body
+                returns an i32, 0 or the number of the failure.
+            operation: whose block and line a failure names.
+        """
+        f = Function(self.module, "kernel", "void", [("ptr", f"p{i}") for i in range(len(buffers))])
+        f.attributes = self.attributes()
+        f.noalias = len({b for b in buffers if b.kind in ("input", "captured")}) < 2
+        failures = build(f, dict(zip(buffers, f.arguments, strict=True)))
+        if failures:
+            f.result = "i32"
+        elif not f.ended:
+            f.ret()
+        text = str(f)
+        known = self._texts.get(text)
+        if known is None:
+            known = self._texts[text] = f"{name}_{len(self._texts)}"
+            f.name = known
+            self.module.functions.append(f)
+        self.emitted.kernels[known] = self.emitted.kernels.get(known, 0) + 1
+        given = [self.pointers[b] for b in buffers]
+        if not failures:
+            self.main.call(known, "void", *given)
+            return
+        path, line = (operation.path, operation.line) if operation else ("", "")
+        first = [self.failure(Failure(c, m, path, line)) for c, m in failures][0]
+        status = self.main.call(known, "i32", *given)
+        failed = self.main.compare("ne", status, Ref("0", "i32"))
+        self.fail_where(failed, self.main.add(status, Ref(str(first - 1), "i32")))
+
+    def attributes(self) -> str:
+        """The attributes of every function that computes."""
+        bits = 8 * self.target.vector_bytes
+        return f'nounwind "min-legal-vector-width"="{bits}" "prefer-vector-width"="{bits}"'
+
+    def buffers_of(self, values: Iterable[Value]) -> list[Buffer]:
+        """The memory of values, each piece once; constants need none."""
+        return list(
+            dict.fromkeys(self.plan.buffer_of(v) for v in values if v not in self.kernels.constants)
+        )
+
+    def access(
+        self,
+        f: Function,
+        pointers: dict[Buffer, Ref],
+        value: Value,
+        domain: Sequence[int],
+        where: Layout | None = None,
+        buffer: Buffer | None = None,
+    ) -> nests.Access:
+        """How a kernel reaches a value's elements from the points of its domain."""
+        found = where or self.kernels.layout_of(value)
+        pointer = pointers[buffer or self.plan.buffer_of(value)]
+        return nests.Access(f.at(pointer, found.offset, "i8"), found.broadcast(domain), found.dtype)
+
+    def stored(self, operations: Iterable[Operation]) -> list[Value]:
+        """The results that lie in memory."""
+        return [r for op in operations for r in op.results if r in self.plan.buffers]
+
+    def _nest(self, step: Nest) -> None:
+        code = nests.Code(step.body, step.reductions, step.tail, self.kernels.constants)
+        loaded = [*code.body_inputs, *(v for v in code.tail_inputs if v not in code.body_inputs)]
+        order = [v for op in step.operations for v in op.inputs if isinstance(v, Value)]
+        loaded = [v for v in dict.fromkeys(order) if v in loaded]
+        results = self.stored(step.operations)
+        dims = step.dims or ()
+
+        def build(f: Function, pointers: dict[Buffer, Ref]) -> Any:
+            def reach(value: Value, outer: bool) -> nests.Access:
+                if not outer:
+                    return self.access(f, pointers, value, step.domain)
+                return _across(self.access(f, pointers, value, value.shape), step, value)
+
+            operands = {v: reach(v, v not in code.body_inputs) for v in loaded}
+            places = [(v, reach(v, v not in code.inner)) for v in results]
+            nest = nests.Nest(f, self.target, step.domain, dims, operands, places, code)
+            nest.emit()
+            return nest.failures
+
+        self.kernel(
+            "_".join(dict.fromkeys(op.primitive.name for op in step.operations[:4])),
+            self.buffers_of([*loaded, *results]),
+            build,
+            step.operations[0],
+        )
+
+    def copy(
+        self, value: Value, buffer: Buffer, where: Layout, source: Buffer | None = None
+    ) -> None:
+        """Bring a value's elements to another place.
+
+        Args:
+            value: what is copied.
+            buffer: where to.
+            where: how the elements shall lie there.
+            source: where they lie in order, if not where the plan has them.
+        """
+        constants = self.kernels.constants
+        here = layout.contiguous(value.shape, value.meta.dtype) if source else None
+        if source is None and value not in constants:
+            source = self.plan.buffer_of(value)
+            here = self.kernels.layout_of(value)
+        if source is buffer and here == where:
+            return
+
+        def build(f: Function, pointers: dict[Buffer, Ref]) -> None:
+            known = {} if source is not None else constants
+            code = nests.Code([], [], [], known, [value])
+            operands = {}
+            if source is not None:
+                operands[value] = self.access(f, pointers, value, where.shape, here, source)
+            place = self.access(f, pointers, value, where.shape, where, buffer)
+            nests.Nest(f, self.target, where.shape, (), operands, [(value, place)], code).emit()
+
+        self.kernel("copy", list(dict.fromkeys([b for b in (source, buffer) if b])), build)
+
+    def _product(self, step: Product) -> None:
+        product_step.emit_step(self, step)
+
+    def scratch(self, size: int) -> Buffer:
+        """Memory for one kernel's own use; the next kernel may use the same."""
+        self.workspace = max(self.workspace, size)
+        buffer = Buffer("workspace", size=size)
+        self.pointers[buffer] = self.main.at(self.arena, Ref(WORKSPACE, "i64"), "i8")
+        return buffer
+
+    def aside(self, value: Value) -> Buffer:
+        """Memory of its own for the elements of a value, for a moment."""
+        size = value.size * value.meta.dtype.itemsize
+        buffer = Buffer("arena", offset=self.aside_at, size=size)
+        self.pointers[buffer] = self.main.at(self.arena, self.aside_at, "i8")
+        self.aside_at += -(-size // ALIGNMENT) * ALIGNMENT
+        return buffer
+
+    def stack_memory(self, stack: Value) -> Ref:
+        """The address of a stack's first array."""
+        buffer = self.plan.buffer_of(stack)
+        pointer = self.pointers[buffer]
+        return pointer if buffer.kind == "input" else self.main.load("ptr", pointer)
+
+    # -- host calls -------------------------------------------------------------------------
+
+    def host(self, operation: Operation) -> None:
+        """Call a primitive's NumPy kernel."""
+        f = self.main
+        layouts: list[Any] = []
+        given: list[Ref] = []
+        for x in operation.inputs:
+            if isinstance(x, Value) and x not in self.kernels.constants:
+                where = self.kernels.layout_of(x)
+                layouts.append(where._replace(offset=0))
+                given.append(f.at(self.pointers[self.plan.buffer_of(x)], where.offset, "i8"))
+            elif isinstance(x, Value):
+                layouts.append((x.meta, self.kernels.constants[x]))
+            else:
+                layouts.append(x)
+        outputs = []
+        for value in operation.results:
+            where = self.kernels.layout_of(value)
+            outputs.append(where)
+            given.append(self.pointers[self.plan.buffers[value]])
+        number = len(self.emitted.hosts)
+        self.emitted.hosts.append(HostCall(operation, tuple(layouts), tuple(outputs)))
+        table = f.alloca("ptr", max(len(given), 1))
+        for i, pointer in enumerate(given):
+            f.store(pointer, f.at(table, i, "ptr"))
+        self.module.declare("kuai_host", "i32", ["i64", "ptr"])
+        first = f.load("i64", f.at(self.table, self._host_slot(), "ptr"))
+        status = f.call("kuai_host", "i32", f.add(first, Ref(str(number), "i64")), table)
+        self.fail_where(f.compare("ne", status, Ref("0", "i32")), HOST_FAILED)
+
+    def _host_slot(self) -> int:
+        for i, buffer in enumerate(self.emitted.buffers):
+            if buffer.kind == "hosts":
+                return i
+        self.emitted.buffers.append(Buffer("hosts"))
+        return len(self.emitted.buffers) - 1
+
+
+def _across(access: nests.Access, step: Nest, value: Value) -> nests.Access:
+    """An access to what a nest's reductions give, from the points of the nest's domain."""
+    dims = step.dims or ()
+    shape = step.reduced_shape or ()
+    missing = len(shape) - len(value.shape)
+    own = (0,) * missing + tuple(
+        0 if n == 1 and to != 1 else s
+        for n, to, s in zip(value.shape, shape[missing:], access.strides, strict=True)
+    )
+    if step.keepdim:
+        strides = [0 if d in dims else s for d, s in enumerate(own)]
+    else:
+        rest = iter(own)
+        strides = [0 if d in dims else next(rest) for d in range(len(step.domain))]
+    return nests.Access(access.pointer, strides, access.dtype)

@@ -1,0 +1,398 @@
+"""From operations to kernels: what is computed together, in one pass over memory.
+
+A graph's operations become `Step`s:
+
+* a `Nest` computes elementwise operations over one domain, and reductions of them;
+* a `Product` multiplies matrices, and computes elementwise operations on what comes out;
+* a `Host` step runs one primitive's NumPy kernel, for which there is no native form;
+* a `Special` step runs one primitive that emits itself;
+* a `Loop` and a `Branch` hold steps of their own.
+
+Views are no steps: an array that lies in another one's memory is an `Alias`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from kuai.compiler import layout
+from kuai.compiler.graph import Graph, Operation, Region, StackMeta, Value
+from kuai.compiler.layout import Layout
+from kuai.core.primitive import Meta
+
+PRODUCTS = ("matmul", "linear")
+ELEMENTWISE_LIMIT = 200  # operations in one nest; more make its registers overflow
+
+
+class Alias:
+    """A value that lies in the memory of another one, `base`, which is stored."""
+
+    __slots__ = ("base", "layout")
+
+    def __init__(self, base: Value, where: Layout) -> None:
+        self.base = base
+        self.layout = where
+
+
+class Step:
+    """Something that is computed in one go.
+
+    Attributes:
+        operations: what it computes, in order.
+    """
+
+    def __init__(self, operations: Iterable[Operation] = ()) -> None:
+        self.operations = list(operations)
+
+    @property
+    def steps(self) -> list[list[Step]]:
+        """The steps inside, a list for each region."""
+        return []
+
+    @property
+    def made(self) -> set[Value]:
+        """The values that it computes."""
+        return {r for op in self.operations for r in op.results}
+
+    @property
+    def name(self) -> str:
+        """What kind of step this is."""
+        return type(self).__name__.lower()
+
+    def lines(self) -> list[str]:
+        """Its text."""
+        inner = [
+            "    " + line
+            for steps in self.steps
+            for step in steps
+            for line in [*step.lines(), ""]
+            if line
+        ]
+        own = ["  " + op.lines()[0] for op in self.operations]
+        return [self.title(), *own, *inner]
+
+    def title(self) -> str:
+        """One line that says what it is."""
+        return self.name
+
+
+class Nest(Step):
+    """Loops over a domain, computing elementwise operations and reductions of them.
+
+    Attributes:
+        domain: the shape that is walked.
+        body: elementwise operations on the domain.
+        reductions: operations that reduce members of the body (or arrays of the domain's shape).
+        dims: the dimensions that the reductions reduce; `None` without reductions.
+        tail: elementwise operations on what the reductions give.
+    """
+
+    def __init__(self, domain: tuple[int, ...]) -> None:
+        super().__init__()
+        self.domain = domain
+        self.body: list[Operation] = []
+        self.reductions: list[Operation] = []
+        self.tail: list[Operation] = []
+        self.dims: tuple[int, ...] | None = None
+        self.keepdim = False
+
+    @property
+    def reduced_shape(self) -> tuple[int, ...] | None:
+        """The shape of what the reductions give."""
+        return self.reductions[0].results[0].shape if self.reductions else None
+
+    def title(self) -> str:
+        text = f"nest over {list(self.domain)}"
+        return text if self.dims is None else f"{text} reducing {list(self.dims)}"
+
+
+class Product(Step):
+    """A product of matrices, and elementwise operations on its result.
+
+    Attributes:
+        product: the operation that multiplies.
+        body: elementwise operations of the result's shape.
+    """
+
+    def __init__(self, product: Operation) -> None:
+        super().__init__([product])
+        self.product = product
+        self.domain = product.results[0].shape
+        self.body: list[Operation] = []
+
+    def title(self) -> str:
+        shapes = " x ".join(str(list(v.shape)) for v in self.product.inputs[:2])
+        return f"product {shapes}"
+
+
+class Host(Step):
+    """One primitive's NumPy kernel, called from the program."""
+
+    def title(self) -> str:
+        return f"host call {self.operations[0].primitive.name}"
+
+
+class Special(Step):
+    """One operation whose primitive emits itself (`emit_special`)."""
+
+    def title(self) -> str:
+        return f"special {self.operations[0].primitive.name}"
+
+
+class Control(Step):
+    """A loop, a branch, a check, an item of a stack: one operation of `kuai.compiler.control`."""
+
+    def __init__(self, operation: Operation, inner: list[list[Step]]) -> None:
+        super().__init__([operation])
+        self.inner = inner
+
+    @property
+    def steps(self) -> list[list[Step]]:
+        return self.inner
+
+    @property
+    def operation(self) -> Operation:
+        """The one operation."""
+        return self.operations[0]
+
+    def title(self) -> str:
+        return self.operation.primitive.name
+
+
+class Kernels:
+    """The steps of a graph, and what is known of its values.
+
+    Args:
+        graph: the graph.
+        inputs: how the arguments lie in memory, where not in order.
+
+    Attributes:
+        graph: the graph.
+        steps: in the order of computation.
+        stored: the values that need memory (inputs and captured tensors have theirs).
+        aliases: the values that lie in another one's memory.
+        constants: the values that are one number, wherever they are used.
+    """
+
+    def __init__(self, graph: Graph, inputs: dict[Value, Layout] | None = None) -> None:
+        self.graph = graph
+        self.stored: set[Value] = set()
+        self.aliases: dict[Value, Alias] = {}
+        self.constants: dict[Value, Any] = {}
+        self.layouts: dict[Value, Layout] = {}
+        self.arrays: dict[Value, np.ndarray] = {}
+        for value, tensor in graph.captured:
+            self.layouts[value] = layout.of_array(tensor._payload)
+        for value, array in graph.constants:
+            if array.size == 1:
+                self.constants[value] = array.reshape(()).item()
+            else:
+                self.layouts[value] = layout.of_array(array)
+                self.arrays[value] = array
+        for value in graph.inputs:
+            given = (inputs or {}).get(value)
+            self.layouts[value] = given or layout.contiguous(value.shape, value.meta.dtype)
+        self.outer = set(self.layouts)
+        self.steps = _Grouping(self).region(graph)
+        for value in [
+            *graph.outputs,
+            *(new for _, new in graph.updates),
+            *(g for _, g in graph.gradients if g is not None),
+        ]:
+            self.store(value)
+
+    def store(self, value: Value) -> Value:
+        """Note that a value needs memory; returns the one whose memory it is."""
+        alias = self.aliases.get(value)
+        base = value if alias is None else alias.base
+        if base not in self.outer:
+            self.stored.add(base)
+        return base
+
+    def layout_of(self, value: Value) -> Layout:
+        """How a value lies in the memory of its base."""
+        alias = self.aliases.get(value)
+        if alias is not None:
+            return alias.layout
+        found = self.layouts.get(value)
+        if found is None:
+            found = self.layouts[value] = layout.contiguous(value.shape, value.meta.dtype)
+        return found
+
+    def base_of(self, value: Value) -> Value:
+        """The value in whose memory this one lies."""
+        alias = self.aliases.get(value)
+        return value if alias is None else alias.base
+
+    def __str__(self) -> str:
+        return "\n".join(line for step in self.steps for line in step.lines())
+
+
+def is_elementwise(operation: Operation) -> bool:
+    """Whether each element of the result comes from the elements at its place."""
+    return operation.primitive.lower is not None and len(operation.results) == 1
+
+
+def is_reduction(operation: Operation) -> bool:
+    """Whether the primitive says how two partial results combine."""
+    return getattr(operation.primitive, "combine", None) is not None
+
+
+class _Grouping:
+    """Puts the operations of one region into steps."""
+
+    def __init__(self, kernels: Kernels) -> None:
+        self.kernels = kernels
+        self.steps: list[Step] = []
+        self.made_by: dict[Value, int] = {}
+
+    def region(self, region: Region) -> list[Step]:
+        """The steps of a region."""
+        for operation in region.operations:
+            self.add(operation)
+        for value in region.results:
+            self.kernels.store(value)
+        return self.steps
+
+    def add(self, operation: Operation) -> None:
+        primitive, kernels = operation.primitive, self.kernels
+        if operation.regions:
+            inner = [_Grouping(kernels).region(r) for r in operation.regions]
+            self.finish(Control(operation, inner), operation)
+        elif getattr(primitive, "is_control", False):
+            self.finish(Control(operation, []), operation)
+        elif self.alias(operation):
+            return
+        elif is_elementwise(operation):
+            self.elementwise(operation)
+        elif is_reduction(operation):
+            self.reduction(operation)
+        elif primitive.name in PRODUCTS and _multipliable(operation):
+            self.product(operation)
+        elif getattr(primitive, "emit_special", None) is not None:
+            self.finish(Special([operation]), operation)
+        else:
+            self.finish(Host([operation]), operation)
+
+    def finish(self, step: Step, operation: Operation) -> None:
+        """A step of its own, whose inputs and results lie in memory."""
+        for value in operation.used:
+            self.kernels.store(value)
+        for value in operation.results:
+            self.kernels.store(value)
+        self.append(step, operation)
+
+    def append(self, step: Step, operation: Operation) -> None:
+        for value in operation.results:
+            self.made_by[value] = len(self.steps)
+        self.steps.append(step)
+
+    def alias(self, operation: Operation) -> bool:
+        """Take the results as parts of an input's memory, if that is what they are."""
+        source, kernels = operation.inputs[0] if operation.inputs else None, self.kernels
+        if not isinstance(source, Value) or isinstance(source.meta, StackMeta):
+            return False
+        if source in kernels.constants:
+            kind = operation.primitive
+            if (kind.is_view and kind.name != "view_as_dtype") or kind.name in ("reshape", "clone"):
+                for value in operation.results:
+                    kernels.constants[value] = kernels.constants[source]
+                return True
+            return False
+        found = layout.views(operation.primitive, operation.parameters, kernels.layout_of(source))
+        if found is None:
+            return False
+        base = kernels.store(source)
+        for value, where in zip(operation.results, found, strict=True):
+            kernels.aliases[value] = Alias(base, where)
+            if base in self.made_by:
+                self.made_by[value] = self.made_by[base]
+        return True
+
+    def latest(self, operation: Operation) -> int:
+        """The number of the last step that makes one of the inputs; -1 without."""
+        made = [self.made_by.get(v, -1) for v in operation.inputs if isinstance(v, Value)]
+        return max(made, default=-1)
+
+    def elementwise(self, operation: Operation) -> None:
+        shape = operation.results[0].shape
+        last = self.latest(operation)
+        step = self.steps[last] if last >= 0 else None
+        place = self.place_in(step, operation, last, shape)
+        if place is None:
+            step = Nest(shape)
+            place = step.body
+            last = len(self.steps)
+            self.steps.append(step)
+        assert step is not None
+        for value in operation.inputs:
+            if isinstance(value, Value) and value not in self.kernels.constants:
+                if self.made_by.get(value, -1) != last or value in self.kernels.aliases:
+                    self.kernels.store(value)
+        place.append(operation)
+        step.operations.append(operation)
+        self.made_by[operation.results[0]] = last
+
+    def place_in(
+        self, step: Step | None, operation: Operation, last: int, shape: tuple[int, ...]
+    ) -> list[Operation] | None:
+        """The list of the step in which the operation can be computed, if there is one."""
+        if not isinstance(step, (Nest, Product)) or len(step.operations) > ELEMENTWISE_LIMIT:
+            return None
+        inside = [
+            v for v in operation.inputs if isinstance(v, Value) and self.made_by.get(v, -1) == last
+        ]
+        if any(v in self.kernels.aliases for v in inside):
+            return None  # a view of what the step stores: it must be finished first
+        first = isinstance(step, Product)
+        body = {op.results[0] for op in step.body}
+        if first:
+            body.add(step.product.results[0])  # type: ignore[union-attr]
+        if shape == step.domain and all(v in body and v.shape == shape for v in inside):
+            return step.body
+        if isinstance(step, Nest) and step.reductions and shape == step.reduced_shape:
+            tail = {op.results[0] for op in (*step.reductions, *step.tail)}
+            if all(v in tail for v in inside):
+                return step.tail
+        return None
+
+    def reduction(self, operation: Operation) -> None:
+        source = operation.inputs[0]
+        dims, keepdim = operation.parameters["dim"], operation.parameters["keepdim"]
+        last = self.made_by.get(source, -1)
+        step = self.steps[last] if last >= 0 else None
+        joins = (
+            isinstance(step, Nest)
+            and source not in self.kernels.aliases
+            and source.shape == step.domain
+            and any(op.results[0] is source for op in step.body)
+            and (step.dims is None or (step.dims == dims and step.keepdim == keepdim))
+        )
+        if not joins:
+            step = Nest(source.shape)
+            last = len(self.steps)
+            self.steps.append(step)
+            if source not in self.kernels.constants:
+                self.kernels.store(source)
+        assert isinstance(step, Nest)
+        step.dims, step.keepdim = dims, keepdim
+        step.reductions.append(operation)
+        step.operations.append(operation)
+        self.made_by[operation.results[0]] = last
+
+    def product(self, operation: Operation) -> None:
+        for value in operation.inputs:
+            self.kernels.store(value)
+        self.append(Product(operation), operation)
+
+
+def _multipliable(operation: Operation) -> bool:
+    return operation.results[0].meta.dtype.name in ("float32", "float64")
+
+
+def numbers_of(values: Sequence[Any]) -> list[Meta]:
+    """The metas of the tensors among some operands."""
+    return [v.meta for v in values if isinstance(v, Value)]

@@ -1,0 +1,110 @@
+"""How the elements of an array lie in memory, and what views make of it.
+
+The layout of a view is found by taking the view, with the primitive's own kernel, of an array
+that has the layout and no elements: nothing here knows any view by name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from kuai import dtypes
+from kuai.core.primitive import Primitive
+
+_NOWHERE = {}  # one element of each type, for arrays that are never read
+
+
+class Layout(NamedTuple):
+    """Shape, strides and first element of an array within some memory; all in bytes.
+
+    Attributes:
+        offset: where the first element lies.
+    """
+
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int
+    dtype: dtypes.dtype
+
+    @property
+    def is_contiguous(self) -> bool:
+        """Whether the elements lie in order, without gaps."""
+        expected = self.dtype.itemsize
+        for n, stride in zip(reversed(self.shape), reversed(self.strides), strict=True):
+            if n != 1 and stride != expected:
+                return 0 in self.shape
+            expected *= n
+        return True
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return math.prod(self.shape)
+
+    def broadcast(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The strides with which this array is read where it is broadcast to `shape`."""
+        missing = len(shape) - len(self.shape)
+        return (0,) * missing + tuple(
+            0 if n == 1 and to != 1 else stride
+            for n, to, stride in zip(self.shape, shape[missing:], self.strides, strict=True)
+        )
+
+    def hollow(self) -> np.ndarray:
+        """An array of this layout whose elements must not be read."""
+        one = _NOWHERE.get(self.dtype)
+        if one is None:
+            one = _NOWHERE[self.dtype] = np.zeros(1, self.dtype.numpy)
+        return as_strided(one, self.shape, self.strides)
+
+
+def contiguous(shape: Sequence[int], dtype: dtypes.dtype, offset: int = 0) -> Layout:
+    """The layout of an array whose elements lie in order."""
+    strides = [0] * len(shape)
+    step = dtype.itemsize
+    for i in range(len(shape) - 1, -1, -1):
+        strides[i] = step
+        step *= max(shape[i], 1)
+    return Layout(tuple(shape), tuple(strides), offset, dtype)
+
+
+def of_array(array: np.ndarray) -> Layout:
+    """The layout of an array, from its first element on."""
+    return Layout(array.shape, array.strides, 0, dtypes.from_numpy_dtype(array.dtype))
+
+
+def views(
+    primitive: Primitive, parameters: dict[str, Any], source: Layout
+) -> tuple[Layout, ...] | None:
+    """The layouts of the results where they lie in the source's memory, else `None`.
+
+    Args:
+        primitive: one whose results hold elements of its first input.
+        parameters: its parameters.
+        source: the layout of that input.
+    """
+    name = primitive.name
+    if name in ("clone", "contiguous_copy"):
+        return (source,)  # values of a graph never change: a copy may be the thing itself
+    hollow = source.hollow()
+    try:
+        if name in ("reshape", "view_as_shape"):
+            result: Any = hollow.reshape(parameters["shape"], copy=False)
+        elif primitive.is_view or name in ("split", "unbind"):
+            result = primitive.kernel(hollow, **parameters)
+        else:
+            return None
+    except ValueError:
+        return None
+    start = hollow.__array_interface__["data"][0]
+    results = result if isinstance(result, tuple) else (result,)
+    found = []
+    for array in results:
+        place = array.__array_interface__["data"][0] - start if array.size else 0
+        dtype = dtypes.from_numpy_dtype(array.dtype)
+        found.append(Layout(array.shape, array.strides, source.offset + place, dtype))
+    return tuple(found)

@@ -1,0 +1,344 @@
+"""Where each array lies: memory of the caller, or a place in the arena, shared over time.
+
+The steps are put into their final order here too: a step that changes a captured tensor in place
+comes after every step that reads the old values, so that no copy is needed.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from kuai.compiler.graph import StackMeta, Value
+from kuai.compiler.kernels import Control, Kernels, Nest, Product, Step
+from kuai.compiler.layout import Layout
+
+ALIGNMENT = 64
+STACK_BYTES = 24  # of what is known of a loop's stack: its memory, its room, its rounds
+
+
+@dataclass(eq=False)
+class Buffer:
+    """A piece of memory.
+
+    Attributes:
+        kind: "input", "captured", "output", "gradient" (memory of the caller, `index` in the
+            graph's list), "constant" (in the program), "arena" (`offset` bytes into it).
+        size: its bytes.
+        first, last: the positions of the first and the last step that touch it.
+    """
+
+    kind: str
+    index: int = 0
+    size: int = 0
+    offset: int = 0
+    first: int = -1
+    last: int = -1
+    value: Value | None = None
+
+    def __repr__(self) -> str:
+        if self.kind == "arena":
+            return f"arena+{self.offset}"
+        return f"{self.kind}{self.index}"
+
+
+@dataclass
+class Copy:
+    """Elements to be brought to where the caller wants them, after everything else."""
+
+    value: Value
+    buffer: Buffer
+    layout: Layout
+
+
+@dataclass
+class Plan:
+    """The order of the steps and the places of the arrays.
+
+    Attributes:
+        kernels: what is planned.
+        steps: in their final order.
+        buffers: the memory of each stored value; of values with memory of the caller, too.
+        copies: what is left to do at the end.
+        arena: bytes of scratch memory.
+    """
+
+    kernels: Kernels
+    steps: list[Step] = field(default_factory=list)
+    buffers: dict[Value, Buffer] = field(default_factory=dict)
+    copies: list[Copy] = field(default_factory=list)
+    arena: int = 0
+
+    def buffer_of(self, value: Value) -> Buffer:
+        """The memory in which a value lies."""
+        return self.buffers[self.kernels.base_of(value)]
+
+    def __str__(self) -> str:
+        lines = [f"arena of {self.arena} bytes"]
+        for value, buffer in self.buffers.items():
+            span = f"steps {buffer.first} to {buffer.last}" if buffer.kind == "arena" else ""
+            lines.append(f"{value!r}: {value.meta!r} in {buffer!r} {span}".rstrip())
+        lines += [f"{c.buffer!r} = copy of {c.value!r}" for c in self.copies]
+        return "\n".join(lines)
+
+
+def plan(kernels: Kernels) -> Plan:
+    """Decide the order of the steps and where everything lies."""
+    graph = kernels.graph
+    result = Plan(kernels, list(kernels.steps))
+    buffers = result.buffers
+    for i, value in enumerate(graph.inputs):
+        buffers[value] = Buffer("input", i, value=value)
+    for i, (value, _) in enumerate(graph.captured):
+        buffers[value] = Buffer("captured", i, value=value)
+    for i, value in enumerate(kernels.arrays):
+        buffers[value] = Buffer("constant", i, value=value)
+    _results(result)
+    _updates(result)
+    _scratch(result)
+    return result
+
+
+def _results(plan: Plan) -> None:
+    """Let what is returned be computed where the caller wants it."""
+    kernels, graph = plan.kernels, plan.kernels.graph
+    wanted: list[tuple[Value, Buffer]] = []
+    for i, value in enumerate(graph.outputs):
+        kind = "stack" if isinstance(value.meta, StackMeta) else "output"
+        wanted.append((value, Buffer(kind, i, value=value)))
+    for i, (_, gradient) in enumerate(graph.gradients):
+        if gradient is not None:
+            wanted.append((gradient, Buffer("gradient", i, value=gradient)))
+    inner = _made_inside(plan.steps)
+    for value, buffer in wanted:
+        base = kernels.base_of(value)
+        free = base is value and value not in plan.buffers and value not in kernels.constants
+        if free and value not in inner and value in kernels.stored and buffer.kind != "stack":
+            plan.buffers[value] = buffer
+        else:
+            plan.copies.append(Copy(value, buffer, _contiguous(value)))
+
+
+def _contiguous(value: Value) -> Layout:
+    from kuai.compiler.layout import contiguous
+
+    return contiguous(value.shape, value.meta.dtype)
+
+
+def _made_inside(steps: Iterable[Step]) -> set[Value]:
+    """The results of loops and branches, whose memory is that of what they carry."""
+    return {v for step in steps if isinstance(step, Control) for v in step.made}
+
+
+def _updates(plan: Plan) -> None:
+    """Let new values of captured tensors be computed in place where nothing reads the old ones."""
+    kernels, graph = plan.kernels, plan.kernels.graph
+    order = _Order(plan)
+    barrier = max((i for i, step in enumerate(plan.steps) if may_fail(step)), default=-1)
+    for old, new in graph.updates:
+        target = plan.buffers[old]
+        maker = order.maker.get(new)
+        if (
+            new in plan.buffers
+            or maker is None
+            or kernels.base_of(new) is not new
+            or new not in kernels.stored
+            or maker <= barrier
+            or not isinstance(plan.steps[maker], (Nest, Product))
+            or not _reads_in_place(kernels, plan.steps[maker], old)
+            or not order.after_readers(maker, old, barrier)
+            or any(kernels.base_of(c.value) is old for c in plan.copies)
+        ):
+            plan.copies.append(Copy(new, target, kernels.layout_of(old)))
+            continue
+        plan.buffers[new] = target
+        kernels.layouts[new] = kernels.layouts[old]
+    plan.steps = order.sorted()
+
+
+def may_fail(step: Step) -> bool:
+    """Whether a step can end the program with an error, or be interrupted."""
+    if isinstance(step, Control):
+        return True
+    return any(getattr(op.primitive, "may_fail", False) for op in step.operations) or (
+        step.name == "host"
+    )
+
+
+def _reads_in_place(kernels: Kernels, step: Step, old: Value) -> bool:
+    """Whether the step reads the old values only where it writes the new ones."""
+    where = kernels.layouts[old]
+    for value in reads(step):
+        if kernels.base_of(value) is old and (
+            (isinstance(step, Product) and value in step.product.inputs)
+            or kernels.layout_of(value) != where
+            or value.shape != step.domain  # type: ignore[attr-defined]
+        ):
+            return False
+    return True
+
+
+def reads(step: Step) -> list[Value]:
+    """The values that a step uses and does not make."""
+    made = step.made
+    return [v for op in step.operations for v in op.used if v not in made]
+
+
+class _Order:
+    """The order of the steps, with what must come before what."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.steps = plan.steps
+        kernels = plan.kernels
+        self.maker: dict[Value, int] = {}
+        for i, step in enumerate(self.steps):
+            for value in step.made:
+                self.maker[value] = i
+        self.readers: dict[Value, list[int]] = {}
+        self.before: list[set[int]] = []
+        for i, step in enumerate(self.steps):
+            needs = set()
+            for value in reads(step):
+                base = kernels.base_of(value)
+                self.readers.setdefault(base, []).append(i)
+                if base in self.maker:
+                    needs.add(self.maker[base])
+                if value in self.maker:
+                    needs.add(self.maker[value])
+            needs.discard(i)
+            self.before.append(needs)
+
+    def after_readers(self, maker: int, old: Value, barrier: int) -> bool:
+        """Let the step come after all readers of a value; `False` where one of them needs it."""
+        readers = [i for i in self.readers.get(old, ()) if i != maker]
+        if any(self._depends(i, maker) for i in readers):
+            return False
+        self.before[maker].update(readers)
+        return True
+
+    def _depends(self, step: int, on: int) -> bool:
+        pending, seen = [step], {step}
+        while pending:
+            for i in self.before[pending.pop()]:
+                if i == on:
+                    return True
+                if i not in seen:
+                    seen.add(i)
+                    pending.append(i)
+        return False
+
+    def sorted(self) -> list[Step]:
+        """The steps, each as early as its number and its needs allow."""
+        waiting = [len(needs) for needs in self.before]
+        followers: list[list[int]] = [[] for _ in self.steps]
+        for i, needs in enumerate(self.before):
+            for need in needs:
+                followers[need].append(i)
+        ready = [i for i, n in enumerate(waiting) if n == 0]
+        heapq.heapify(ready)
+        result = []
+        while ready:
+            i = heapq.heappop(ready)
+            result.append(self.steps[i])
+            for follower in followers[i]:
+                waiting[follower] -= 1
+                if not waiting[follower]:
+                    heapq.heappush(ready, follower)
+        return result
+
+
+def _scratch(plan: Plan) -> None:
+    """Give every other stored value a place in the arena, shared by values that never meet."""
+    kernels = plan.kernels
+    position = 0
+    touched: dict[Buffer, list[int]] = {}
+
+    def buffer(value: Value) -> Buffer | None:
+        base = kernels.base_of(value)
+        if base in kernels.constants:
+            return None
+        found = plan.buffers.get(base)
+        if found is None and base in kernels.stored:
+            size = STACK_BYTES if isinstance(base.meta, StackMeta) else base.size
+            if not isinstance(base.meta, StackMeta):
+                size *= base.meta.dtype.itemsize
+            found = plan.buffers[base] = Buffer("arena", size=size, value=base)
+        return found
+
+    def touch(value: Value, at: int) -> None:
+        found = buffer(value)
+        if found is not None and found.kind == "arena":
+            touched.setdefault(found, []).append(at)
+
+    def share(values: Iterable[Value], at: int) -> None:
+        """Let what a loop carries lie in one place from round to round."""
+        values = list(values)
+        first = next((v for v in values if kernels.base_of(v) in plan.buffers), values[0])
+        kernels.store(first)
+        found = buffer(first)
+        assert found is not None
+        for value in values:
+            plan.buffers[value] = found
+        touch(first, at)
+
+    def walk(steps: Iterable[Step]) -> None:
+        nonlocal position
+        for step in steps:
+            position += 1
+            start = position
+            if isinstance(step, Control):
+                operation = step.operation
+                if operation.primitive.name == "while_loop":
+                    test, body = operation.regions
+                    for i, result in enumerate(operation.results[: len(body.parameters)]):
+                        share((result, test.parameters[i], body.parameters[i]), start)
+                for value in operation.results:
+                    touch(value, start)
+                for value in operation.used:
+                    touch(value, start)
+                for region, inner in zip(operation.regions, step.steps, strict=False):
+                    walk(inner)
+                    for value in region.results:
+                        touch(value, position + 1)
+                position += 1
+                for value in (*operation.results, *operation.used):
+                    touch(value, position)
+            else:
+                for operation in step.operations:
+                    for value in (*operation.used, *operation.results):
+                        if kernels.base_of(value) in kernels.stored:
+                            touch(value, position)
+
+    walk(plan.steps)
+    end = position + 1
+    for copy in plan.copies:
+        touch(copy.value, end)
+    _place(plan, touched)
+
+
+def _place(plan: Plan, touched: dict[Buffer, list[int]]) -> None:
+    for buffer, positions in touched.items():
+        buffer.first, buffer.last = min(positions), max(positions)
+    placed: list[Buffer] = []
+    for buffer in sorted(touched, key=lambda b: (-b.size, b.first)):
+        meeting = sorted(
+            (b for b in placed if b.first <= buffer.last and buffer.first <= b.last),
+            key=lambda b: b.offset,
+        )
+        offset = 0
+        for other in meeting:
+            if offset + buffer.size <= other.offset:
+                break
+            offset = max(offset, -(-(other.offset + other.size) // ALIGNMENT) * ALIGNMENT)
+        buffer.offset = offset
+        placed.append(buffer)
+        plan.arena = max(plan.arena, offset + buffer.size)
+
+
+def walk_steps(steps: Iterable[Step]) -> Iterator[Step]:
+    """All steps, those inside loops and branches too."""
+    for step in steps:
+        yield step
+        for inner in step.steps:
+            yield from walk_steps(inner)
