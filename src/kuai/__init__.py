@@ -88,10 +88,10 @@ _ON_FIRST_USE: dict[str, str | None] = {
     **dict.fromkeys(
         [
             "adaptive_avg_pool1d", "adaptive_max_pool1d", "alpha_dropout", "avg_pool1d",
-            "bilinear", "celu", "channel_shuffle", "conv1d", "conv2d", "conv3d",
+            "batch_norm", "bilinear", "celu", "channel_shuffle", "conv1d", "conv2d", "conv3d",
             "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cosine_similarity",
             "dropout", "feature_alpha_dropout", "group_norm", "hardshrink", "layer_norm",
-            "max_pool1d", "max_pool1d_with_indices", "max_pool2d", "max_pool3d",
+            "instance_norm", "max_pool1d", "max_pool1d_with_indices", "max_pool2d", "max_pool3d",
             "pairwise_distance", "pdist", "pixel_shuffle", "pixel_unshuffle", "prelu",
             "rms_norm", "rrelu", "selu", "threshold",
         ],

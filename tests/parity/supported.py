@@ -102,7 +102,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         nn.functional.avg_pool3d nn.functional.adaptive_avg_pool1d
         nn.functional.adaptive_avg_pool2d nn.functional.adaptive_avg_pool3d
         nn.functional.adaptive_max_pool1d nn.functional.adaptive_max_pool2d
-        nn.functional.adaptive_max_pool3d
+        nn.functional.adaptive_max_pool3d nn.functional.batch_norm nn.functional.instance_norm
+        nn.functional.group_norm
         """.split()
     ),
     "losses": tuple(
@@ -136,7 +137,8 @@ MODULES: tuple[str, ...] = tuple(
     nn.LazyConv1d nn.LazyConv2d nn.LazyConv3d nn.LazyConvTranspose1d nn.LazyConvTranspose2d
     nn.LazyConvTranspose3d nn.MaxPool1d nn.MaxPool2d nn.MaxPool3d nn.AvgPool1d nn.AvgPool2d
     nn.AvgPool3d nn.AdaptiveAvgPool1d nn.AdaptiveAvgPool2d nn.AdaptiveAvgPool3d
-    nn.AdaptiveMaxPool1d nn.AdaptiveMaxPool2d nn.AdaptiveMaxPool3d
+    nn.AdaptiveMaxPool1d nn.AdaptiveMaxPool2d nn.AdaptiveMaxPool3d nn.BatchNorm1d nn.BatchNorm2d
+    nn.BatchNorm3d nn.InstanceNorm1d nn.InstanceNorm2d nn.InstanceNorm3d nn.GroupNorm
     """.split()
 )
 

@@ -38,6 +38,10 @@ from kuai.nn.functional.attention import (
     multi_head_attention_forward,
     scaled_dot_product_attention,
 )
+from kuai.nn.functional.batch_norm import (
+    batch_norm,
+    instance_norm,
+)
 from kuai.nn.functional.classification import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -128,6 +132,7 @@ __all__ = [
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
+    "batch_norm",
     "bilinear",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
@@ -164,6 +169,7 @@ __all__ = [
     "hardtanh_",
     "hinge_embedding_loss",
     "huber_loss",
+    "instance_norm",
     "kl_div",
     "l1_loss",
     "layer_norm",

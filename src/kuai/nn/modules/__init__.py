@@ -11,12 +11,14 @@ from kuai.nn import *
 
 _FILES = {
     "activation": ("activations", "softmax"),
+    "batchnorm": ("batch_norm",),
     "channelshuffle": ("shuffle",),
     "container": ("containers",),
     "conv": ("convolution",),
     "distance": ("distance",),
     "dropout": ("dropout",),
     "flatten": ("flatten",),
+    "instancenorm": ("batch_norm",),
     "lazy": ("lazy",),
     "linear": ("linear",),
     "loss": ("loss", "class_losses", "margin_losses", "regression_losses"),
