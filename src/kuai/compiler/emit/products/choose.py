@@ -1,0 +1,106 @@
+"""Which strategy computes a product, what it needs, and its code."""
+
+from __future__ import annotations
+
+import functools
+from typing import Protocol
+
+from kuai.compiler.emit.builder import Function, Ref
+from kuai.compiler.emit.products.direct import Direct
+from kuai.compiler.emit.products.dot import Dot
+from kuai.compiler.emit.products.product import Part, Product, Put, Store, mask_of, plus
+from kuai.compiler.native.target import Target
+
+
+class Strategy(Protocol):
+    """A way to compute one product."""
+
+    @property
+    def workspace(self) -> int:
+        """Bytes of scratch memory that it needs, for each thread."""
+
+    @property
+    def blocks(self) -> int:
+        """Into how many blocks the work can be divided."""
+
+    def emit(
+        self, f: Function, a: Ref, b: Ref, put: Put, workspace: Ref | None, part: Part | None
+    ) -> None:
+        """Build the code."""
+
+
+@functools.lru_cache(maxsize=1024)
+def strategy(p: Product, target: Target) -> Strategy:
+    """The way in which a product of normal strides is computed; C has one row, or columns."""
+    if p.b[1] == 1:
+        return Direct(p, target)
+    if p.b[0] == 1 and p.a[1] == 1:
+        return Dot(p, target)
+    raise NotImplementedError
+
+
+def _turned(p: Product) -> bool:
+    """Whether the transpose is computed: where C has one column only."""
+    return p.n == 1 and p.m > 1
+
+
+def _strategy(p: Product, target: Target) -> Strategy:
+    p = p.swapped() if _turned(p) else p
+    return strategy(p.normal(), target)
+
+
+def emit_product(
+    f: Function,
+    p: Product,
+    a: Ref,
+    b: Ref,
+    store: Store,
+    target: Target,
+    workspace: Ref | None = None,
+    part: Part | None = None,
+    *,
+    along_rows: bool = False,
+) -> None:
+    """Build code into `f` that computes C = A B.
+
+    The caller decides what becomes of C: it gives a function that takes each vector of C, once,
+    while it is in a register. There it adds a bias, applies an activation, and stores.
+
+    Args:
+        f: the function; for vectors of 512 bits it needs the attributes that allow them.
+        p: the sizes, strides and type.
+        a, b: addresses of the first elements.
+        store: takes each element of C exactly once, in vectors: see `Store`.
+        target: the machine that it is for.
+        workspace: address of `workspace_bytes` of memory, aligned to 64, that only this thread
+            uses; what it holds before and after means nothing.
+        part: the first block and the one after the last, of `blocks(p, target)`; all by default.
+            What an element of C becomes does not depend on the part that computes it.
+        along_rows: whether the lanes of what is stored go along the rows where C has one column
+            only; otherwise `store` gets scalars there.
+    """
+    if not p.m or not p.n:
+        return
+    turned = _turned(p)
+
+    def put(f: Function, row: Ref, column: Ref, value: Ref, live: int) -> None:
+        if not turned:
+            store(f, row, column, value, value.lanes, mask_of(f, value.lanes, live))
+        elif along_rows or not value.lanes:
+            store(f, column, row, value, value.lanes, mask_of(f, value.lanes, live))
+        else:
+            for lane in range(live):
+                store(f, plus(f, column, lane), row, f.extract(value, lane), 0, None)
+
+    a, b = (b, a) if turned else (a, b)
+    _strategy(p, target).emit(f, a, b, put, workspace, part)
+
+
+def workspace_bytes(p: Product, target: Target) -> int:
+    """How much scratch memory a product needs, for each thread that computes parts of it."""
+    return _strategy(p, target).workspace if p.m and p.n else 0
+
+
+def blocks(p: Product, target: Target) -> int:
+    """Into how many blocks a product can be divided, for `emit_product`'s `part`."""
+    return _strategy(p, target).blocks if p.m and p.n else 0
