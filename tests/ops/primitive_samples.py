@@ -414,6 +414,7 @@ SAMPLES: dict[str, list[Sample]] = {
     ],
     "isin": [Sample(whole(1, 2, 3), whole(3, 1), invert=False)],
     "random_bits": [Sample(whole(7, 0), count=5)],
+    "random_poisson": [Sample(whole(1, 2, 3, 4), POSITIVE)],
     # layers and losses
     "bernoulli_nll": [Sample(BETWEEN, numbers(3, 4, low=0.1, high=0.9, seed=1))],
     "embedding_rows": [

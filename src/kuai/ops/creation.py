@@ -37,9 +37,9 @@ def check_options(options: dict[str, Any]) -> None:
             raise TypeError(f"got an unexpected keyword argument '{name}'")
 
 
-def finish(array: np.ndarray, requires_grad: bool, options: dict[str, Any]) -> Tensor:
+def finish(numbers: Any, requires_grad: bool, options: dict[str, Any]) -> Tensor:
     """The new tensor that a function of creation returns, or the one given as `out`."""
-    result = wrap(array)
+    result: Any = numbers if isinstance(numbers, TensorBase) else wrap(numbers)
     if options:
         check_options(options)
         out = options.get("out")

@@ -7,6 +7,7 @@ random numbers: as easy as 1, 2, 3", SC 2011.
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Sequence
@@ -15,12 +16,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kuai import dtypes
+from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase, wrap
 from kuai.core.inplace import assign, check_writable
 from kuai.core.primitive import Meta, Primitive, primitive
+from kuai.ops import movement
+from kuai.ops.elementwise import clamp_below, exp, lt, quotient, sqrt
+from kuai.ops.joining import stack
 from kuai.ops.movement import as_shape
 from kuai.ops.out import takes_out
-from kuai.ops.pointwise import broadcast_shapes
+from kuai.ops.pointwise import broadcast_shapes, to_dtype
+from kuai.ops.rounding import ceil
+from kuai.ops.transcendental import cos, log1p, sin, tan
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
@@ -50,6 +57,28 @@ def philox(seed: int, offset: int, count: int) -> np.ndarray:
     return np.stack([c0, c1, c2, c3], -1).astype(np.uint32).reshape(-1)[:count]
 
 
+_AHEAD = 256  # blocks that are computed at once, where few are asked for: the cost is the same
+_ahead: dict[int, tuple[int, np.ndarray]] = {}  # for a seed: from which block on, and the words
+
+
+def words_at(seed: int, offset: int, count: int) -> np.ndarray:
+    """What `philox` gives, with words kept for the next draws where this one is small."""
+    if count > 2 * _AHEAD:
+        return philox(seed, offset, count)
+    start, words = _ahead.get(seed, (0, _NONE))
+    first = 4 * (offset - start)
+    if not 0 <= first <= len(words) - count:
+        if len(_ahead) > 8:
+            _ahead.clear()
+        words = philox(seed, offset, 4 * _AHEAD)
+        _ahead[seed] = (offset, words)
+        first = 0
+    return words[first : first + count]
+
+
+_NONE = np.empty(0, np.uint32)
+
+
 @primitive
 class random_bits(Primitive):
     """`count` random 32-bit words (as int64) for the state `[seed, offset]`."""
@@ -59,7 +88,7 @@ class random_bits(Primitive):
 
     def kernel(self, state: np.ndarray, count: int) -> np.ndarray:
         seed, offset = state.tolist()
-        return philox(seed, offset, count).astype(np.int64)
+        return words_at(seed, offset, count).astype(np.int64)
 
     def infer(self, state: Meta, count: int) -> Meta:
         return Meta((count,), dtypes.int64)
@@ -77,15 +106,22 @@ class Generator:
 
         check_device(device)
         self.device = CPU
-        self._state = wrap(np.zeros(2, np.int64))
-        self.manual_seed(67280421310721)
+
+    @functools.cached_property
+    def _state(self) -> Any:
+        """`[seed, offset]`: made on first use, for the common generator is older than `Tensor`."""
+        return wrap(np.array([67280421310721, 0], np.int64))
 
     def manual_seed(self, seed: int) -> Generator:
         """Start the stream that belongs to `seed`."""
         seed = int(seed)
         if not -(1 << 63) <= seed < 1 << 64:
             raise RuntimeError(f"Overflow when unpacking long: the seed {seed} needs over 64 bits")
-        self._state._payload[:] = (seed - (1 << 64) if seed >= 1 << 63 else seed, 0)
+        state = (seed - (1 << 64) if seed >= 1 << 63 else seed, 0)
+        if primitives.intercept is not None:
+            self._state.copy_(wrap(np.array(state, np.int64)))
+        else:
+            self._state._payload[:] = state
         return self
 
     def seed(self) -> int:
@@ -121,11 +157,28 @@ class Generator:
         """Another generator at the same place."""
         return Generator().set_state(self.get_state())
 
+    def words(self, count: int) -> Any:
+        """The next `count` words of 32 bits: an array of uint32, not to be changed; while
+        primitives are intercepted, a tensor of int64.
+        """
+        state = self._state
+        blocks = -(-count // 4)
+        if primitives.intercept is not None:
+            words = random_bits(state, count=count)
+            state[1].add_(blocks)  # an update of the state, which a capture notes as any other
+            return words
+        seed, offset = state._payload.tolist()
+        state._payload[1] += blocks
+        return words_at(seed, offset, count)
+
     def bits(self, count: int) -> np.ndarray:
-        """The next `count` words of 32 bits."""
-        words = random_bits(self._state, count=count)
-        self._state._payload[1] += -(-count // 4)
-        return words._payload.astype(np.uint32)
+        """The next `count` words of 32 bits, as an array.
+
+        Raises:
+            DataDependentError: while a graph is captured.
+        """
+        words = self.words(count)
+        return np.asarray(words._payload if isinstance(words, TensorBase) else words, np.uint32)
 
     def __getstate__(self) -> Any:
         return self._state._payload.tolist()
@@ -166,58 +219,114 @@ def set_rng_state(new_state: Tensor) -> None:
     default_generator.set_state(new_state)
 
 
+# -- the common forms ----------------------------------------------------------------------------
+#
+# Eagerly the numbers are NumPy arrays, quick to make. While primitives are intercepted (a capture),
+# the same formulas work on tensors, so that the program draws anew each time that it runs.
+
+Numbers = Any  # an array, or a tensor while primitives are intercepted
+
+
+def as_tensor(x: Numbers) -> Any:
+    """The numbers as a tensor."""
+    return x if isinstance(x, TensorBase) else wrap(np.asarray(x))
+
+
+def _as(x: Numbers, dtype: dtypes.dtype) -> Numbers:
+    return to_dtype(x, dtype) if isinstance(x, TensorBase) else x.astype(dtype.numpy, copy=False)  # type: ignore[arg-type]
+
+
+def _apply(function: Any, *operands: Numbers) -> Numbers:
+    """An elementwise primitive of arrays or tensors."""
+    if any(isinstance(x, TensorBase) for x in operands):
+        return function(*operands)
+    return function.kernel(*operands)
+
+
+def _shaped(x: Numbers, shape: Sequence[int]) -> Numbers:
+    return movement.reshape(x, shape) if isinstance(x, TensorBase) else x.reshape(shape)  # type: ignore[arg-type]
+
+
+def _wide_words(count: int, generator: Generator | None) -> tuple[Numbers, Numbers]:
+    """`count` pairs of words of 32 bits, as int64."""
+    words = _as((generator or default_generator).words(2 * count), dtypes.int64)
+    return words[0::2], words[1::2]
+
+
+def uniform_numbers(
+    shape: Sequence[int], dtype: dtypes.dtype, generator: Generator | None
+) -> Numbers:
+    """Uniform numbers from [0, 1): 24 random bits a float32, 53 a float64."""
+    count = math.prod(shape)
+    if dtype is dtypes.float64:
+        first, second = _wide_words(count, generator)
+        return _shaped(_as((first << 21) ^ (second >> 11), dtype) * 2.0**-53, shape)
+    bits = {dtypes.float16: 11, dtypes.bfloat16: 8}.get(dtype, 24)
+    words = (generator or default_generator).words(count)
+    return _shaped(_as(_as(words >> (32 - bits), dtypes.float32) * 2.0**-bits, dtype), shape)
+
+
+def normal_numbers(
+    shape: Sequence[int], dtype: dtypes.dtype, generator: Generator | None
+) -> Numbers:
+    """Standard normal numbers, by the method of G. E. P. Box and M. E. Muller (1958)."""
+    count = math.prod(shape)
+    wide = dtypes.float64 if dtype is dtypes.float64 else dtypes.float32
+    u = uniform_numbers((2, -(-count // 2)), wide, generator)
+    radius = _apply(sqrt, _apply(log1p, -u[0]) * -2.0)
+    angle = u[1] * (2 * math.pi)
+    both = [radius * _apply(cos, angle), radius * _apply(sin, angle)]
+    pairs = stack(both, -1) if isinstance(u, TensorBase) else np.stack(both, -1)
+    return _shaped(_as(_shaped(pairs, (-1,))[:count], dtype), shape)
+
+
+def whole_numbers(
+    low: int, high: int, shape: Sequence[int], generator: Generator | None
+) -> Numbers:
+    """Uniform int64 from [low, high).
+
+    Raises:
+        RuntimeError: there is none.
+    """
+    span = high - low
+    if span <= 0:
+        raise RuntimeError(
+            f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"
+        )
+    count = math.prod(shape)
+    if span < 1 << 32:
+        words = _as((generator or default_generator).words(count), dtypes.int64)
+        # (words * span) >> 32, in halves, for the product may take 64 bits.
+        values = ((words >> 16) * span + (((words & 0xFFFF) * span) >> 16)) >> 16
+    else:
+        first, second = _wide_words(count, generator)
+        values = ((first << 31) ^ (second >> 1)) % min(span, (1 << 63) - 1)
+    return _shaped(values + low, shape)
+
+
+def happens(chance: float, shape: Sequence[int], generator: Generator | None = None) -> Numbers:
+    """Bools, each true with the given chance (in steps of 2 to the power -32)."""
+    words = (generator or default_generator).words(math.prod(shape))
+    return _shaped(words < round(chance * (1 << 32)), shape)
+
+
 # -- distributions -------------------------------------------------------------------------------
 
 
-def uniform_array(
-    shape: Sequence[int], numpy_dtype: np.dtype, generator: Generator | None
-) -> np.ndarray:
-    """Uniform numbers from [0, 1): 24 random bits a float32, 53 a float64."""
-    count = math.prod(shape)
-    source = generator or default_generator
-    if numpy_dtype == np.float64:
-        words = source.bits(2 * count).astype(np.uint64)
-        wide = (words[0::2] << np.uint64(21)) ^ (words[1::2] >> np.uint64(11))
-        return (wide * 2.0**-53).reshape(shape)
-    words = source.bits(count)
-    if numpy_dtype.itemsize == 2:
-        bits = 11 if numpy_dtype.kind == "f" else 8
-        return (
-            ((words >> np.uint32(32 - bits)) * np.float32(2.0**-bits))
-            .astype(numpy_dtype)
-            .reshape(shape)
-        )
-    return ((words >> np.uint32(8)) * np.float32(2.0**-24)).astype(np.float32).reshape(shape)
-
-
-def normal_array(
-    shape: Sequence[int], numpy_dtype: np.dtype, generator: Generator | None
-) -> np.ndarray:
-    """Standard normal numbers, by the method of G. E. P. Box and M. E. Muller (1958)."""
-    count = math.prod(shape)
-    half = -(-count // 2)
-    wide = np.dtype(np.float64 if numpy_dtype == np.float64 else np.float32)
-    u = uniform_array((2, half), wide, generator)
-    radius = np.sqrt(-2 * np.log1p(-u[0]))
-    angle = wide.type(2 * math.pi) * u[1]
-    both = np.stack([radius * np.cos(angle), radius * np.sin(angle)], -1).reshape(-1)[:count]
-    return both.astype(numpy_dtype).reshape(shape)
-
-
-def _finish(array: np.ndarray, requires_grad: bool, options: dict[str, Any]) -> Tensor:
+def _finish(numbers: Numbers, requires_grad: bool, options: dict[str, Any]) -> Tensor:
     from kuai.ops.creation import finish
 
-    return finish(array, requires_grad, options)
+    return finish(numbers, requires_grad, options)
 
 
 def _float_dtype(
     dtype: dtypes.dtype | None, name: str, options: dict[str, Any] | None = None
-) -> np.dtype:
+) -> dtypes.dtype:
     out = options.get("out") if options else None
     d = dtypes.named(dtype) or (dtypes.get_default_dtype() if out is None else out.dtype)
     if not d.is_floating_point:
         raise RuntimeError(f"\"{name}\" not implemented for '{d.name}'")
-    return d.numpy
+    return d
 
 
 def rand(
@@ -228,8 +337,8 @@ def rand(
     **options: Any,
 ) -> Tensor:
     """Uniform numbers from [0, 1)."""
-    array = uniform_array(_size(size, options), _float_dtype(dtype, "rand", options), generator)
-    return _finish(array, requires_grad, options)
+    d = _float_dtype(dtype, "rand", options)
+    return _finish(uniform_numbers(_size(size, options), d, generator), requires_grad, options)
 
 
 def randn(
@@ -240,31 +349,14 @@ def randn(
     **options: Any,
 ) -> Tensor:
     """Standard normal numbers."""
-    array = normal_array(_size(size, options), _float_dtype(dtype, "normal", options), generator)
-    return _finish(array, requires_grad, options)
+    d = _float_dtype(dtype, "normal", options)
+    return _finish(normal_numbers(_size(size, options), d, generator), requires_grad, options)
 
 
 def _size(size: Sequence[Any], options: dict[str, Any]) -> tuple[int, ...]:
     if "size" in options:
         size = (options.pop("size"),)
     return as_shape(size)
-
-
-def _integers(low: int, high: int, shape: Sequence[int], generator: Generator | None) -> np.ndarray:
-    span = high - low
-    if span <= 0:
-        raise RuntimeError(
-            f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"
-        )
-    source = generator or default_generator
-    count = math.prod(shape)
-    if span < 1 << 32:
-        words = source.bits(count).astype(np.uint64)
-        values = (words * np.uint64(span)) >> _32
-    else:
-        words = source.bits(2 * count).astype(np.uint64)
-        values = ((words[0::2] << _32) | words[1::2]) % np.uint64(span)
-    return (values.astype(np.int64) + low).reshape(shape)
 
 
 def randint(
@@ -283,8 +375,8 @@ def randint(
     elif high is None:
         low, high = 0, low
     d = dtypes.named(dtype) or dtypes.int64
-    values = _integers(int(low), int(high), as_shape((size,)), generator)
-    return _finish(values.astype(d.numpy), requires_grad, options)
+    values = whole_numbers(int(low), int(high), as_shape((size,)), generator)
+    return _finish(_as(values, d), requires_grad, options)
 
 
 def randperm(
@@ -298,10 +390,16 @@ def randperm(
     """The integers from 0 to `n - 1` in random order."""
     if n < 0:
         raise RuntimeError(f"n must be non-negative, got {n}")
-    words = (generator or default_generator).bits(2 * n).astype(np.uint64)
-    order = np.argsort((words[0::2] << _32) | words[1::2], kind="stable")
-    array = order.astype((dtypes.named(dtype) or dtypes.int64).numpy)
-    return _finish(array, requires_grad, options)
+    from kuai.ops.ordering import argsort
+
+    first, second = _wide_words(n, generator)
+    keys = (first << 31) ^ (second >> 1)
+    order = (
+        argsort(keys, stable=True)  # type: ignore[arg-type]
+        if isinstance(keys, TensorBase)
+        else np.argsort(keys, kind="stable")
+    )
+    return _finish(_as(order, dtypes.named(dtype) or dtypes.int64), requires_grad, options)
 
 
 def _like(function: Any) -> Any:
@@ -347,18 +445,18 @@ def normal(
         RuntimeError: a standard deviation is negative.
     """
     deviations = std._payload if isinstance(std, TensorBase) else np.asarray(std)
-    if (deviations < 0).any():
+    if type(deviations) is np.ndarray and (deviations < 0).any():
         raise RuntimeError("normal expects all elements of std >= 0.0")
     if size is not None:
         shape, d = as_shape((size,)), _float_dtype(dtype, "normal", options)
     else:
         given = [x for x in (mean, std) if isinstance(x, TensorBase)]
         shape = broadcast_shapes(*[x._payload.shape for x in given])
-        d = given[0]._payload.dtype if given else _float_dtype(dtype, "normal")
-    noise = wrap(normal_array(shape, d, generator))
+        d = given[0].dtype if given else _float_dtype(dtype, "normal")
+    noise = as_tensor(normal_numbers(shape, d, generator))
     result = noise * (std.detach() if isinstance(std, TensorBase) else std)
     result = result + (mean.detach() if isinstance(mean, TensorBase) else mean)
-    return _finish(result._payload, requires_grad, options)
+    return _finish(result, requires_grad, options)
 
 
 @takes_out
@@ -372,21 +470,38 @@ def bernoulli(
     """
     from kuai.ops.creation import overwrite
 
-    chance = np.asarray(p) if p is not None else input._payload
-    if chance.dtype.kind == "V":
-        chance = chance.astype(np.float32)
-    if not ((chance >= 0) & (chance <= 1)).all():
+    chance = p if p is not None else to_dtype(input.detach(), _chance_dtype(input))
+    values = np.asarray(p) if p is not None else chance._payload  # type: ignore[union-attr]
+    if type(values) is np.ndarray and not ((values >= 0) & (values <= 1)).all():
         raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
-    wide = np.dtype(np.float64 if chance.dtype == np.float64 and p is None else np.float32)
-    drawn = uniform_array(input._payload.shape, wide, generator)
-    return overwrite(input, wrap((drawn < chance).astype(input._payload.dtype)))
+    wide = dtypes.float32 if p is not None else _chance_dtype(input)
+    drawn = as_tensor(uniform_numbers(input._payload.shape, wide, generator))
+    return overwrite(input, lt(drawn, chance))
+
+
+def _chance_dtype(input: Tensor) -> dtypes.dtype:
+    return dtypes.float64 if input.dtype is dtypes.float64 else dtypes.float32
+
+
+@primitive
+class random_poisson(Primitive):
+    """Numbers from the Poisson distributions of the given rates, for four random words."""
+
+    inputs = ("words", "rate")
+    differentiable = False
+
+    def kernel(self, words: np.ndarray, rate: np.ndarray) -> np.ndarray:
+        source = np.random.Generator(np.random.Philox(words.astype(np.uint32)))
+        return source.poisson(rate).astype(rate.dtype)
+
+    def infer(self, words: Meta, rate: Meta) -> Meta:
+        return rate
 
 
 def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
     """Numbers from the Poisson distributions whose rates stand in `input`."""
-    state = (generator or default_generator).bits(4).astype(np.uint32)
-    source = np.random.Generator(np.random.Philox(state))
-    return wrap(source.poisson(input._payload).astype(input._payload.dtype))
+    words = as_tensor((generator or default_generator).words(4))
+    return random_poisson(words, input.detach())
 
 
 @takes_out
@@ -410,48 +525,59 @@ def multinomial(
         raise RuntimeError(
             f"multinomial only supports floating-point dtypes for input, got: {input.dtype.name}"
         )
-    weights = input._payload.astype(np.float64)
-    if weights.ndim not in (1, 2):
+    shape = input._payload.shape
+    if len(shape) not in (1, 2):
         raise RuntimeError("prob_dist must be 1 or 2 dim")
     if num_samples <= 0:
         raise RuntimeError("cannot sample n_sample <= 0 samples")
+    weights = to_dtype(input.detach(), dtypes.float64)
+    if type(weights._payload) is np.ndarray:
+        _check_weights(weights._payload)
+    if not replacement and num_samples > shape[-1]:
+        raise RuntimeError(
+            "cannot sample n_sample > prob_dist.size(-1) samples without replacement"
+        )
+    from kuai.ops.ordering import argsort, searchsorted
+    from kuai.ops.reduce import cumsum
+
+    rows = movement.reshape(weights, -1, shape[-1])
+    drawn_shape = (rows._payload.shape[0], num_samples) if replacement else rows._payload.shape
+    u = as_tensor(uniform_numbers(drawn_shape, dtypes.float64, generator))
+    if replacement:
+        totals = cumsum(rows, -1)
+        drawn = searchsorted(quotient(totals, totals[:, -1:]), u, right=True)
+    else:
+        # The order of exponential variables divided by the weights is that of drawing one by one.
+        drawn = argsort(quotient(-log1p(-u), rows), -1, stable=True)[:, :num_samples]
+    return movement.reshape(drawn, *shape[:-1], num_samples).clone()
+
+
+def _check_weights(weights: np.ndarray) -> None:
     if not np.isfinite(weights).all() or (weights < 0).any():
         raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
     if (weights.sum(-1) <= 0).any():
         raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
-    if not replacement and num_samples > weights.shape[-1]:
-        raise RuntimeError(
-            "cannot sample n_sample > prob_dist.size(-1) samples without replacement"
-        )
-    rows = weights.reshape(-1, weights.shape[-1])
-    if replacement:
-        u = uniform_array((len(rows), num_samples), np.dtype(np.float64), generator)
-        totals = np.cumsum(rows, -1)
-        totals /= totals[:, -1:]
-        drawn = np.stack([np.searchsorted(t, v, "right") for t, v in zip(totals, u, strict=True)])
-    else:
-        # The order of exponential variables divided by the weights is that of drawing one by one.
-        u = uniform_array(rows.shape, np.dtype(np.float64), generator)
-        with np.errstate(divide="ignore"):
-            keys = -np.log1p(-u) / rows
-        drawn = np.argsort(keys, -1, kind="stable")[:, :num_samples]
-    return wrap(drawn.reshape(*weights.shape[:-1], num_samples).astype(np.int64))
 
 
 # -- in place --------------------------------------------------------------------------------------
 
 
-def _fill(x: Tensor, array: np.ndarray) -> Tensor:
+def _fill(x: Tensor, numbers: Numbers) -> Tensor:
     from kuai.ops.creation import overwrite
 
     check_writable(x)
+    new = as_tensor(_as(numbers, x.dtype))
     if x.requires_grad:
         from kuai.core.inplace import inplace
 
-        result: Tensor = inplace(x, overwrite, wrap(array.astype(x._payload.dtype)))
+        result: Tensor = inplace(x, overwrite, new)
         return result
-    assign(x, wrap(np.asarray(array).astype(x._payload.dtype)))
+    assign(x, new)
     return x
+
+
+def _wide_uniform(x: Tensor, generator: Generator | None) -> Numbers:
+    return uniform_numbers(x._payload.shape, dtypes.float64, generator)
 
 
 def uniform_(
@@ -468,8 +594,8 @@ def uniform_(
         raise RuntimeError(
             f"uniform_ expects to return a [from, to) range, but found from={a} > to={b}"
         )
-    x = self._payload
-    return _fill(self, uniform_array(x.shape, x.dtype, generator) * (b - a) + a)
+    drawn = uniform_numbers(self._payload.shape, self.dtype, generator)
+    return _fill(self, drawn * (b - a) + a)
 
 
 def normal_(
@@ -478,23 +604,23 @@ def normal_(
     """Fill with normal numbers."""
     if std < 0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
-    x = self._payload
-    return _fill(self, normal_array(x.shape, x.dtype, generator) * std + mean)
+    return _fill(self, normal_numbers(self._payload.shape, self.dtype, generator) * std + mean)
 
 
 def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None) -> Tensor:
     """Fill with 1 with probability `p`, else 0."""
-    chance = p._payload if isinstance(p, TensorBase) else p
-    drawn = uniform_array(self._payload.shape, np.dtype(np.float64), generator)
-    return _fill(self, drawn < chance)
+    if not isinstance(p, TensorBase):
+        return _fill(self, happens(p, self._payload.shape, generator))
+    drawn = _wide_uniform(self, generator)
+    return _fill(self, drawn < (p.detach() if isinstance(drawn, TensorBase) else p._payload))
 
 
 def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Fill with numbers from the exponential distribution of rate `lambd`."""
     if lambd <= 0:
         raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd}")
-    drawn = uniform_array(self._payload.shape, np.dtype(np.float64), generator)
-    return _fill(self, -np.log1p(-drawn) / lambd)
+    drawn = _wide_uniform(self, generator)
+    return _fill(self, _apply(log1p, -drawn) / -lambd)
 
 
 def log_normal_(
@@ -503,8 +629,8 @@ def log_normal_(
     """Fill with numbers whose logarithm is normal."""
     if std <= 0:
         raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={std}")
-    drawn = normal_array(self._payload.shape, np.dtype(np.float64), generator)
-    return _fill(self, np.exp(drawn * std + mean))
+    drawn = normal_numbers(self._payload.shape, dtypes.float64, generator)
+    return _fill(self, _apply(exp, drawn * std + mean))
 
 
 def cauchy_(
@@ -513,16 +639,17 @@ def cauchy_(
     """Fill with numbers from the Cauchy distribution."""
     if sigma <= 0:
         raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={sigma}")
-    drawn = uniform_array(self._payload.shape, np.dtype(np.float64), generator)
-    return _fill(self, median + sigma * np.tan(math.pi * (drawn - 0.5)))
+    drawn = _wide_uniform(self, generator)
+    return _fill(self, _apply(tan, (drawn - 0.5) * math.pi) * sigma + median)
 
 
 def geometric_(self: Tensor, p: float, *, generator: Generator | None = None) -> Tensor:
     """Fill with the number of trials up to the first success, of probability `p`."""
     if not 0 < p < 1:
         raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={p}")
-    drawn = uniform_array(self._payload.shape, np.dtype(np.float64), generator)
-    return _fill(self, np.maximum(np.ceil(np.log1p(-drawn) / math.log1p(-p)), 1))
+    drawn = _wide_uniform(self, generator)
+    trials = _apply(ceil, _apply(log1p, -drawn) / math.log1p(-p))
+    return _fill(self, _apply(clamp_below, trials, 1.0))
 
 
 def random_(self: Tensor, *limits: Any, generator: Generator | None = None) -> Tensor:
@@ -538,7 +665,7 @@ def random_(self: Tensor, *limits: Any, generator: Generator | None = None) -> T
             high = (1 << mantissa[d.name]) + 1
         else:
             high = 2 if d is dtypes.bool_ else dtypes.iinfo(d).max
-    return _fill(self, _integers(int(low), int(high), self._payload.shape, generator))
+    return _fill(self, whole_numbers(int(low), int(high), self._payload.shape, generator))
 
 
 RANDOM_METHODS = (
