@@ -182,7 +182,7 @@ class Function:
             return Ref(text, type)
         if not value and not (is_float(type) and str(float(value))[0] == "-"):
             return Ref("zeroinitializer", type)
-        return Ref("<" + ", ".join([f"{element} {text}"] * lanes) + ">", type)
+        return Ref(f"splat ({element} {text})", type)
 
     def lanes(self, values: Sequence[float | int], element: str) -> Ref:
         """A vector of different numbers."""
