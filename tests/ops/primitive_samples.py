@@ -79,6 +79,7 @@ UNIT = numbers(3, 4, low=-0.9, high=0.9)
 ABOVE_ONE = numbers(3, 4, low=1.1, high=2.9)
 BETWEEN = numbers(3, 4, low=0.05, high=0.95)
 ROWS = whole([0, 2], [1, 1], [2, 0])
+EMPTY = np.zeros((2, 0, 3))
 
 UNARY = {
     "neg": X,
@@ -300,6 +301,7 @@ SAMPLES: dict[str, list[Sample]] = {
         name: [Sample(X, dim=1), Sample(X, dim=0)]
         for name in ("cumsum", "cumprod", "cummax_index", "cummin_index", "logcumsumexp")
     },
+    "softmax": [Sample(X, dim=(1,)), Sample(np.array(0.7), dim=()), Sample(EMPTY, dim=(1,))],
     # products and decompositions
     "matmul": [
         Sample(X, numbers(4, 2)),
@@ -425,7 +427,6 @@ SAMPLES: dict[str, list[Sample]] = {
     "backward_hook": [Sample(X, Y)],
 }
 
-EMPTY = np.zeros((2, 0, 3))
 NONE = np.zeros(0, np.int64)
 for _name, _samples in {
     **{

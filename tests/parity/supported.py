@@ -93,7 +93,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         nn.functional.pdist
         """.split()
     ),
-    "convolution and pooling": tuple(
+    "layers": tuple(
         """
         nn.functional.conv1d nn.functional.conv2d nn.functional.conv3d
         nn.functional.conv_transpose1d nn.functional.conv_transpose2d
@@ -103,7 +103,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         nn.functional.adaptive_avg_pool2d nn.functional.adaptive_avg_pool3d
         nn.functional.adaptive_max_pool1d nn.functional.adaptive_max_pool2d
         nn.functional.adaptive_max_pool3d nn.functional.batch_norm nn.functional.instance_norm
-        nn.functional.group_norm
+        nn.functional.group_norm nn.functional.scaled_dot_product_attention
+        nn.functional.multi_head_attention_forward
         """.split()
     ),
     "losses": tuple(
@@ -139,6 +140,7 @@ MODULES: tuple[str, ...] = tuple(
     nn.AvgPool3d nn.AdaptiveAvgPool1d nn.AdaptiveAvgPool2d nn.AdaptiveAvgPool3d
     nn.AdaptiveMaxPool1d nn.AdaptiveMaxPool2d nn.AdaptiveMaxPool3d nn.BatchNorm1d nn.BatchNorm2d
     nn.BatchNorm3d nn.InstanceNorm1d nn.InstanceNorm2d nn.InstanceNorm3d nn.GroupNorm
+    nn.MultiheadAttention
     """.split()
 )
 

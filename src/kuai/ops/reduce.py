@@ -589,15 +589,41 @@ def logsumexp(input: Tensor, dim: Dim, keepdim: bool = False) -> Tensor:
     )
 
 
+@primitive
+class softmax_(Primitive):
+    """`exp(x)` divided by its sum along `dim`, without overflow."""
+
+    gradient_name = "SoftmaxBackward0"
+
+    def kernel(self, x: np.ndarray, dim: tuple[int, ...]) -> np.ndarray:
+        if not x.size:
+            return x.copy()
+        result = np.asarray(x - x.max(axis=dim, keepdims=True))
+        np.exp(result, out=result)
+        result /= result.sum(axis=dim, keepdims=True)
+        return result
+
+    def infer(self, x: Meta, dim: tuple[int, ...]) -> Meta:
+        return x
+
+    def gradient(self, grad, result, dim):
+        # The composed form would subtract numbers that are rounded apart.
+        return result * (grad - sum_(grad * result, dim=dim, keepdim=True))
+
+    def decompose(self, x: Tensor, dim: tuple[int, ...]) -> Tensor:
+        raised = e.exp(x - amax_(x.detach(), dim=dim, keepdim=True) if x._payload.size else x)
+        return raised / sum_(raised, dim=dim, keepdim=True)
+
+
 def softmax(
     input: Tensor, dim: int, dtype: dtypes.dtype | None = None, *, out: Tensor | None = None
 ) -> Tensor:
     """`exp(input)` divided by its sum along `dim`, without overflow."""
     x = input if dtype is None else to_dtype(input, dtype)
-    shifted, dims = _below_zero("softmax", x, dim)
-    raised = e.exp(shifted)
-    result = to_dtype(raised / sum_(raised, dim=dims, keepdim=True), x.dtype)
-    called(result, "SoftmaxBackward0")
+    _need_softmax_float("softmax", x)
+    dims = normalize_dims(dim, x._payload.ndim)
+    wide = to_dtype(x, dtypes.float32) if x._payload.dtype.itemsize == 2 else x
+    result = called(to_dtype(softmax_(wide, dim=dims), x.dtype), "SoftmaxBackward0")
     return result if out is None else write_out(out, result)
 
 

@@ -47,7 +47,8 @@ def scaled_dot_product_attention(
 
     Raises:
         DtypeError: the types differ.
-        ShapeError: an input has fewer than 2 dimensions.
+        ShapeError: an input has fewer than 2 dimensions, or the heads cannot share keys.
+        RuntimeError: `dropout_p` is not a probability, or there are two masks.
     """
     if not query.dtype is key.dtype is value.dtype:
         raise DtypeError(
@@ -62,8 +63,15 @@ def scaled_dot_product_attention(
         )
     if is_causal and attn_mask is not None:
         raise RuntimeError("Explicit attn_mask should not be set when is_causal=True")
+    if not 0.0 <= dropout_p <= 1.0:
+        raise RuntimeError(f"dropout probability has to be between 0 and 1, but got {dropout_p}")
     q, k, v = (widen(x, "scaled_dot_product_attention") for x in (query, key, value))
     if enable_gqa:
+        if any(x.ndim < 3 or q.shape[-3] % x.shape[-3] for x in (k, v)):
+            raise ShapeError(
+                "Number of heads in key and value must divide the number of heads in query, but "
+                f"the shapes are {list(q.shape)}, {list(k.shape)} and {list(v.shape)}"
+            )
         k, v = (ops.repeat_interleave(x, q.shape[-3] // x.shape[-3], -3) for x in (k, v))
     if scale is None:
         scale = 1 / math.sqrt(q.shape[-1]) if q.shape[-1] else 1.0
