@@ -21,7 +21,7 @@ import numpy as np
 from kuai.compiler import layout
 from kuai.compiler.graph import Graph, Operation, Region, StackMeta, Value
 from kuai.compiler.layout import Layout
-from kuai.core.primitive import Meta
+from kuai.core.primitive import PRIMITIVES, Meta
 
 PRODUCTS = ("matmul", "linear")
 ELEMENTWISE_LIMIT = 200  # operations in one nest; more make its registers overflow
@@ -208,7 +208,7 @@ class Kernels:
         """Note that a value needs memory; returns the one whose memory it is."""
         alias = self.aliases.get(value)
         base = value if alias is None else alias.base
-        if base not in self.outer:
+        if base not in self.outer and base not in self.constants:
             self.stored.add(base)
         return base
 
@@ -285,6 +285,16 @@ class _Grouping:
             self.kernels.store(value)
         self.append(step, operation)
 
+    def fill(self, value: Value) -> None:
+        """Let a value that is one number everywhere lie in memory, for who cannot do without."""
+        kernels = self.kernels
+        if value not in kernels.constants or value in kernels.stored:
+            return
+        kernels.stored.add(value)
+        dtype = value.meta.dtype
+        number = kernels.constants[value]
+        self.elementwise(Operation(PRIMITIVES["cast"], (number,), {"dtype": dtype}, (value,)))
+
     def append(self, step: Step, operation: Operation) -> None:
         for value in operation.results:
             self.made_by[value] = len(self.steps)
@@ -329,9 +339,10 @@ class _Grouping:
             self.steps.append(step)
         assert step is not None
         for value in operation.inputs:
-            if isinstance(value, Value) and value not in self.kernels.constants:
-                if self.made_by.get(value, -1) != last or value in self.kernels.aliases:
-                    self.kernels.store(value)
+            if isinstance(value, Value) and (
+                self.made_by.get(value, -1) != last or value in self.kernels.aliases
+            ):
+                self.kernels.store(value)
         place.append(operation)
         step.operations.append(operation)
         self.made_by[operation.results[0]] = last
@@ -375,8 +386,7 @@ class _Grouping:
             step = Nest(source.shape)
             last = len(self.steps)
             self.steps.append(step)
-            if source not in self.kernels.constants:
-                self.kernels.store(source)
+            self.kernels.store(source)
         assert isinstance(step, Nest)
         step.dims, step.keepdim = dims, keepdim
         step.reductions.append(operation)
@@ -384,6 +394,8 @@ class _Grouping:
         self.made_by[operation.results[0]] = last
 
     def product(self, operation: Operation) -> None:
+        for value in operation.inputs[:2]:
+            self.fill(value)
         for value in operation.inputs:
             self.kernels.store(value)
         self.append(Product(operation), operation)

@@ -173,7 +173,7 @@ def _reads_in_place(kernels: Kernels, step: Step, old: Value) -> bool:
         if kernels.base_of(value) is old and (
             (isinstance(step, Product) and value in step.product.inputs)
             or kernels.layout_of(value) != where
-            or value.shape != step.domain  # type: ignore[attr-defined]
+            or value.shape not in (step.domain, getattr(step, "reduced_shape", None))  # type: ignore[attr-defined]
         ):
             return False
     return True
@@ -256,8 +256,6 @@ def _scratch(plan: Plan) -> None:
 
     def buffer(value: Value) -> Buffer | None:
         base = kernels.base_of(value)
-        if base in kernels.constants:
-            return None
         found = plan.buffers.get(base)
         if found is None and base in kernels.stored:
             size = STACK_BYTES if isinstance(base.meta, StackMeta) else base.size

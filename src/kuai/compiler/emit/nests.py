@@ -266,7 +266,7 @@ class Nest:
     ) -> None:
         """Store what belongs to the domain (`inner`), or to what is kept of it."""
         offset = len(self.operands)
-        for i, (value, access) in enumerate(self.results):
+        for i, (value, _) in enumerate(self.results):
             if self.has_reductions and (value in self.code.inner) != inner:
                 continue
             stride = self._stride(offset + i, emit.lanes)

@@ -35,7 +35,7 @@ def emit_step(program: Program, step: ProductStep) -> None:
     if bias is not None and bias not in kernels.constants:
         given.append(bias)
     shape = _Shape(program, step, loaded, results, bias)
-    from kuai.compiler.emit.matmul import workspace_bytes
+    from kuai.compiler.emit.products import workspace_bytes
 
     size = workspace_bytes(shape.product, program.target)
     buffers = program.buffers_of(given)
@@ -62,7 +62,7 @@ class _Shape:
         results: Sequence[Value],
         bias: Value | None,
     ) -> None:
-        from kuai.compiler.emit.matmul import Product
+        from kuai.compiler.emit.products import Product
 
         kernels = program.kernels
         domain = step.domain
@@ -103,7 +103,7 @@ class _Shape:
             k=self.k,
             a=(a[-2] // itemsize if len(a) > 1 else 0, a[-1] // itemsize),
             b=(b[-2] // itemsize, b[-1] // itemsize),
-            dtype=x.meta.dtype.name,
+            dtype=x.meta.dtype,
         )
 
 
@@ -148,7 +148,7 @@ class _Kernel:
 
     def _batch(self, level: int, a: Ref, b: Ref, starts: dict[Value, Ref]) -> None:
         """The leading dimensions that are not rows, one by one."""
-        from kuai.compiler.emit.matmul import emit_product
+        from kuai.compiler.emit.products import emit_product
 
         lead = self.shape.lead
         if level < len(lead):

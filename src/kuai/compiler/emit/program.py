@@ -257,10 +257,10 @@ class Program:
             self.main.call(known, "void", *given)
             return
         path, line = (operation.path, operation.line) if operation else ("", "")
-        first = [self.failure(Failure(c, m, path, line)) for c, m in failures][0]
+        numbers = [self.failure(Failure(c, m, path, line)) for c, m in failures]
         status = self.main.call(known, "i32", *given)
         failed = self.main.compare("ne", status, Ref("0", "i32"))
-        self.fail_where(failed, self.main.add(status, Ref(str(first - 1), "i32")))
+        self.fail_where(failed, self.main.add(status, Ref(str(numbers[0] - 1), "i32")))
 
     def attributes(self) -> str:
         """The attributes of every function that computes."""
@@ -268,10 +268,9 @@ class Program:
         return f'nounwind "min-legal-vector-width"="{bits}" "prefer-vector-width"="{bits}"'
 
     def buffers_of(self, values: Iterable[Value]) -> list[Buffer]:
-        """The memory of values, each piece once; constants need none."""
-        return list(
-            dict.fromkeys(self.plan.buffer_of(v) for v in values if v not in self.kernels.constants)
-        )
+        """The memory of values, each piece once; constants may have none."""
+        bases = [self.kernels.base_of(v) for v in values]
+        return list(dict.fromkeys(self.plan.buffers[b] for b in bases if b in self.plan.buffers))
 
     def access(
         self,

@@ -1,0 +1,38 @@
+"""A graph through all stages to a program's text, with each stage kept for those who look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kuai.compiler.emit.program import Emitted, emit_program
+from kuai.compiler.graph import Graph, Value
+from kuai.compiler.kernels import Kernels
+from kuai.compiler.layout import Layout
+from kuai.compiler.native.target import Target, host
+from kuai.compiler.plan import Plan, plan
+from kuai.compiler.simplify import simplify
+
+
+@dataclass(frozen=True)
+class Built:
+    """The stages of one program."""
+
+    graph: Graph
+    kernels: Kernels
+    plan: Plan
+    emitted: Emitted
+
+
+def build(
+    graph: Graph, layouts: dict[Value, Layout] | None = None, target: Target | None = None
+) -> Built:
+    """Make a program of a graph, which is simplified in place.
+
+    Args:
+        graph: what to compute.
+        layouts: how arguments lie in memory, where not in order.
+        target: the machine; this one by default.
+    """
+    kernels = Kernels(simplify(graph), layouts)
+    planned = plan(kernels)
+    return Built(graph, kernels, planned, emit_program(planned, target or host()))
