@@ -25,3 +25,34 @@ class CheckpointError(RuntimeError):
 
 class DataDependentError(RuntimeError):
     """A result's shape or a Python value that depends on the values of tensors, while capturing."""
+
+
+class CompileError(RuntimeError):
+    """What a compiled function does that cannot be compiled: where, why, and what to do.
+
+    Attributes:
+        file, line: where in the user's source; an empty file where that is not known.
+        source: that line.
+        reason: what cannot be captured.
+        advice: what to do instead.
+    """
+
+    def __init__(
+        self, reason: str, advice: str = "", file: str = "", line: int = 0, source: str = ""
+    ) -> None:
+        self.reason = reason
+        self.advice = advice
+        self.file = file
+        self.line = line
+        self.source = source.strip()
+        super().__init__(reason, advice, file, line, source)
+
+    def __str__(self) -> str:
+        lines = [self.reason]
+        if self.advice:
+            lines.append(f"  instead: {self.advice}")
+        if self.file:
+            lines.append(f"  at {self.file}:{self.line}")
+        if self.source:
+            lines.append(f"    {self.source}")
+        return "\n".join(lines)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kuai import dtypes, ops
+from kuai.core import primitive as primitives
 from kuai.core import tape
-from kuai.core.base import TensorBase, alias, bind_tensor_class, wrap
-from kuai.core.inplace import inplace, inplace_view
+from kuai.core.base import TensorBase, alias, bind_tensor_class, layout_of, wrap
+from kuai.core.inplace import detach, inplace, inplace_view
 from kuai.device import CPU, check_device
 from kuai.errors import GradientError, ShapeError
 from kuai.layout import strided
@@ -182,7 +183,7 @@ class Tensor(TensorBase):
 
     def detach(self) -> Tensor:
         """A tensor on the same memory, off the tape."""
-        return alias(self)
+        return alias(self) if primitives.intercept is None else detach(self)
 
     def detach_(self) -> Tensor:
         """Take this tensor off the tape."""
@@ -195,6 +196,8 @@ class Tensor(TensorBase):
     @property
     def data(self) -> Tensor:
         """The same memory off the tape, whose changes the tape does not notice."""
+        if primitives.intercept is not None:
+            return detach(self)
         result = wrap(self._payload)
         if type(self._counter) is not list:
             result._counter = self._counter  # made in inference mode, and stays so
@@ -590,7 +593,7 @@ class Tensor(TensorBase):
     def stride(self, dim: int | None = None) -> Any:
         """The strides in elements, of all dimensions or of one."""
         size = self._payload.dtype.itemsize
-        strides = tuple([s // size for s in self._payload.strides])
+        strides = tuple([s // size for s in layout_of(self).strides])
         return strides if dim is None else strides[dim]
 
     def storage_offset(self) -> int:
@@ -607,11 +610,11 @@ class Tensor(TensorBase):
 
     def is_contiguous(self, memory_format: Any = None) -> bool:
         """Whether the elements lie in memory in order."""
-        return self._payload.flags.c_contiguous
+        return layout_of(self).flags.c_contiguous
 
     def contiguous(self, memory_format: Any = None) -> Tensor:
         """The tensor, copied if its elements do not lie in memory in order."""
-        return self if self._payload.flags.c_contiguous else contiguous_copy(self)
+        return self if layout_of(self).flags.c_contiguous else contiguous_copy(self)
 
     def is_floating_point(self) -> bool:
         """Whether its type is floating."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import get_ident
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -61,7 +62,8 @@ class View:
         self.generation = generation
 
 
-inferring: set[int] = set()  # the threads that are in inference mode
+inferring: set[int] = set()  # the threads in inference mode; 0 while a capture counts births
+births: dict[int, Callable[[list[int]], None]] = {}  # who wants to know of a thread's new memory
 
 
 class InferenceCounter(list[int]):
@@ -80,7 +82,11 @@ class InferenceCounter(list[int]):
 
 def new_counter() -> list[int]:
     """The counter of new memory, which remembers whether it was made in inference mode."""
-    return InferenceCounter((0, 0)) if get_ident() in inferring else [0, 0]
+    thread = get_ident()
+    counter = InferenceCounter((0, 0)) if thread in inferring else [0, 0]
+    if births and thread in births:
+        births[thread](counter)
+    return counter
 
 
 class TensorBase:
@@ -116,6 +122,7 @@ class TensorBase:
     _counter: list[int]
     _view: View | None
     _hooks: dict[int, Any] | None
+    _weak: ClassVar[bool] = False  # a captured Python number, which gives way in promotion
     _retains_grad: bool  # only on a tensor that `retain_grad` was called on
 
     if TYPE_CHECKING:  # every tensor is a `Tensor`: what that adds
@@ -155,6 +162,20 @@ def wrap(payload: Any) -> Tensor:
     t._view = None
     t._hooks = None
     return t
+
+
+def layout_of(x: TensorBase) -> np.ndarray:
+    """An array that lies in memory as the tensor does: its own, or one without meaningful values.
+
+    A captured value has no memory; it is thought of as contiguous where it was computed, and its
+    views as lying in it.
+    """
+    payload = x._payload
+    if type(payload) is np.ndarray:
+        return payload
+    if x._view is None:
+        return np.empty(payload.shape, payload.dtype)
+    return x._view.primitive.kernel(layout_of(x._view.source), **x._view.parameters)  # type: ignore[no-any-return]
 
 
 def alias(source: TensorBase) -> Tensor:

@@ -18,7 +18,7 @@ from kuai import dtypes
 from kuai.core import base
 from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase, alias, wrap
-from kuai.core.primitive import Meta, Primitive, primitive
+from kuai.core.primitive import Meta, Primitive, ViewPrimitive, primitive
 from kuai.core.tape import mode, refresh
 from kuai.errors import GradientError, ShapeError
 
@@ -95,6 +95,9 @@ def inplace_view(x: Any, function: Callable[..., Any], *args: Any, **kwargs: Any
         GradientError: `x` is a leaf that requires grad (or a view of one).
     """
     check_writable(x)
+    reshaping = getattr(primitives.intercept, "reshaping", None)
+    if reshaping is not None:
+        reshaping(x)
     counter = x._counter
     counter[0] += 1
     if x._requires_grad and not mode.grad:
@@ -190,6 +193,8 @@ def _move_on(x: TensorBase, new: TensorBase, recording: bool) -> None:
     """Give `x`, and what it is a view of, their new nodes (and values, in a capture)."""
     captured = type(new._payload) is not np.ndarray
     counter = x._counter
+    if captured:
+        primitives.intercept.changing(x)  # type: ignore[union-attr]
     counter[1] += 1
     while True:
         view = x._view
@@ -198,8 +203,6 @@ def _move_on(x: TensorBase, new: TensorBase, recording: bool) -> None:
             x._requires_grad = new._requires_grad
             x._node = new._node
         if captured:
-            if type(x._payload) is np.ndarray:
-                primitives.intercept.changing(x)  # type: ignore[union-attr]
             x._payload = new._payload
         if view is None or old is None:
             return
@@ -213,7 +216,22 @@ def _move_on(x: TensorBase, new: TensorBase, recording: bool) -> None:
                 recorded = (scattered, (old, new), parameters)
                 view_scatter.record(*recorded)  # type: ignore[call-arg, arg-type]
             new = scattered
+        if view.primitive is detach:
+            recording = False  # the memory is the source's, the place on the tape is not
         x = view.source
+
+
+@primitive
+class detach(ViewPrimitive):
+    """The same memory off the tape, for a capture, which has no memory to share."""
+
+    differentiable = False
+
+    def kernel(self, x: np.ndarray) -> np.ndarray:
+        return x[...]
+
+    def infer(self, x: Meta) -> Meta:
+        return x
 
 
 def snapshot_of_view(x: TensorBase) -> Tensor:

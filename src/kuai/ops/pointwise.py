@@ -72,7 +72,11 @@ def result_type(*operands: Any) -> dtypes.dtype:
     found: list[dtypes.dtype | None] = [None, None, None]  # dimensioned, zero-dimensional, number
     for x in operands:
         if isinstance(x, TensorBase):
-            level, d = (0 if len(x._payload.shape) else 1), x.dtype
+            if x._weak:
+                d = x.dtype
+                level, d = 2, dtypes.get_default_dtype() if d.is_floating_point else d
+            else:
+                level, d = (0 if len(x._payload.shape) else 1), x.dtype
         elif isinstance(x, dtypes.dtype):
             level, d = 0, x
         else:

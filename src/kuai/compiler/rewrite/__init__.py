@@ -1,0 +1,1 @@
+"""Python functions rewritten so that control flow, calls and reads go through hooks."""

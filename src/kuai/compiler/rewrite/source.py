@@ -1,0 +1,83 @@
+"""The syntax tree of a function, found by its code object, with the line numbers of its file."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import linecache
+import textwrap
+from types import CodeType
+
+FunctionNode = ast.FunctionDef | ast.Lambda | ast.AsyncFunctionDef
+
+
+class SourceError(Exception):
+    """The source of a function is not there, or is not the one that was compiled."""
+
+
+def function_node(code: CodeType) -> FunctionNode:
+    """The definition that `code` was compiled from.
+
+    Raises:
+        SourceError: its source cannot be found.
+    """
+    lines = linecache.getlines(code.co_filename)
+    if not lines or code.co_firstlineno > len(lines):
+        raise SourceError(f"the source of {code.co_name} is not available")
+    if code.co_name == "<lambda>":
+        return _lambda_node(code, lines)
+    return _definition_node(code, lines)
+
+
+def _definition_node(code: CodeType, lines: list[str]) -> FunctionNode:
+    first = code.co_firstlineno
+    try:
+        block = inspect.getblock(lines[first - 1 :])
+        tree = ast.parse(textwrap.dedent("".join(block)))
+        ast.increment_lineno(tree, first - 1)
+    except (SyntaxError, IndexError):
+        tree = ast.parse("".join(lines))
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name == code.co_name:
+            starts = [node.lineno, *[d.lineno for d in node.decorator_list]]
+            if first == min(starts):
+                return node
+    raise SourceError(f"the source of {code.co_name} has changed, or was made by a program")
+
+
+def _lambda_node(code: CodeType, lines: list[str]) -> FunctionNode:
+    try:
+        tree = ast.parse("".join(lines))
+    except SyntaxError as error:
+        raise SourceError(f"the source of a lambda cannot be read: {error}") from None
+    found = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Lambda) and node.lineno == code.co_firstlineno
+    ]
+    if len(found) > 1:
+        spans = [
+            (line, column)
+            for line, _, column, _ in code.co_positions()
+            if line is not None and column is not None and (line, column) != (node_line(code), 0)
+        ]
+        start = min(spans, default=(code.co_firstlineno, 0))
+        exact = [n for n in found if _starts(n.body) == start]
+        found = exact or [n for n in found if _contains(n.body, start)][-1:]
+    if not found:
+        raise SourceError("the source of a lambda cannot be found")
+    return found[0]
+
+
+def node_line(code: CodeType) -> int:
+    """The line that the code's first instruction, which is no part of the body, stands on."""
+    return code.co_firstlineno
+
+
+def _starts(node: ast.expr) -> tuple[int, int]:
+    return node.lineno, node.col_offset
+
+
+def _contains(node: ast.expr, place: tuple[int, int]) -> bool:
+    end = (node.end_lineno or node.lineno, node.end_col_offset or node.col_offset)
+    return _starts(node) <= place < end
