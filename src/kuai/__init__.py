@@ -97,6 +97,13 @@ _ON_FIRST_USE: dict[str, str | None] = {
         ],
         "kuai.nn.functional",
     ),
+    **dict.fromkeys(
+        [
+            "gru", "gru_cell", "lstm", "lstm_cell", "rnn_relu", "rnn_relu_cell", "rnn_tanh",
+            "rnn_tanh_cell",
+        ],
+        "kuai.nn.functional.recurrent",
+    ),
     **dict.fromkeys(["summary", "draw"], "kuai.show"),
     "vmap": "kuai.func",
     "return_types": "kuai.ops",

@@ -27,6 +27,7 @@ _FILES = {
     "padding": ("padding",),
     "pixelshuffle": ("shuffle",),
     "pooling": ("pooling",),
+    "rnn": ("recurrent",),
     "sparse": ("embedding",),
 }
 
