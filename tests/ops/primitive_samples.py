@@ -416,6 +416,9 @@ SAMPLES: dict[str, list[Sample]] = {
     ],
     "isin": [Sample(whole(1, 2, 3), whole(3, 1), invert=False)],
     "random_bits": [Sample(whole(7, 0), count=5)],
+    "matrix_exp": [Sample(matrix()), Sample(matrix(2))],
+    "mode_index": [Sample(np.array([[1.0, 2.0, 2.0], [3.0, 1.0, 0.0]]), dim=1)],
+    "histogram_counts": [Sample(X, bins=4, low=-2.0, high=2.0), Sample(X, bins=3, low=0, high=0)],
     "random_poisson": [Sample(whole(1, 2, 3, 4), POSITIVE)],
     # layers and losses
     "bernoulli_nll": [Sample(BETWEEN, numbers(3, 4, low=0.1, high=0.9, seed=1))],

@@ -175,7 +175,9 @@ def layout_of(x: TensorBase) -> np.ndarray:
         return payload
     if x._view is None:
         return np.empty(payload.shape, payload.dtype)
-    return x._view.primitive.kernel(layout_of(x._view.source), **x._view.parameters)  # type: ignore[no-any-return]
+    source = layout_of(x._view.source)
+    result: np.ndarray = x._view.primitive.kernel(source, **x._view.parameters)
+    return result
 
 
 def alias(source: TensorBase) -> Tensor:

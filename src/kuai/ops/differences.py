@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from kuai import dtypes, ops
 from kuai.core.base import TensorBase
 from kuai.ops import elementwise as e
@@ -251,7 +253,7 @@ def _weights(name: str, weights: Tensor | None, count: int, integral: bool) -> A
             f"cov(): expected {name} to have the same numel as there are observations in the "
             f"input but got {weights._payload.size} != {count}"
         )
-    if (weights._payload < 0).any():
+    if type(weights._payload) is np.ndarray and (weights._payload < 0).any():
         raise RuntimeError(f"cov(): {name} cannot be negative")
     return weights
 

@@ -369,9 +369,9 @@ def _cofactors(x: Tensor) -> Tensor:
         ops.prod(ops.cat([ops.narrow(s, -1, 0, i), ops.narrow(s, -1, i + 1, n - i - 1)], -1), -1)
         for i in range(n)
     ]
-    sign = np.linalg.det(u._payload) * np.linalg.det(vh._payload)
+    sign = ops.sign(det_(u.detach()) * det_(vh.detach()))
     adjoint = ops.stack(others, -1) if n else s
-    scaled = adjoint * wrap(np.asarray(np.sign(sign), s._payload.dtype)[..., None])
+    scaled = adjoint * ops.unsqueeze(sign, -1)
     return (u * ops.unsqueeze(scaled, -2)) @ vh
 
 
@@ -653,14 +653,18 @@ class pinv_(Primitive):
 def _limit(x: np.ndarray, s: np.ndarray, atol: Any, rtol: Any) -> Any:
     """What singular values must exceed to count: the greater of both tolerances."""
     if rtol is None:
-        rtol = 0.0 if atol is not None else np.finfo(x.dtype).eps * max(x.shape[-2:])
+        rtol = 0.0 if atol is not None else _default_rtol(x)
     greatest = s.max(-1, keepdims=True) if s.shape[-1] else s
     limit = greatest * np.asarray(rtol)[..., None]
     return limit if atol is None else np.maximum(limit, np.asarray(atol)[..., None])
 
 
+def _default_rtol(x: np.ndarray) -> float:
+    return float(np.finfo(x.dtype).eps * max(x.shape[-2:]))
+
+
 def _plain(tolerance: Any) -> Any:
-    return tolerance._payload if isinstance(tolerance, TensorBase) else tolerance
+    return np.asarray(tolerance._payload) if isinstance(tolerance, TensorBase) else tolerance
 
 
 @takes_out
@@ -689,9 +693,19 @@ def matrix_rank(
 ) -> Tensor:
     """The number of singular values above the tolerances."""
     _check_matrix("matrix_rank", A)
-    s = np.abs(eigvalsh(A.detach())._payload) if hermitian else svdvals(A.detach())._payload
-    limit = _limit(A._payload, s, _plain(atol if tol is None else tol), _plain(rtol))
-    return wrap(np.asarray((s > limit).sum(-1), np.int64))
+    s = ops.abs(eigvalsh(A.detach())) if hermitian else svdvals(A.detach())
+    atol = atol if tol is None else tol
+    if rtol is None:
+        rtol = 0.0 if atol is not None else _default_rtol(A._payload)
+    limit = _of_each(rtol) * (ops.amax(s, -1, keepdim=True) if s.shape[-1] else s)
+    if atol is not None:
+        limit = ops.clamp(limit, min=_of_each(atol))
+    return ops.sum(s > limit, -1)
+
+
+def _of_each(tolerance: Any) -> Any:
+    """A tolerance, or those of a batch, to compare rows of singular values with."""
+    return tolerance.unsqueeze(-1) if isinstance(tolerance, TensorBase) else tolerance
 
 
 @takes_out
@@ -712,30 +726,44 @@ def matrix_power(A: Tensor, n: int) -> Tensor:
     return result
 
 
+@primitive
+class matrix_exp_(Primitive):
+    """The exponential of square matrices, by scaling, a Taylor polynomial, and squaring."""
+
+    gradient_name = "LinalgMatrixExpBackward0"
+
+    def kernel(self, x: np.ndarray) -> np.ndarray:
+        wide = x.astype(np.float64)  # squaring many times needs the digits
+        size = float(np.abs(wide).sum(-1).max(initial=0.0))
+        halvings = max(0, math.ceil(math.log2(size)) + 2) if 0 < size < math.inf else 0
+        wide /= 2.0**halvings
+        result = np.eye(x.shape[-1]) + wide
+        term = wide
+        for k in range(2, 19):
+            term = term @ wide / k
+            result = result + term
+        for _ in range(halvings):
+            result = result @ result
+        return result.astype(x.dtype)
+
+    def infer(self, x: Meta) -> Meta:
+        return x
+
+    def gradient(self, grad, x):
+        # The corner of a larger exponential (Y. Najfeld, T. F. Havel, 1995).
+        n = x._payload.shape[-1]
+        transposed = _mT(x)
+        upper = ops.cat([transposed, grad], -1)
+        lower = ops.cat([ops.zeros_like(transposed), transposed], -1)
+        corner = ops.narrow(matrix_exp_(ops.cat([upper, lower], -2)), -1, n, n)
+        return ops.narrow(corner, -2, 0, n)
+
+
 @takes_out
 def matrix_exp(A: Tensor) -> Tensor:
     """The exponential of square matrices, by scaling, a Taylor polynomial, and squaring."""
     _check_square("matrix_exp", A)
-    if A._payload.size == 0:
-        return A.clone()
-    if A.dtype is not dtypes.float64:  # squaring many times needs the digits
-        return to_dtype(matrix_exp(to_dtype(A, dtypes.float64)), A.dtype)
-    size = float(np.abs(A._payload).sum(-1).max())
-    halvings = max(0, math.ceil(math.log2(size)) + 2) if size > 0 and math.isfinite(size) else 0
-    x = A / 2.0**halvings
-    eye = wrap(
-        np.broadcast_to(
-            np.eye(A._payload.shape[-1], dtype=A._payload.dtype), A._payload.shape
-        ).copy()
-    )
-    result = eye + x
-    term = x
-    for k in range(2, 19):
-        term = term @ x / k
-        result = result + term
-    for _ in range(halvings):
-        result = result @ result
-    return result
+    return matrix_exp_(A) if A._payload.size else A.clone()
 
 
 @takes_out

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided as _as_strided
 
 from kuai import dtypes
+from kuai.core.base import layout_of
 from kuai.core.primitive import Meta, Primitive, ViewPrimitive, primitive
 from kuai.errors import ShapeError
 from kuai.ops.pointwise import broadcast_shapes, cast, sum_to
@@ -117,6 +118,8 @@ def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
     payload = input._payload
     target = resolve_shape(as_shape(sizes if shape is None else (shape,)), payload.size)
     try:
+        if type(payload) is not np.ndarray:
+            layout_of(input).reshape(target, copy=False)
         return view_as_shape(input, shape=target)
     except (ValueError, ShapeError):
         return reshape_(input, shape=target)
@@ -142,6 +145,8 @@ def view(input: Tensor, *sizes: Any, size: Any = None, dtype: Any = None) -> Ten
         return input if dtype is input.dtype else view_as_dtype(input, dtype=dtype)
     target = resolve_shape(as_shape(sizes), input._payload.size)
     try:
+        if type(input._payload) is not np.ndarray:
+            layout_of(input).reshape(target, copy=False)
         return view_as_shape(input, shape=target)
     except (ValueError, ShapeError):
         raise ShapeError(

@@ -124,7 +124,8 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
         raise IndexError(f"median(): Expected reduction dim {d} to have non-zero size.")
     order = argsort_(input, dim=d, descending=False)
     middle = _at(input, order, d, (size - 1) // 2, True)
-    if input.is_floating_point() and np.isnan(_comparable(input._payload)).any():
+    captured = type(input._payload) is not np.ndarray
+    if input.is_floating_point() and (captured or np.isnan(_comparable(input._payload)).any()):
         nan_first = e.where(isnan(input.detach()), math.inf, -math.inf)
         first = argsort_(nan_first, dim=d, descending=True)
         nan = _at(input, first, d, 0, True)
@@ -162,13 +163,27 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> return_types.Na
     d = normalize_dim(dim, input._payload.ndim)
     if input._payload.ndim == 0:
         return return_types.mode((input.clone(), wrap(np.zeros((), np.int64))))
-    rows = np.moveaxis(_comparable(input._payload), d, -1)
-    index = np.empty(rows.shape[:-1], np.int64)
-    for place in np.ndindex(index.shape):
-        values, counts = np.unique(rows[place], return_counts=True)
-        index[place] = np.flatnonzero(rows[place] == values[counts.argmax()])[-1]
-    kept = wrap(np.expand_dims(index, d))
-    return return_types.mode((pick(input, d, kept, keepdim), kept if keepdim else wrap(index)))
+    kept = mode_index(input, dim=d)
+    index = kept if keepdim else movement.squeeze(kept, d)
+    return return_types.mode((pick(input, d, kept, keepdim), index))
+
+
+@primitive
+class mode_index(Primitive):
+    """The last place along `dim` of the commonest value, the least of several; `dim` stays."""
+
+    differentiable = False
+
+    def kernel(self, x: np.ndarray, dim: int) -> np.ndarray:
+        rows = np.moveaxis(_comparable(x), dim, -1)
+        index = np.empty(rows.shape[:-1], np.int64)
+        for place in np.ndindex(index.shape):
+            values, counts = np.unique(rows[place], return_counts=True)
+            index[place] = np.flatnonzero(rows[place] == values[counts.argmax()])[-1]
+        return np.expand_dims(index, dim)
+
+    def infer(self, x: Meta, dim: int) -> Meta:
+        return Meta((*x.shape[:dim], 1, *x.shape[dim + 1 :]), dtypes.int64)
 
 
 @takes_out
@@ -213,7 +228,9 @@ def _quantile(
     fractions = wrap(np.asarray(q, input._payload.dtype)) if scalar else q
     if fractions._payload.ndim > 1:
         raise RuntimeError("quantile() q must be a scalar or 1D tensor")
-    if ((fractions._payload < 0) | (fractions._payload > 1)).any():
+    if not scalar and type(fractions._payload) is not np.ndarray:
+        pass  # captured: there are no values to check
+    elif ((fractions._payload < 0) | (fractions._payload > 1)).any():
         raise RuntimeError("quantile() q values must be in the range [0, 1]")
     ndim = input._payload.ndim
     if dim is None:
@@ -367,7 +384,8 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
     Raises:
         RuntimeError: not a vector of non-negative integers.
     """
-    if input._payload.ndim != 1 or (input._payload.size and input._payload.min() < 0):
+    x = input._payload
+    if x.ndim != 1 or (type(x) is np.ndarray and x.size and x.min() < 0):
         raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
     return bincount_(input, weights, minlength=minlength)
 
@@ -475,13 +493,26 @@ def isin(
 @takes_out
 def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
     """How many values fall into each of `bins` equal intervals."""
-    x = input._payload
-    limits = (
-        (min, max) if min != max else ((float(x.min()), float(x.max())) if x.size else (0.0, 0.0))
-    )
-    if limits[0] == limits[1]:
-        limits = (limits[0] - 1, limits[1] + 1)
-    return wrap(np.histogram(x, bins, limits)[0].astype(x.dtype))
+    return histogram_counts(input.detach(), bins=bins, low=min, high=max)
+
+
+@primitive
+class histogram_counts(Primitive):
+    """How many values fall into each of `bins` equal intervals from `low` to `high`; from the least
+    to the greatest value where these are equal.
+    """
+
+    differentiable = False
+
+    def kernel(self, x: np.ndarray, bins: int, low: float, high: float) -> np.ndarray:
+        if low == high:
+            low, high = (float(x.min()), float(x.max())) if x.size else (0.0, 0.0)
+        if low == high:
+            low, high = low - 1, high + 1
+        return np.histogram(x, bins, (low, high))[0].astype(x.dtype)
+
+    def infer(self, x: Meta, bins: int, low: float, high: float) -> Meta:
+        return Meta((bins,), x.dtype)
 
 
 __all__ = [

@@ -227,7 +227,7 @@ class prod_(Reduction):
     def gradient(self, grad, x, result, dim, keepdim):
         shape = x._payload.shape
         grad = movement.expand_to(restore(grad, shape, dim, keepdim), shape)
-        if not (x._payload == 0).any():
+        if type(x._payload) is np.ndarray and not (x._payload == 0).any():
             return grad * (restore(result, shape, dim, keepdim) / x)
         return grad * _product_of_others(x, dim)
 
@@ -697,27 +697,21 @@ class cumprod_(Primitive):
         return x
 
     def gradient(self, grad, x, result, dim):
-        if not (x._payload == 0).any():
+        if type(x._payload) is np.ndarray and not (x._payload == 0).any():
             return _reverse(cumsum(_reverse(grad * result, dim), dim), dim) / x
         return _cumprod_gradient(grad, x, dim)
 
 
 def _cumprod_gradient(grad: Tensor, x: Tensor, dim: int) -> Tensor:
-    """Where a value is zero: d result[j] / d x[i] is the product of all up to j but i."""
-    from kuai.ops.joining import cat, stack
-
-    n = x._payload.shape[dim] if x._payload.ndim else 1
+    """Without dividing by a value: d result[j] / d x[i] is the product of all up to j but i."""
     if x._payload.ndim == 0:
         return grad
-    parts = []
-    for i in range(n):
-        first = ops.narrow(x, dim, 0, i)
-        rest = ops.narrow(x, dim, i + 1, n - i - 1)
-        one = wrap(np.ones_like(ops.narrow(x, dim, i, 1)._payload))
-        products = cumprod(cat([first, one, rest], dim), dim)
-        tail = ops.narrow(products * grad, dim, i, n - i)
-        parts.append(sum(tail, dim))
-    return stack(parts, dim)
+    rows, last = movement.movedim(x, dim, -1), movement.movedim(grad, dim, -1)
+    n = rows._payload.shape[-1]
+    place = np.arange(n)
+    without_one = e.where(wrap(place[:, None] == place), 1.0, ops.unsqueeze(rows, -2))
+    reached = e.where(wrap(place[:, None] <= place), cumprod(without_one, -1), 0.0)
+    return movement.movedim(sum(reached * ops.unsqueeze(last, -2), -1), -1, dim)
 
 
 @takes_out

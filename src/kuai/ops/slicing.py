@@ -133,7 +133,7 @@ def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     if isinstance(start, TensorBase):
         if start._payload.ndim or start._payload.dtype.kind not in "iu":
             raise RuntimeError("start must be an 0-dim integral Tensor.")
-        start = int(start._payload)
+        start = int(start.item())
     dim = normalize_dim(dim, len(shape))
     n = shape[dim]
     if length < 0:

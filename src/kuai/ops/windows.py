@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided as _as_strided
 
-from kuai.core.base import wrap
+from kuai.core.base import layout_of, wrap
 from kuai.core.inplace import view_scatter
 from kuai.core.primitive import Meta, Primitive, ViewPrimitive, primitive
 from kuai.errors import ShapeError
@@ -169,7 +169,7 @@ def _positions(shape: Sequence[int], stride: Sequence[int], offset: int) -> np.n
 
 
 def _geometry(x: Tensor, size: Any, stride: Any, offset: int | None) -> dict[str, Any]:
-    payload = x._payload
+    payload = layout_of(x)
     size, stride = as_shape((size,)), as_shape((stride,))
     if len(size) != len(stride):
         raise RuntimeError("mismatch in length of strides and shape")

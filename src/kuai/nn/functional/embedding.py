@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kuai import dtypes, ops
-from kuai.core.primitive import Meta, Primitive, primitive
+from kuai.core.primitive import Meta, Primitive, data_dependent, primitive
 from kuai.core.tape import no_grad
 from kuai.errors import DtypeError, ShapeError
 
@@ -134,7 +134,10 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     if tensor.dtype is not dtypes.int64:
         raise DtypeError("one_hot is only applicable to index tensor of type LongTensor.")
     values = tensor._payload
-    if not hasattr(values, "graph"):
+    if hasattr(values, "graph"):  # captured: there are no values yet
+        if num_classes == -1:
+            raise data_dependent("one_hot without num_classes")
+    else:
         if values.size == 0:
             if num_classes <= 0:
                 raise RuntimeError("Can not infer total number of classes from empty tensor.")
@@ -208,7 +211,8 @@ def embedding_bag(
         rows = rows * per_sample_weights.reshape(-1, 1)
     if padding_idx is not None:
         counted = flat != padding_idx % weight.shape[0]
-        rows, bag = rows[counted], bag[counted]
+        bag = ops.where(counted, bag, bags)  # one bag more, for what is not counted
+        return ops.narrow(_reduce_bags(rows, bag, bags + 1, mode), 0, 0, bags)
     return _reduce_bags(rows, bag, bags, mode)
 
 
@@ -233,7 +237,7 @@ def _bag_numbers(
         raise ValueError("offsets has to be a 1D Tensor but got None")
     if offsets.ndim != 1:
         raise ValueError("offsets has to be a 1D Tensor")
-    if offsets.numel() and offsets[0] != 0:
+    if not hasattr(offsets._payload, "graph") and offsets.numel() and offsets[0] != 0:
         raise RuntimeError(
             f"offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start "
             f"from position 0. However, got {offsets[0].item()}"

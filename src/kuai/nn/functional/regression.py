@@ -263,7 +263,7 @@ def gaussian_nll_loss(
         if var < 0:
             raise ValueError("var has negative entry/entries")
         variance = ops.full_like(input, var)
-    elif bool(ops.any(var < 0)):
+    elif not hasattr(var._payload, "graph") and bool(ops.any(var < 0)):
         raise ValueError("var has negative entry/entries")
     else:
         variance = var
