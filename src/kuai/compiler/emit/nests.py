@@ -74,8 +74,9 @@ class Loops:
             # The vectorised one is the innermost of its kind.
             i = self.vector
             last = max(j for j, r in enumerate(self.reduced) if r == self.reduced[i])
-            for row in (self.extents, columns, self.reduced):
-                row.insert(last, row.pop(i))  # type: ignore[attr-defined]
+            self.extents.insert(last, self.extents.pop(i))
+            self.reduced.insert(last, self.reduced.pop(i))
+            columns.insert(last, columns.pop(i))
             self.vector = last
         self.strides = [tuple(c[a] for c in columns) for a in range(len(strides))]
 
@@ -108,6 +109,31 @@ class Loops:
         return found
 
 
+class Part:
+    """One of several parts of a kernel's work, which threads may compute side by side.
+
+    Attributes:
+        number: which one (i64).
+        count: how many there are.
+    """
+
+    def __init__(self, number: Ref, count: int) -> None:
+        self.number = number
+        self.count = count
+
+    def range(self, f: Function, n: int, step: int = 1) -> tuple[Ref, Ref]:
+        """The part's share of the numbers below `n`, in multiples of `step`."""
+        share = -(-n // (self.count * step)) * step
+        start = f.mul(self.number, Ref(str(share), "i64"))
+        stop = f.add(start, Ref(str(share), "i64"))
+        last = Ref(str(n), "i64")
+        return start, f.select(f.compare("slt", stop, last), stop, last)
+
+    def is_last(self, f: Function) -> Ref:
+        """Whether it is the last one."""
+        return f.compare("eq", self.number, Ref(str(self.count - 1), "i64"))
+
+
 class Nest:
     """Emits one nest into a function.
 
@@ -129,7 +155,9 @@ class Nest:
         operands: dict[Value, Access],
         results: list[tuple[Value, Access]],
         code: Code,
+        part: Part | None = None,
     ) -> None:
+        self.part = part
         self.f = function
         self.operands = operands
         self.results = results
@@ -184,24 +212,34 @@ class Nest:
         if level == loops.vector and self.lanes:
             self._vector(level, pointers, lambda p, m: self._kept(level + 1, p, self.lanes, m))
             return
-        with self.f.loop(0, loops.extents[level]) as i:
+        n = loops.extents[level]
+        start, stop = self.part.range(self.f, n) if self.part and level == 0 else (0, n)
+        with self.f.loop(start, stop) as i:
             self._kept(level + 1, self._advance(pointers, level, i), lanes, mask)
 
     def _vector(
         self, level: int, pointers: list[Ref], inside: Callable[[list[Ref], Ref | None], None]
     ) -> None:
         """A dimension walked so many lanes at a time, and what is left over under a mask."""
-        n, lanes = self.loops.extents[level], self.lanes
+        f, n, lanes = self.f, self.loops.extents[level], self.lanes
         whole = n - n % lanes
+        rest = f.lanes([int(j < n % lanes) for j in range(lanes)], "i1") if n % lanes else None
+        end = Ref(str(whole), "i64")
+        if self.part and level == 0:
+            start, stop = self.part.range(f, whole, lanes)
+            with f.loop(start, stop, lanes) as i:
+                inside(self._advance(pointers, level, i), None)
+            if rest is not None:
+                with f.when(self.part.is_last(f)):
+                    inside(self._advance(pointers, level, end), rest)
+            return
         if whole == lanes:
             inside(pointers, None)
         elif whole:
-            with self.f.loop(0, whole, lanes) as i:
+            with f.loop(0, whole, lanes) as i:
                 inside(self._advance(pointers, level, i), None)
-        if n % lanes:
-            rest = self.f.lanes([int(j < n % lanes) for j in range(lanes)], "i1")
-            at = Ref(str(whole), "i64")
-            inside(self._advance(pointers, level, at) if whole else pointers, rest)
+        if rest is not None:
+            inside(self._advance(pointers, level, end) if whole else pointers, rest)
 
     def _advance(self, pointers: list[Ref], level: int, index: Ref) -> list[Ref]:
         """The addresses at a position of one dimension."""

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from kuai.compiler.emit.builder import Function, Ref
-from kuai.compiler.emit.nests import Access, Code
+from kuai.compiler.emit import cost
+from kuai.compiler.emit.nests import Access, Code, Part
 from kuai.compiler.emit.scalars import Emit, Scalar
 from kuai.compiler.graph import Value
 from kuai.compiler.kernels import Product as ProductStep
@@ -39,13 +40,29 @@ def emit_step(program: Program, step: ProductStep) -> None:
 
     size = workspace_bytes(shape.product, program.target)
     buffers = program.buffers_of(given)
-    workspace = program.scratch(size) if size else None
+    parts = _parts(program, step, shape)
+    workspace = program.scratch(size * parts) if size else None
 
-    def build(f: Function, pointers: dict[Buffer, Ref]) -> None:
-        _Kernel(program, step, shape, code, f, pointers, workspace).emit()
+    def build(f: Function, pointers: dict[Buffer, Ref], part: Part | None) -> None:
+        kernel = _Kernel(program, step, shape, code, f, pointers, workspace)
+        if part is not None and kernel.workspace is not None:
+            offset = f.mul(part.number, Ref(str(size), "i64"))
+            kernel.workspace = f.at(kernel.workspace, offset, "i8")
+        kernel.emit(part)
 
     name = "_".join(dict.fromkeys(op.primitive.name for op in step.operations[:4]))
-    program.kernel(name, [*buffers, *([workspace] if workspace else [])], build, operation)
+    program.kernel(name, [*buffers, *([workspace] if workspace else [])], build, operation, parts)
+
+
+def _parts(program: Program, step: ProductStep, shape: _Shape) -> int:
+    """Into how many parts the work is divided: blocks of one product, or whole products."""
+    from kuai.compiler.emit.products import blocks
+
+    wanted = cost.parts(cost.of_step(step))
+    if wanted == 1:
+        return 1
+    outermost = shape.lead[0] if shape.lead else blocks(shape.product, program.target)
+    return max(1, min(wanted, outermost))
 
 
 class _Shape:
@@ -142,17 +159,22 @@ class _Kernel:
         where = self.program.kernels.layout_of(value)
         return self.f.at(pointers[self.program.plan.buffer_of(value)], where.offset, "i8")
 
-    def emit(self) -> None:
+    def emit(self, part: Part | None) -> None:
+        """Write the body, or one part of it."""
         starts = {v: access.pointer for v, access in self.accesses.items()}
-        self._batch(0, self.a, self.b, starts)
+        self._batch(0, self.a, self.b, starts, part)
 
-    def _batch(self, level: int, a: Ref, b: Ref, starts: dict[Value, Ref]) -> None:
+    def _batch(
+        self, level: int, a: Ref, b: Ref, starts: dict[Value, Ref], part: Part | None
+    ) -> None:
         """The leading dimensions that are not rows, one by one."""
-        from kuai.compiler.emit.products import emit_product
+        from kuai.compiler.emit.products import blocks, emit_product
 
         lead = self.shape.lead
         if level < len(lead):
-            with self.f.loop(0, lead[level]) as i:
+            n = lead[level]
+            start, stop = part.range(self.f, n) if part is not None else (0, n)
+            with self.f.loop(start, stop) as i:
                 self._batch(
                     level + 1,
                     self._moved(a, i, self.shape.a[level]),
@@ -161,6 +183,7 @@ class _Kernel:
                         v: self._moved(p, i, self.accesses[v].strides[level])
                         for v, p in starts.items()
                     },
+                    None,
                 )
             return
 
@@ -169,7 +192,9 @@ class _Kernel:
         ) -> None:
             self._finish(starts, row, column, value, lanes, mask)
 
-        emit_product(self.f, self.shape.product, a, b, store, self.program.target, self.workspace)
+        product, target = self.shape.product, self.program.target
+        share = part.range(self.f, blocks(product, target)) if part is not None else None
+        emit_product(self.f, product, a, b, store, target, self.workspace, share)
 
     def _moved(self, pointer: Ref, index: Ref, stride: int) -> Ref:
         if stride == 0:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kuai.compiler import layout
-from kuai.compiler.emit import nests, product_step
+from kuai.compiler.emit import cost, nests, product_step
 from kuai.compiler.emit.builder import Function, Module, Ref
 from kuai.compiler.emit.control import emit_control
 from kuai.compiler.graph import Operation, StackMeta, Value
@@ -15,6 +15,11 @@ from kuai.compiler.kernels import Control, Host, Nest, Product, Special, Step
 from kuai.compiler.layout import Layout
 from kuai.compiler.native.target import Target
 from kuai.compiler.plan import ALIGNMENT, Buffer, Plan
+
+Build = Callable[
+    [Function, dict[Buffer, Ref], "nests.Part | None"], "list[tuple[type[Exception], str]] | None"
+]
+"""Writes a kernel's body, for the addresses of its memory, and its part of the work."""
 
 INTERRUPTED, OUT_OF_MEMORY, HOST_FAILED = -1, -2, -3
 WORKSPACE = "@WORKSPACE@"
@@ -191,6 +196,7 @@ class Program:
         for step in steps:
             path = step.operations[0].path if step.operations else ""
             self.main.comment(f"{step.title()}  {path}")
+            self.emitted.cost += cost.of_step(step)
             if isinstance(step, Nest):
                 self._nest(step)
             elif isinstance(step, Product):
@@ -225,8 +231,9 @@ class Program:
         self,
         name: str,
         buffers: Sequence[Buffer],
-        build: Callable[[Function, dict[Buffer, Ref]], list[tuple[type[Exception], str]] | None],
+        build: Build,
         operation: Operation | None = None,
+        parts: int = 1,
     ) -> None:
         """Call a kernel, which is built unless the same one is there already.
 
@@ -236,11 +243,24 @@ class Program:
             build: writes its body; returns what it may fail with, if it does: then the body
                 returns an i32, 0 or the number of the failure.
             operation: whose block and line a failure names.
+            parts: how many parts the work has, for several threads; where it may fail, it has
+                one.
         """
-        f = Function(self.module, "kernel", "void", [("ptr", f"p{i}") for i in range(len(buffers))])
+        arguments = [("ptr", f"p{i}") for i in range(len(buffers))]
+        if parts > 1:
+            arguments = [("ptr", "table"), ("i64", "part")]
+        f = Function(self.module, "kernel", "void", arguments)
         f.attributes = self.attributes()
         f.noalias = len({b for b in buffers if b.kind in ("input", "captured")}) < 2
-        failures = build(f, dict(zip(buffers, f.arguments, strict=True)))
+        if parts > 1:
+            table, number = f.arguments
+            given = [f.load("ptr", f.at(table, i, "ptr")) for i in range(len(buffers))]
+            failures = build(f, dict(zip(buffers, given, strict=True)), nests.Part(number, parts))
+            if failures:
+                self.kernel(name, buffers, build, operation)
+                return
+        else:
+            failures = build(f, dict(zip(buffers, f.arguments, strict=True)), None)
         if failures:
             f.result = "i32"
         elif not f.ended:
@@ -253,6 +273,9 @@ class Program:
             self.module.functions.append(f)
         self.emitted.kernels[known] = self.emitted.kernels.get(known, 0) + 1
         given = [self.pointers[b] for b in buffers]
+        if parts > 1:
+            self._call_in_parts(known, given, parts)
+            return
         if not failures:
             self.main.call(known, "void", *given)
             return
@@ -261,6 +284,15 @@ class Program:
         status = self.main.call(known, "i32", *given)
         failed = self.main.compare("ne", status, Ref("0", "i32"))
         self.fail_where(failed, self.main.add(status, Ref(str(numbers[0] - 1), "i32")))
+
+    def _call_in_parts(self, name: str, pointers: Sequence[Ref], parts: int) -> None:
+        f = self.main
+        table = f.alloca("ptr", len(pointers))
+        for i, pointer in enumerate(pointers):
+            f.store(pointer, f.at(table, i, "ptr"))
+        self.module.declare("kuai_parallel", "void", ["ptr", "ptr", "i64"])
+        count = Ref(str(parts), "i64")
+        f.call("kuai_parallel", "void", Ref(f"@{name}", "ptr"), table, count)
 
     def attributes(self) -> str:
         """The attributes of every function that computes."""
@@ -298,7 +330,7 @@ class Program:
         results = self.stored(step.operations)
         dims = step.dims or ()
 
-        def build(f: Function, pointers: dict[Buffer, Ref]) -> Any:
+        def build(f: Function, pointers: dict[Buffer, Ref], part: nests.Part | None) -> Any:
             def reach(value: Value, outer: bool) -> nests.Access:
                 if not outer:
                     return self.access(f, pointers, value, step.domain)
@@ -306,7 +338,7 @@ class Program:
 
             operands = {v: reach(v, v not in code.body_inputs) for v in loaded}
             places = [(v, reach(v, v not in code.inner)) for v in results]
-            nest = nests.Nest(f, self.target, step.domain, dims, operands, places, code)
+            nest = nests.Nest(f, self.target, step.domain, dims, operands, places, code, part)
             nest.emit()
             return nest.failures
 
@@ -315,6 +347,7 @@ class Program:
             self.buffers_of([*loaded, *results]),
             build,
             step.operations[0],
+            cost.parts_of_nest(step, len(loaded) + len(results)),
         )
 
     def copy(
@@ -336,7 +369,7 @@ class Program:
         if source is buffer and here == where:
             return
 
-        def build(f: Function, pointers: dict[Buffer, Ref]) -> None:
+        def build(f: Function, pointers: dict[Buffer, Ref], part: nests.Part | None) -> None:
             known = {} if source is not None else constants
             code = nests.Code([], [], [], known, [value])
             operands = {}

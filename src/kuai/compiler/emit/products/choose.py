@@ -8,6 +8,7 @@ from typing import Protocol
 from kuai.compiler.emit.builder import Function, Ref
 from kuai.compiler.emit.products.direct import Direct
 from kuai.compiler.emit.products.dot import Dot
+from kuai.compiler.emit.products.packed import Packed
 from kuai.compiler.emit.products.product import Part, Product, Put, Store, mask_of, plus
 from kuai.compiler.native.target import Target
 
@@ -32,11 +33,16 @@ class Strategy(Protocol):
 @functools.lru_cache(maxsize=1024)
 def strategy(p: Product, target: Target) -> Strategy:
     """The way in which a product of normal strides is computed; C has one row, or columns."""
-    if p.b[1] == 1:
+    import os
+    force = os.environ.get("FORCE")
+    if force == "packed": return Packed(p, target)
+    if force == "direct" and p.b[1] == 1: return Direct(p, target)
+    if force == "dot" and p.b[0] == p.a[1] == 1: return Dot(p, target)
+    if p.b[1] == 1 and p.k * p.n * p.itemsize <= target.l2:
         return Direct(p, target)
-    if p.b[0] == 1 and p.a[1] == 1:
+    if p.b[0] == 1 and p.a[1] == 1 and p.m <= 4:
         return Dot(p, target)
-    raise NotImplementedError
+    return Packed(p, target)
 
 
 def _turned(p: Product) -> bool:
