@@ -1,0 +1,49 @@
+"""How long steps will take, by rule of thumb: for dividing work, and for letting others run."""
+
+from __future__ import annotations
+
+import math
+
+from kuai.compiler.kernels import Nest, Product, Step
+from kuai.compiler.layout import Layout as Layout
+
+PER_FLOP = 1 / 50  # nanoseconds
+PER_ACCESS = 0.1
+PER_OPERATION = 0.05
+PER_FUNCTION = 0.5  # exp and the like, which take tens of instructions
+PER_CALL = 5.0
+WORTH_A_PART = 15_000.0  # nanoseconds for which waking another thread pays
+PARTS = 16  # at most; several for each thread, so that none waits long for the last
+
+CHEAP = frozenset(
+    "plus minus mul quotient neg abs relu gate eq ne lt le gt ge logical_and logical_or "
+    "logical_not select_where maximum minimum clamp clamp_below clamp_above cast square sign".split()
+)
+
+
+def of_step(step: Step) -> float:
+    """The nanoseconds that a step takes on one thread."""
+    if isinstance(step, Nest):
+        size = math.prod(step.domain)
+        work = sum(
+            PER_OPERATION if op.primitive.name in CHEAP else PER_FUNCTION for op in step.operations
+        )
+        return PER_CALL + size * (work + 2 * PER_ACCESS)
+    if isinstance(step, Product):
+        depth = step.product.inputs[0].shape[-1]
+        size = math.prod(step.domain)
+        return PER_CALL + size * (2 * depth * PER_FLOP + PER_OPERATION * len(step.body))
+    return PER_CALL + sum(r.size for op in step.operations for r in op.results)
+
+
+def parts(nanoseconds: float) -> int:
+    """Into how many parts work of this length is divided."""
+    return max(1, min(PARTS, int(nanoseconds / WORTH_A_PART)))
+
+
+def parts_of_nest(step: Nest, accesses: int) -> int:
+    """Into how many parts a nest is divided, along its outermost dimension that is kept."""
+    kept = [n for d, n in enumerate(step.domain) if d not in (step.dims or ())]
+    wanted = parts(of_step(step) + accesses * PER_ACCESS * math.prod(step.domain))
+    # A part has a vector's width of what is kept, at the least.
+    return max(1, min(wanted, math.prod(kept) // 16)) if kept else 1
