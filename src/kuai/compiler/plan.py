@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from kuai.compiler.graph import StackMeta, Value
+from kuai.compiler.graph import Region, StackMeta, Value
 from kuai.compiler.kernels import Control, Kernels, Nest, Product, Step
 from kuai.compiler.layout import Layout
 
@@ -168,7 +168,7 @@ def may_fail(step: Step) -> bool:
 
 def _reads_in_place(kernels: Kernels, step: Step, old: Value) -> bool:
     """Whether the step reads the old values only where it writes the new ones."""
-    where = kernels.layouts[old]
+    where = kernels.layout_of(old)
     for value in reads(step):
         if kernels.base_of(value) is old and (
             (isinstance(step, Product) and value in step.product.inputs)
@@ -291,6 +291,8 @@ def _scratch(plan: Plan) -> None:
                     test, body = operation.regions
                     for i, result in enumerate(operation.results[: len(body.parameters)]):
                         share((result, test.parameters[i], body.parameters[i]), start)
+                        if _changes_in_place(kernels, step.steps[1], body, i):
+                            plan.buffers[body.results[i]] = plan.buffers[body.parameters[i]]
                 for value in operation.results:
                     touch(value, start)
                 for value in operation.used:
@@ -312,7 +314,24 @@ def _scratch(plan: Plan) -> None:
     end = position + 1
     for copy in plan.copies:
         touch(copy.value, end)
+    for buffer, positions in touched.items():
+        if buffer.value is not None and isinstance(buffer.value.meta, StackMeta):
+            positions += [0, end + 1]  # its memory is given back at the very end
     _place(plan, touched)
+
+
+def _changes_in_place(kernels: Kernels, steps: list[Step], body: Region, i: int) -> bool:
+    """Whether a round may write the next value of what a loop carries over the one before."""
+    old, new = body.parameters[i], body.results[i]
+    maker = next((n for n, step in enumerate(steps) if new in step.made), None)
+    if maker is None or new not in kernels.stored or not isinstance(steps[maker], (Nest, Product)):
+        return False
+    if any(kernels.base_of(v) is old for v in body.results[: len(body.parameters)]):
+        return False
+    later = [v for step in steps[maker + 1 :] for v in reads(step)]
+    return _reads_in_place(kernels, steps[maker], old) and all(
+        kernels.base_of(v) is not old for v in later
+    )
 
 
 def _place(plan: Plan, touched: dict[Buffer, list[int]]) -> None:

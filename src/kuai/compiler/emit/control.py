@@ -48,7 +48,7 @@ def _number(program: Program, value: Value) -> Ref:
 
 
 def _while(program: Program, step: Control) -> None:
-    f, operation = program.main, step.operation
+    f, operation, kernels = program.main, step.operation, program.kernels
     test, body = operation.regions
     carried = len(body.parameters)
     _move(program, list(operation.inputs[:carried]), operation.results[:carried])
@@ -62,9 +62,15 @@ def _while(program: Program, step: Control) -> None:
     f.branch_if(_truth(program, test.results[0]), inside, end)
     f.begin_after(inside)
     _look_for_signals(program, rounds.get(), step.steps[1])
+    pushed = list(zip(stacks, body.results[carried:], strict=True))
+    early = [v for v in body.results[carried:] if kernels.base_of(v) in body.parameters]
+    for stack, value in pushed:
+        if value in early:  # the round may write over it
+            _push(program, stack, value)
     program.steps(step.steps[1])
-    for stack, value in zip(stacks, body.results[carried:], strict=True):
-        _push(program, stack, value)
+    for stack, value in pushed:
+        if value not in early:
+            _push(program, stack, value)
     _move(program, body.results[:carried], operation.results[:carried])
     rounds.set(f.add(rounds.get(), Ref("1", "i64")))
     f.branch(head)
@@ -83,7 +89,8 @@ def _look_for_signals(program: Program, rounds: Ref, steps: list[Step]) -> None:
     program.module.declare("kuai_interrupted", "i32", [])
     work = sum(op.results[0].size for s in steps for op in s.operations if op.results)
     between = 1 if work > 10_000 else ROUNDS_BETWEEN_LOOKS
-    due = f.compare("eq", f.binary("and", rounds, Ref(str(between - 1), "i64")), Ref("0", "i64"))
+    last = Ref(str(between - 1), "i64")
+    due = f.compare("eq", f.binary("and", rounds, last), last)
     with f.when(due):
         signal = f.call("kuai_interrupted", "i32")
         program.fail_where(f.compare("ne", signal, Ref("0", "i32")), INTERRUPTED)
