@@ -1,4 +1,4 @@
-"""What all programs share in memory: the pool of threads, interrupts, the way in from Python.
+"""What all programs share in memory: the pool of threads, interrupts, memory.
 
 One module of LLVM text, compiled once for a machine and kept on disk as programs are.
 """

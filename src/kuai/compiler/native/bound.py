@@ -1,0 +1,479 @@
+"""A program bound to the Python objects that it works on, ready to be called.
+
+`Bound` holds the tables that the native entry reads, and knows how to do the same in Python: that
+is the way for calls that the entry leaves alone, and for interpreters that it does not know.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kuai.compiler.native import descriptor as d
+from kuai.compiler.native import objects
+from kuai.compiler.native.descriptor import Memory, records
+from kuai.compiler.native.link import Library
+from kuai.core.base import TensorBase, wrap
+from kuai.nn.registry import epoch
+
+Source = int | TensorBase
+"""A tensor: the number of a leaf of the arguments, or the tensor itself, from outside."""
+
+_ALIGNMENT = 64
+
+
+class Form(NamedTuple):
+    """Shape and type of an array, and its strides in bytes; without them it is contiguous."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    strides: tuple[int, ...] | None = None
+
+    def steps(self) -> tuple[int, ...]:
+        """The strides."""
+        if self.strides is not None:
+            return self.strides
+        strides, step = [], self.dtype.itemsize
+        for n in reversed(self.shape):
+            strides.append(step)
+            step *= n
+        return tuple(reversed(strides))
+
+    def extent(self) -> tuple[int, int]:
+        """From where to where its bytes lie, from the first element on."""
+        if 0 in self.shape:
+            return 0, 0
+        ends = [(n - 1) * s for n, s in zip(self.shape, self.steps(), strict=True)]
+        low = sum(min(0, e) for e in ends)
+        return low, sum(max(0, e) for e in ends) + self.dtype.itemsize
+
+    def fits(self, array: Any) -> bool:
+        """Whether an array has this form."""
+        if type(array) is not np.ndarray or array.dtype is not self.dtype:
+            return False
+        if array.shape != self.shape or not array.flags.aligned:
+            return False
+        return all(
+            n < 2 or have == want
+            for n, have, want in zip(self.shape, array.strides, self.steps(), strict=True)
+        )
+
+
+@dataclass
+class TensorUse:
+    """A tensor that the program reads or changes.
+
+    Attributes:
+        source: where it comes from.
+        form: what its array must be.
+        requires_grad: whether gradients must flow to it.
+        buffer: its place in the table of buffers; -1 if only the checks matter.
+        written: whether the program changes it in place.
+        payload: the very array that it must hold, for tensors from outside.
+    """
+
+    source: Source
+    form: Form
+    requires_grad: bool
+    buffer: int
+    written: bool = False
+    payload: np.ndarray | None = None
+
+    def fits(self, leaves: Sequence[Any]) -> bool:
+        """Whether the tensor is such a one now."""
+        x = self.tensor(leaves)
+        if x._requires_grad is not self.requires_grad:
+            return False
+        view = x._view
+        if view is not None and view.generation != x._counter[1]:
+            return False
+        if self.payload is not None:
+            return x._payload is self.payload
+        return self.form.fits(x._payload)
+
+    def tensor(self, leaves: Sequence[Any]) -> TensorBase:
+        """The tensor."""
+        return leaves[self.source] if isinstance(self.source, int) else self.source
+
+
+class NumberUse(NamedTuple):
+    """A Python number that the program reads at each call.
+
+    Attributes:
+        kind: `float`, `int` or `bool`.
+        buffer: its place in the table of buffers.
+        leaf: its number among the leaves of the arguments; -1 for one from outside.
+        container, key: where it is found, for one from outside that a dictionary holds.
+        read: how it is found, for any from outside.
+    """
+
+    kind: type
+    buffer: int
+    leaf: int = -1
+    container: dict[Any, Any] | None = None
+    key: Any = None
+    read: Callable[[], Any] | None = None
+
+    def value(self, leaves: Sequence[Any]) -> Any:
+        """The number now."""
+        if self.leaf >= 0:
+            return leaves[self.leaf]
+        return self.container[self.key] if self.container is not None else self.read()  # type: ignore[misc]
+
+    @property
+    def is_native(self) -> bool:
+        """Whether native code can read it."""
+        return self.leaf >= 0 or self.container is not None
+
+
+class ArrayMade(NamedTuple):
+    """An array that the program makes, and its place in the table of buffers."""
+
+    form: Form
+    buffer: int
+
+
+class GradientWrite(NamedTuple):
+    """The `grad` of a tensor, which the program writes; without `made`, it becomes None."""
+
+    source: Source
+    made: ArrayMade | None
+
+
+class Step(NamedTuple):
+    """One step of putting the result together; see `kuai.compiler.native.descriptor`."""
+
+    kind: int
+    number: int = 0
+    pointer: Any = None
+
+
+@dataclass
+class Interface:
+    """What a program takes and gives, in terms of Python objects.
+
+    Attributes:
+        mode: 1 if operations are recorded, plus 2 in inference mode.
+        arguments: how many positional arguments a native call has.
+        objects: how native code takes these apart; `None` where only Python can.
+        places: for each leaf of the arguments, its place among those objects.
+        buffers: how many places the table of buffers has.
+        fixed: places with a number that is always the same.
+        results: for each number that the program returns, its place in the table.
+        guards: native records of what was read while capturing; `None` where only Python can
+            check them.
+        steps: how the result is put together.
+        finish: called with what the steps made and the leaves; what it returns is the result.
+        arena: bytes of scratch memory.
+        releases: whether to let go of the interpreter's lock while the program runs.
+        yields: whether other threads may run during the program.
+    """
+
+    mode: int
+    arguments: int
+    objects: list[dict[str, int]] | None
+    places: list[int]
+    buffers: int
+    arena: int
+    tensors: list[TensorUse] = field(default_factory=list)
+    numbers: list[NumberUse] = field(default_factory=list)
+    fixed: dict[int, int] = field(default_factory=dict)
+    results: list[int] = field(default_factory=list)
+    guards: list[dict[str, int]] | None = field(default_factory=list)
+    outputs: list[ArrayMade] = field(default_factory=list)
+    gradients: list[GradientWrite] = field(default_factory=list)
+    updates: list[Source] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    finish: Callable[[Any, Sequence[Any]], Any] | None = None
+    releases: bool = False
+    yields: bool = False
+    kept: list[Any] = field(default_factory=list)
+
+
+class Bound:
+    """A program that can be called.
+
+    Args:
+        interface: what it takes and gives.
+        library: its machine code; `program` is its entry.
+        fail: raises what a status that is not 0 stands for.
+        owner: what must live while the program runs.
+    """
+
+    def __init__(
+        self,
+        interface: Interface,
+        library: Library,
+        fail: Callable[[int], Any],
+        owner: Any = None,
+    ) -> None:
+        self.interface = interface
+        self.library = library
+        self.fail = fail
+        self._entry = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(
+            library["program"]
+        )
+        words = interface.buffers + len(interface.numbers) + len(interface.results)
+        self.head = -(-8 * max(words, 1) // _ALIGNMENT) * _ALIGNMENT
+        self._memory = np.empty(self.head + interface.arena + _ALIGNMENT, np.uint8)
+        self.block = -(-self._memory.ctypes.data // _ALIGNMENT) * _ALIGNMENT
+        self._fill(self.block)
+        self._tables: list[Any] = []
+        self._finish = self._finish_native  # one object, whose address stands in the descriptor
+        self.descriptor = self._describe(owner or self) if self.is_native else None
+
+    @property
+    def is_native(self) -> bool:
+        """Whether the native entry can call it."""
+        i = self.interface
+        return (
+            objects.check()
+            and i.objects is not None
+            and i.guards is not None
+            and all(n.is_native for n in i.numbers)
+        )
+
+    @property
+    def address(self) -> int:
+        """The address of its descriptor; 0 where it has none."""
+        return self.descriptor.address if self.descriptor is not None else 0
+
+    def set(self, **fields: int) -> None:
+        """Change fields of its descriptor."""
+        if self.descriptor is not None:
+            for name, value in fields.items():
+                self.descriptor.words[d.PROGRAM.index[name]] = value
+
+    # -- native -----------------------------------------------------------------------------
+
+    def _fill(self, block: int) -> None:
+        """Write into the table of a block what is the same in every call."""
+        i = self.interface
+        table = (ctypes.c_uint64 * (self.head // 8)).from_address(block)
+        own = [n.buffer for n in i.numbers] + i.results
+        for k, buffer in enumerate(own):  # numbers lie behind the table
+            table[buffer] = block + 8 * (i.buffers + k)
+        for buffer, value in i.fixed.items():
+            table[buffer] = value
+
+    def _table(self, layout: d.Layout, rows: Sequence[dict[str, int]]) -> int:
+        table = records(layout, rows)
+        self._tables.append(table)
+        return table.address
+
+    def _words(self, words: Sequence[int]) -> int:
+        memory = Memory([w & 0xFFFFFFFFFFFFFFFF for w in words])
+        self._tables.append(memory)
+        return memory.address
+
+    def _source(self, source: Source) -> dict[str, int]:
+        if isinstance(source, int):
+            return {"object": 0, "place": self.interface.places[source]}
+        self._tables.append(source)
+        return {"object": id(source)}
+
+    def _tensor_row(self, use: TensorUse) -> dict[str, int]:
+        form = use.form
+        low, high = form.extent()
+        self._tables += [form, use.payload]
+        return {
+            **self._source(use.source),
+            "payload": 0 if use.payload is None else id(use.payload),
+            "requires_grad": id(use.requires_grad),
+            "descr": id(form.dtype),
+            "nd": len(form.shape),
+            "sizes": self._words(form.shape),
+            "strides": self._words(form.steps()),
+            "alignment": form.dtype.alignment - 1,
+            "buffer": use.buffer,
+            "written": use.written,
+            "low": low,
+            "high": high,
+        }
+
+    def _number_row(self, k: int, use: NumberUse) -> dict[str, int]:
+        self._tables += [use.container, use.key]
+        return {
+            "type": id(use.kind),
+            "place": self.interface.places[use.leaf] if use.leaf >= 0 else 0,
+            "container": 0 if use.container is None else id(use.container),
+            "key": id(use.key),
+            "offset": 8 * (self.interface.buffers + k),
+        }
+
+    def _gradient_row(self, write: GradientWrite) -> dict[str, int]:
+        row = self._source(write.source)
+        if write.made is None:
+            return row
+        form = write.made.form
+        self._tables.append(form)
+        return row | {
+            "descr": id(form.dtype),
+            "nd": len(form.shape),
+            "sizes": self._words(form.shape),
+            "strides": self._words(form.steps()),
+            "buffer": write.made.buffer,
+        }
+
+    def _output_row(self, made: ArrayMade) -> dict[str, int]:
+        self._tables.append(made.form)
+        return {
+            "descr": id(made.form.dtype),
+            "nd": len(made.form.shape),
+            "sizes": self._words(made.form.shape),
+            "buffer": made.buffer,
+        }
+
+    def _step_row(self, step: Step) -> dict[str, int]:
+        self._tables.append(step.pointer)
+        number, pointer = step.number, id(step.pointer)
+        if step.kind == d.MAKE_DICT:
+            pointer = self._words([id(key) for key in step.pointer])
+        elif step.kind == d.PUSH_ARGUMENT:
+            number = self.interface.places[number]
+        return {"kind": step.kind, "number": number, "pointer": pointer}
+
+    def _describe(self, owner: Any) -> Memory:
+        i = self.interface
+        assert i.objects is not None
+        assert i.guards is not None
+        tables = {
+            "object": (d.OBJECT, i.objects),
+            "tensor": (d.TENSOR, [self._tensor_row(t) for t in i.tensors]),
+            "number": (d.NUMBER, [self._number_row(k, n) for k, n in enumerate(i.numbers)]),
+            "guard": (d.GUARD, i.guards),
+            "output": (d.OUTPUT, [self._output_row(o) for o in i.outputs]),
+            "gradient": (d.GRADIENT, [self._gradient_row(g) for g in i.gradients]),
+            "update": (d.UPDATE, [self._source(u) for u in i.updates]),
+            "step": (d.STEP, [self._step_row(s) for s in i.steps]),
+        }
+        fields: dict[str, int] = {}
+        for name, (layout, rows) in tables.items():
+            fields[f"{name}s"] = len(rows)
+            fields[f"{name}_specs"] = self._table(layout, rows)
+        return records(
+            d.PROGRAM,
+            [
+                {
+                    "owner": id(owner),
+                    "program": self.library["program"],
+                    "fail": id(self.fail),
+                    "finish": 0 if i.finish is None else id(self._finish),
+                    "block": self.block,
+                    "block_bytes": self.head + i.arena,
+                    "head_bytes": self.head,
+                    "releases": i.releases,
+                    "holds": len(i.tensors) if i.releases or i.yields else 0,
+                    "mode": i.mode,
+                    "epoch": epoch[0],
+                    "arguments": i.arguments,
+                    **fields,
+                }
+            ],
+        )
+
+    def _finish_native(self, result: Any, found: tuple[Any, ...]) -> Any:
+        assert self.interface.finish is not None
+        return self.interface.finish(result, [found[p] for p in self.interface.places])
+
+    # -- in Python --------------------------------------------------------------------------
+
+    def fits(self, leaves: Sequence[Any]) -> bool:
+        """Whether the tensors and numbers are such as the program was made for."""
+        i = self.interface
+        if not all(t.fits(leaves) for t in i.tensors):
+            return False
+        if any(type(n.value(leaves)) is not n.kind for n in i.numbers):
+            return False
+        if any(t.written and isinstance(t.source, int) for t in i.tensors):
+            return self.apart(leaves)
+        return True
+
+    def apart(self, leaves: Sequence[Any]) -> bool:
+        """Whether no tensor that the program changes shares memory with another that it uses."""
+        spans = []
+        for use in self.interface.tensors:
+            start = use.tensor(leaves)._payload.__array_interface__["data"][0]
+            low, high = use.form.extent()
+            spans.append((start + low, start + high, use.written))
+        return not any(
+            written and i != j and low < other_high and other_low < high
+            for i, (low, high, written) in enumerate(spans)
+            for j, (other_low, other_high, _) in enumerate(spans)
+        )
+
+    def call(self, leaves: Sequence[Any]) -> Any:
+        """Run it on arguments that fit.
+
+        Raises:
+            Exception: what eager raises where the program fails; nothing has changed then.
+        """
+        i = self.interface
+        memory = np.empty(self.head + i.arena + _ALIGNMENT, np.uint8)
+        block = -(-memory.ctypes.data // _ALIGNMENT) * _ALIGNMENT
+        self._fill(block)
+        table = (ctypes.c_uint64 * (self.head // 8)).from_address(block)
+        held = [t.tensor(leaves)._payload for t in i.tensors]
+        for use, payload in zip(i.tensors, held, strict=True):
+            if use.buffer >= 0:
+                table[use.buffer] = _address(payload)
+        for number in i.numbers:
+            value = number.value(leaves)
+            kind = ctypes.c_double if number.kind is float else ctypes.c_int64
+            kind.from_address(table[number.buffer]).value = value
+        arrays = [np.empty(o.form.shape, o.form.dtype) for o in i.outputs]
+        for made, array in zip(i.outputs, arrays, strict=True):
+            table[made.buffer] = _address(array)
+        grads: list[np.ndarray | None] = []
+        for write in i.gradients:
+            grads.append(None)
+            if write.made is not None:
+                array = np.empty(write.made.form.shape, write.made.form.dtype)
+                table[write.made.buffer] = _address(array)
+                grads[-1] = array
+        status = self._entry(block, block + self.head)
+        if status:
+            return self.fail(status)
+        for source in i.updates:
+            self._tensor(source, leaves)._counter[0] += 1
+        for write, grad in zip(i.gradients, grads, strict=True):
+            self._tensor(write.source, leaves)._grad = None if grad is None else wrap(grad)
+        result = self._build(table, arrays, leaves)
+        return result if i.finish is None else i.finish(result, leaves)
+
+    def _tensor(self, source: Source, leaves: Sequence[Any]) -> TensorBase:
+        return leaves[source] if isinstance(source, int) else source
+
+    def _build(self, table: Any, arrays: list[np.ndarray], leaves: Sequence[Any]) -> Any:
+        stack: list[Any] = []
+        for kind, number, pointer in self.interface.steps:
+            if kind >= d.MAKE_TUPLE:
+                items = stack[len(stack) - number :]
+                del stack[len(stack) - number :]
+                if kind == d.MAKE_DICT:
+                    stack.append(dict(zip(pointer, items, strict=True)))
+                else:
+                    stack.append(tuple(items) if kind == d.MAKE_TUPLE else items)
+            elif kind == d.PUSH_TENSOR:
+                stack.append(wrap(arrays[number]))
+            elif kind == d.PUSH_OBJECT:
+                stack.append(pointer)
+            elif kind == d.PUSH_ARGUMENT:
+                stack.append(leaves[number])
+            elif kind == d.PUSH_FLOAT:
+                stack.append(ctypes.c_double.from_address(table[number]).value)
+            elif kind == d.PUSH_INT:
+                stack.append(ctypes.c_int64.from_address(table[number]).value)
+            elif kind == d.PUSH_BOOL:
+                stack.append(ctypes.c_bool.from_address(table[number]).value)
+            else:
+                stack.append(table[number])
+        return stack[0]
+
+
+def _address(array: np.ndarray) -> int:
+    return int(array.__array_interface__["data"][0])

@@ -1,0 +1,91 @@
+"""The tables in memory that tell the native entry what a program takes and gives.
+
+Every field is one 64-bit word; the classes below name them in order. `kuai.compiler.native.entry`
+reads them in native code, `kuai.compiler.native.binding` writes them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+
+
+class Layout:
+    """The names of the words of a record."""
+
+    def __init__(self, names: str) -> None:
+        self.names = names.split()
+        self.index = {name: i for i, name in enumerate(self.names)}
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def words(self, **values: int) -> list[int]:
+        """A record with these values; 0 where none is given."""
+        unknown = values.keys() - self.index.keys()
+        if unknown:
+            raise TypeError(f"no field {', '.join(sorted(unknown))}")
+        return [values.get(name, 0) & 0xFFFFFFFFFFFFFFFF for name in self.names]
+
+
+# One compiled function: what its builtin has for `self`.
+FUNCTION = Layout("first slow")
+
+# One program of a function.
+PROGRAM = Layout(
+    "next owner program fail finish"
+    " block busy block_bytes head_bytes"  # table of buffers and numbers (the head), then arena
+    " releases holds mode epoch"  # of the lock; of payloads during the call
+    " arguments objects object_specs"
+    " tensors tensor_specs numbers number_specs guards guard_specs"
+    " outputs output_specs gradients gradient_specs updates update_specs"
+    " steps step_specs"
+)
+
+# An object among or inside the arguments: argument `item`, or an item of the object `parent`. It
+# must be `same` itself, or have a type and, a container, a size (one more than that, 0 for any).
+OBJECT = Layout("kind parent item same type size")
+ARGUMENT, TUPLE_ITEM, LIST_ITEM, DICT_VALUE = range(4)
+
+# A tensor that the program uses: `object`, or the one at `place` among the objects. `payload` is
+# the array that it must hold, or 0 where any will do that fits.
+TENSOR = Layout(
+    "object place payload requires_grad descr nd sizes strides alignment buffer"
+    " written low high"  # whether it is changed; the extent in bytes around its data
+)
+
+# A Python number that the program reads: an object among the arguments, or a dictionary's item.
+NUMBER = Layout("type place container key offset")
+
+# Something read while capturing that must still be so: the word at an address, an item of a list,
+# items of a dictionary (`key` is then the address of pairs of a key and what it stands for).
+GUARD = Layout("kind container key expected version")
+WORD, ITEM, DICTIONARY = range(3)
+
+# An array that the program makes.
+OUTPUT = Layout("descr nd sizes buffer")
+
+# A tensor whose `grad` the program writes; without a descr, it becomes None.
+GRADIENT = Layout("object place descr nd sizes strides buffer")
+
+# A tensor that the program changes in place.
+UPDATE = Layout("object place")
+
+# How the result is put together: each step pushes something, or takes `number` things away and
+# pushes a container of them.
+STEP = Layout("kind number pointer")
+PUSH_TENSOR, PUSH_OBJECT, PUSH_ARGUMENT, PUSH_FLOAT, PUSH_INT, PUSH_BOOL, PUSH_WORD = range(7)
+MAKE_TUPLE, MAKE_LIST, MAKE_DICT = range(7, 10)
+
+
+class Memory:
+    """Words in memory, for native code to read, at an address that does not change."""
+
+    def __init__(self, words: Sequence[int]) -> None:
+        self.words = (ctypes.c_uint64 * max(len(words), 1))(*words)
+        self.address = ctypes.addressof(self.words)
+
+
+def records(layout: Layout, rows: Sequence[dict[str, int]]) -> Memory:
+    """Several records, one after the other."""
+    return Memory([word for row in rows for word in layout.words(**row)])

@@ -1,0 +1,194 @@
+"""The objects that a call makes or changes: tensors, gradients, versions, the result; LLVM text."""
+
+from __future__ import annotations
+
+from kuai.compiler.emit.builder import Module
+from kuai.compiler.native import descriptor as d
+from kuai.compiler.native import objects
+from kuai.compiler.native.entry_code import NULL, Code
+
+
+def define_results(module: Module) -> None:
+    """The functions that make and change objects."""
+    _new_tensor(module)
+    _reusable(module)
+    _touch(module)
+    _push(module)
+    _build(module)
+
+
+# -- making and changing objects ------------------------------------------------------------------
+
+
+def _new_tensor(module: Module) -> None:
+    """A tensor on an array, whose reference it takes over, as `kuai.core.base.wrap` makes it."""
+    c = Code(module, "new_tensor", "ptr", "ptr array, i64 mode")
+    f = c.f
+    array, mode = c.arguments
+    slots = objects.tensor_slots()
+    x = c.call("PyType_GenericAlloc", c.outer("kuai_Tensor"), c.number(0))
+    counter = f.variable(NULL)
+
+    def in_inference() -> None:
+        counter.set(c.call("PyObject_CallNoArgs", c.outer("kuai_new_counter")))
+
+    def ordinary() -> None:
+        zeros = c.call("PyList_New", c.number(2))
+        counter.set(zeros)
+        with f.when(c.some(zeros)):
+            items = c.read(zeros, objects.LIST_ITEMS)
+            for i in range(2):
+                c.set_word(c.call("PyLong_FromLongLong", c.number(0)), items, i)
+
+    c.either(f.compare("sgt", mode, c.number(1)), in_inference, ordinary)
+    with f.when(f.binary("or", c.is_null(x), c.is_null(counter.get()))):
+        for owned in (x, counter.get(), array):
+            c.call("Py_DecRef", owned)  # null is let pass
+        c.ret(NULL)
+    none, false = c.outer("_Py_NoneStruct"), c.outer("_Py_FalseStruct")
+    for name in ("_grad", "_node", "_view", "_hooks"):
+        c.call("Py_IncRef", none)
+        c.write(none, x, slots[name])
+    c.call("Py_IncRef", false)
+    c.write(false, x, slots["_requires_grad"])
+    c.write(counter.get(), x, slots["_counter"])
+    c.write(array, x, slots["_payload"])
+    c.ret(x)
+
+
+def _reusable(module: Module) -> None:
+    """The array of a tensor's `grad`, if it has the right form and nobody else can see it."""
+    c = Code(module, "reusable", "ptr", "ptr spec, ptr owner")
+    f = c.f
+    spec, owner = c.arguments
+    slots = objects.tensor_slots()
+    grad = c.read(owner, slots["_grad"])
+    c.need(c.same(c.read(grad, objects.TYPE), c.outer("kuai_Tensor")), NULL)
+    c.need(c.same(c.read(grad, objects.REFERENCES, "i32"), c.number(1, "i32")), NULL)
+    array = c.read(grad, slots["_payload"])
+    c.need(c.same(c.read(array, objects.TYPE), c.outer("kuai_ndarray")), NULL)
+    c.need(c.same(c.read(array, objects.REFERENCES, "i32"), c.number(1, "i32")), NULL)
+    for name in ("_node", "_view", "_hooks"):
+        c.need(c.same(c.read(grad, slots[name]), c.outer("_Py_NoneStruct")), NULL)
+    flag = c.read(grad, slots["_requires_grad"])
+    c.need(c.same(flag, c.outer("_Py_FalseStruct")), NULL)
+    # Two tensors on one memory share their counter.
+    counter = c.read(grad, slots["_counter"])
+    c.need(c.same(c.read(counter, objects.REFERENCES, "i32"), c.number(1, "i32")), NULL)
+    c.need(c.is_null(c.read(array, objects.ARRAY["base"])), NULL)
+    c.need(c.same(c.read(array, objects.ARRAY["descr"]), c.get(spec, d.GRADIENT, "descr")), NULL)
+    nd = c.get(spec, d.GRADIENT, "nd", "i64")
+    rank = f.cast("sext", c.read(array, objects.ARRAY["nd"], "i32"), "i64")
+    c.need(c.same(rank, nd), NULL)
+    for have, wanted in (("dimensions", "sizes"), ("strides", "strides")):
+        mine, theirs = c.read(array, objects.ARRAY[have]), c.get(spec, d.GRADIENT, wanted)
+        with f.loop(0, nd) as i:
+            c.need(c.same(c.word(mine, i, "i64"), c.word(theirs, i, "i64")), NULL)
+    c.ret(array)
+
+
+def _touch(module: Module) -> None:
+    """Count a change of a tensor's memory."""
+    c = Code(module, "touch", "void", "ptr object")
+    (x,) = c.arguments
+    items = c.read(c.read(x, objects.tensor_slots()["_counter"]), objects.LIST_ITEMS)
+    before = c.word(items, 0)
+    version = c.call("PyLong_AsLongLong", before)
+    after = c.call("PyLong_FromLongLong", c.f.add(version, c.number(1)))
+    with c.f.when(c.some(after)):
+        c.set_word(after, items, 0)
+        c.call("Py_DecRef", before)
+    c.f.ret()
+
+
+# -- the result -----------------------------------------------------------------------------------
+
+
+def _push(module: Module) -> None:
+    """What one step of putting the result together makes, without containers; a new reference."""
+    c = Code(module, "push", "ptr", "ptr step, ptr block, ptr arrays, ptr objects, i64 mode")
+    f = c.f
+    step, block, arrays, found, mode = c.arguments
+    kind = c.get(step, d.STEP, "kind", "i64")
+    number = c.get(step, d.STEP, "number", "i64")
+    with f.when(c.same(kind, c.number(d.PUSH_TENSOR))):
+        array = c.word(arrays, number)
+        c.set_word(NULL, arrays, number)  # its reference moves into the tensor
+        c.ret(f.call("new_tensor", "ptr", array, mode))
+    for which in (d.PUSH_OBJECT, d.PUSH_ARGUMENT):
+        with f.when(c.same(kind, c.number(which))):
+            is_object = which == d.PUSH_OBJECT
+            x = c.get(step, d.STEP, "pointer") if is_object else c.word(found, number)
+            c.call("Py_IncRef", x)
+            c.ret(x)
+    at = c.word(block, number)  # the memory of the output with this number in the table
+    with f.when(c.same(kind, c.number(d.PUSH_FLOAT))):
+        c.ret(c.call("PyFloat_FromDouble", f.load("double", at)))
+    with f.when(c.same(kind, c.number(d.PUSH_INT))):
+        c.ret(c.call("PyLong_FromLongLong", f.load("i64", at)))
+    with f.when(c.same(kind, c.number(d.PUSH_BOOL))):
+        true = c.some(f.load("i8", at))
+        x = f.select(true, c.outer("_Py_TrueStruct"), c.outer("_Py_FalseStruct"))
+        c.call("Py_IncRef", x)
+        c.ret(x)
+    c.ret(c.call("PyLong_FromLongLong", f.cast("ptrtoint", at, "i64")))
+
+
+def _build(module: Module) -> None:
+    """Put the result together; null, with Python's error set, where memory runs out."""
+    c = Code(module, "build", "ptr", "ptr program, ptr block, ptr arrays, ptr objects, i64 mode")
+    f = c.f
+    program, block, arrays, found, mode = c.arguments
+    stack = c.room(c.get(program, d.PROGRAM, "steps", "i64"))
+    top = f.variable(c.number(0))
+    failed = f.label("failed")
+    with c.each(program, d.PROGRAM, "steps", "step_specs", d.STEP) as (step, _):
+        kind = c.get(step, d.STEP, "kind", "i64")
+        size = c.get(step, d.STEP, "number", "i64")
+        made = f.variable(NULL)
+
+        def simple() -> None:
+            x = f.call("push", "ptr", step, block, arrays, found, mode)
+            made.set(x)
+
+        def container() -> None:
+            bottom = f.sub(top.get(), size)
+            first = f.at(stack, bottom, "i64")
+            with f.when(c.same(kind, c.number(d.MAKE_TUPLE))):
+                x = c.call("PyTuple_New", size)
+                with f.when(c.some(x)):
+                    c.call(
+                        "memcpy",
+                        f.at(x, objects.TUPLE_ITEMS, "i8"),
+                        first,
+                        f.mul(size, c.number(8)),
+                    )
+                made.set(x)
+            with f.when(c.same(kind, c.number(d.MAKE_LIST))):
+                x = c.call("PyList_New", size)
+                with f.when(f.binary("and", c.some(x), c.some(size))):
+                    items = c.read(x, objects.LIST_ITEMS)
+                    c.call("memcpy", items, first, f.mul(size, c.number(8)))
+                made.set(x)
+            with f.when(c.same(kind, c.number(d.MAKE_DICT))):
+                x = c.call("PyDict_New")
+                keys = c.get(step, d.STEP, "pointer")
+                with f.when(c.some(x)), f.loop(0, size) as i:
+                    key, value = c.word(keys, i), c.word(first, i)
+                    c.call("PyDict_SetItem", x, key, value)
+                    c.call("Py_DecRef", value)
+                made.set(x)
+            with f.when(c.some(made.get())):
+                top.set(bottom)
+
+        c.either(f.compare("slt", kind, c.number(d.MAKE_TUPLE)), simple, container)
+        go = f.label("go")
+        f.branch_if(c.is_null(made.get()), failed, go)
+        f.begin_after(go)
+        c.set_word(made.get(), stack, top.get())
+        top.set(f.add(top.get(), c.number(1)))
+    c.ret(c.word(stack, 0))
+    f.begin_after(failed)
+    with f.loop(0, top.get()) as i:
+        c.call("Py_DecRef", c.word(stack, i))
+    c.ret(NULL)
