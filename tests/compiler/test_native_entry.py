@@ -1,6 +1,7 @@
 """Python enters programs in native code; the same calls work through Python."""
 
 import gc
+import itertools
 import sys
 import threading
 import weakref
@@ -97,7 +98,7 @@ class Compiled:
         self.memory = builtin.FunctionMemory()
         self.memory.set_slow(self.slow)
         self.programs = programs
-        for one, following in zip(programs, programs[1:], strict=False):
+        for one, following in itertools.pairwise(programs):
             one.set(next=following.address)
         if programs:
             self.memory.set_first(programs[0].address)
@@ -388,11 +389,9 @@ def test_an_error_in_finish_arrives(x):
 @pytest.mark.parametrize("way", ["native", "python"])
 def test_a_failure_raises_and_changes_nothing(x, way):
     program = bound(FAILS, buffers=1, tensors=[use(written=True)], updates=[0])
+    call = Compiled(program).call if way == "native" else lambda x: program.call([x])
     with pytest.raises(ValueError, match="status 3"):
-        if way == "native":
-            Compiled(program).call(x)
-        else:
-            program.call([x])
+        call(x)
     assert x._version == 0
 
 
