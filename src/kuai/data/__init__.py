@@ -1,4 +1,4 @@
-"""Data sets, samplers and loaders, as in `torch.utils.data`, and a real data set: `digits`."""
+"""Data sets, samplers and loaders, as in `torch.utils.data`, and real data: `digits`, `shakespeare`."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from kuai.data.sampler import (
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
+from kuai.data.shakespeare import shakespeare
 from kuai.data.worker import get_worker_info
 
 __all__ = [
@@ -47,4 +48,5 @@ __all__ = [
     "digits",
     "get_worker_info",
     "random_split",
+    "shakespeare",
 ]

@@ -367,7 +367,9 @@ class RNNBase(Module):
         if not states:
             return [ops.zeros(cells, batch, width, dtype=dtype) for width in widths]
         if len(states) != len(widths):
-            raise RuntimeError(f"{self.mode} expects {len(widths)} hidden states, got {len(states)}")
+            raise RuntimeError(
+                f"{self.mode} expects {len(widths)} hidden states, got {len(states)}"
+            )
         for i, (h, width) in enumerate(zip(states, widths, strict=True)):
             if tuple(h.shape) != (cells, batch, width):
                 what = f"hidden[{i}]" if self.mode == "LSTM" else "hidden"

@@ -23,10 +23,11 @@ def _in_float64(function: Callable[..., Array]) -> Callable[..., Array]:
 
 
 def _polynomial(x: Array, coefficients: Sequence[float]) -> Array:
-    result: Any = np.full(x.shape, coefficients[0])
+    result = np.full(x.shape, coefficients[0])
     for c in coefficients[1:]:
-        result = result * x + c
-    return np.asarray(result)
+        result *= x
+        result += c
+    return result
 
 
 # Rational approximations from W. J. Cody, "Rational Chebyshev approximations for the error
@@ -98,9 +99,12 @@ def _ratio(x: Array, pair: tuple[Sequence[float], Sequence[float]]) -> Array:
 def _scaled_tail(a: Array) -> Array:
     """`exp(a²) erfc(a)` for arguments from 0.46875."""
     middle = _ratio(np.minimum(a, 4.0), _MIDDLE)
+    beyond = a > 4
+    if not beyond.any():
+        return middle
     inverse = 1 / np.square(np.maximum(a, 4.0))
     far = (1 / math.sqrt(math.pi) - inverse * _ratio(inverse, _FAR)) / np.maximum(a, 4.0)
-    return np.where(a <= 4, middle, far)
+    return np.where(beyond, far, middle)
 
 
 def _erfc_tail(a: Array) -> Array:
