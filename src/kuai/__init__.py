@@ -73,7 +73,7 @@ e, inf, nan, pi, newaxis = _math.e, _math.inf, _math.nan, _math.pi, None
 _ON_FIRST_USE: dict[str, str | None] = {
     **dict.fromkeys(
         [
-            "autograd", "backends", "cuda", "data", "distributions", "func", "io", "linalg",
+            "autograd", "backends", "cuda", "data", "debug", "distributions", "func", "io", "linalg",
             "nn", "optim", "special", "utils",
         ]
     ),
