@@ -146,6 +146,16 @@ class Primitive:
     # The same result from other primitives, `decompose(*inputs, **parameters)`, on tensors. A
     # capture records those instead, so that a compiler need not know this one; eager runs `kernel`.
     decompose: ClassVar[Any] = None
+    # How a compiled program computes one element: `lower(emit, *elements, **parameters)`, with
+    # `kuai.compiler.emit.scalars.Emit`. Where there is none, programs call `kernel`.
+    lower: ClassVar[Any] = None
+    # Of a reduction: the number, for a dtype, that changes nothing, `identity(dtype)`, and how
+    # two elements become one, `combine(emit, x, y)`.
+    identity: ClassVar[Any] = None
+    combine: ClassVar[Any] = None
+    # The first gradients, as `gradient` gives them, but of arrays and in arrays: for a walk that
+    # nothing records.
+    backward: ClassVar[Any] = None
     silent: ClassVar[bool] = False  # whether NumPy never warns in the kernel, on its own floats
 
     kernel: Callable[..., Any]
@@ -441,7 +451,7 @@ class Primitive:
         self._rest = 0
         self._keeps_result = self._keeps_inputs = self._keeps_shapes = False
         self._takes_grad_and_inputs = False
-        function = getattr(type(self), "gradient", None)
+        function = getattr(type(self), "gradient", None) or self.backward
         if function is None:
             self.differentiable = False  # type: ignore[misc]
             return
@@ -535,6 +545,8 @@ class Primitive:
                 arguments.append(node.saved[len(self._kept or ()) :])
             else:
                 arguments.append([shape for shape, _ in node.shapes])
+        if self.backward is not None and not mode.grad and intercept is None:
+            return self._gradients_of_arrays(node, arguments)
         result = self.gradient(*arguments)
         if not isinstance(result, (tuple, list)):
             if len(node.edges) == 1 and isinstance(result, TensorBase) and not self.broadcasts:
@@ -551,6 +563,21 @@ class Primitive:
                     if g._payload.shape != shape:
                         grads[i] = PRIMITIVES["sum"].to_shape(g, shape)  # type: ignore[attr-defined]
         return grads
+
+    def _gradients_of_arrays(self, node: Node, arguments: Sequence[Any]) -> Sequence[Any]:
+        token = silence(SILENT)
+        try:
+            result = self.backward(
+                *[x._payload if isinstance(x, TensorBase) else x for x in arguments]
+            )
+            if not isinstance(result, tuple):
+                return (wrap(asarray(result)),)
+            return [
+                None if edge is None or g is None else wrap(asarray(g() if callable(g) else g))
+                for edge, g in zip(node.edges, result, strict=True)
+            ]
+        finally:
+            unsilence(token)
 
     def _check_versions(self, node: Node) -> None:
         for x, version in zip(node.saved, node.versions, strict=True):

@@ -198,6 +198,9 @@ class plus(Binary):
     def gradient(self, grad):
         return grad, grad
 
+    def lower(self, emit, x, y):
+        return emit.add(x, y)
+
 
 @primitive
 class minus(Binary):
@@ -209,6 +212,9 @@ class minus(Binary):
     def gradient(self, grad):
         return grad, lambda: -grad
 
+    def lower(self, emit, x, y):
+        return emit.sub(x, y)
+
 
 @primitive
 class mul(Binary):
@@ -219,6 +225,9 @@ class mul(Binary):
 
     def gradient(self, grad, x, y):
         return lambda: mul(grad, y), lambda: mul(grad, x)
+
+    def lower(self, emit, x, y):
+        return emit.mul(x, y)
 
 
 @primitive
@@ -232,6 +241,9 @@ class quotient(Binary):
 
     def gradient(self, grad, x, y):
         return lambda: quotient(grad, y), lambda: -grad * (x / y) / y
+
+    def lower(self, emit, x, y):
+        return emit.div(x, y)
 
 
 @primitive
@@ -252,6 +264,9 @@ class neg(Unary):
     def gradient(self, grad):
         return neg(grad)
 
+    def lower(self, emit, x):
+        return emit.neg(x)
+
 
 @primitive
 class abs(Unary):
@@ -268,6 +283,9 @@ class abs(Unary):
     def gradient(self, grad, x):
         return grad * sign(x)
 
+    def lower(self, emit, x):
+        return emit.abs(x)
+
 
 @primitive
 class sign(Unary):
@@ -280,6 +298,9 @@ class sign(Unary):
 
     def gradient(self, grad):
         return grad * 0
+
+    def lower(self, emit, x):
+        return emit.sign(x)
 
 
 @primitive
@@ -311,6 +332,9 @@ class pow_(Binary):
 
         return of_x, of_y
 
+    def lower(self, emit, x, y):
+        return emit.pow(x, y)
+
 
 def _integer_power(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     x, y = np.broadcast_arrays(x, y)
@@ -330,6 +354,9 @@ class exp(FloatUnary):
     def gradient(self, grad, result):
         return grad * result
 
+    def lower(self, emit, x):
+        return emit.exp(x)
+
 
 @primitive
 class log(FloatUnary):
@@ -339,6 +366,9 @@ class log(FloatUnary):
 
     def gradient(self, grad, x):
         return grad / x
+
+    def lower(self, emit, x):
+        return emit.log(x)
 
 
 @primitive
@@ -350,6 +380,9 @@ class sqrt(FloatUnary):
     def gradient(self, grad, result):
         return grad / (2 * result)
 
+    def lower(self, emit, x):
+        return emit.sqrt(x)
+
 
 @primitive
 class tanh(FloatUnary):
@@ -359,6 +392,9 @@ class tanh(FloatUnary):
 
     def gradient(self, grad, result):
         return grad * (1 - result * result)
+
+    def lower(self, emit, x):
+        return emit.tanh(x)
 
 
 _ZEROS: dict[Any, np.ndarray] = {}
@@ -390,6 +426,9 @@ class relu(Unary):
     def gradient(self, grad, result):
         return gate(grad, result)
 
+    def lower(self, emit, x):
+        return emit.max(x, 0)
+
 
 @primitive
 class gate(Binary):
@@ -405,6 +444,9 @@ class gate(Binary):
     def gradient(self, grad, y):
         return gate(grad, y), None
 
+    def lower(self, emit, x, y):
+        return emit.where(emit.le(y, 0), 0, x)
+
 
 # -- comparisons -------------------------------------------------------------------------------
 
@@ -415,12 +457,18 @@ class eq(Comparison):
 
     kernel = staticmethod(np.equal)
 
+    def lower(self, emit, x, y):
+        return emit.eq(x, y)
+
 
 @primitive
 class ne(Comparison):
     """`x != y`."""
 
     kernel = staticmethod(np.not_equal)
+
+    def lower(self, emit, x, y):
+        return emit.ne(x, y)
 
 
 @primitive
@@ -429,12 +477,18 @@ class lt(Comparison):
 
     kernel = staticmethod(np.less)
 
+    def lower(self, emit, x, y):
+        return emit.lt(x, y)
+
 
 @primitive
 class le(Comparison):
     """`x <= y`."""
 
     kernel = staticmethod(np.less_equal)
+
+    def lower(self, emit, x, y):
+        return emit.le(x, y)
 
 
 @primitive
@@ -443,12 +497,18 @@ class gt(Comparison):
 
     kernel = staticmethod(np.greater)
 
+    def lower(self, emit, x, y):
+        return emit.gt(x, y)
+
 
 @primitive
 class ge(Comparison):
     """`x >= y`."""
 
     kernel = staticmethod(np.greater_equal)
+
+    def lower(self, emit, x, y):
+        return emit.ge(x, y)
 
 
 @primitive
@@ -460,6 +520,9 @@ class logical_and(Comparison):
 
     kernel = staticmethod(np.logical_and)
 
+    def lower(self, emit, x, y):
+        return emit.logical_and(x, y)
+
 
 @primitive
 class logical_or(Comparison):
@@ -469,6 +532,9 @@ class logical_or(Comparison):
     tensors = 2
 
     kernel = staticmethod(np.logical_or)
+
+    def lower(self, emit, x, y):
+        return emit.logical_or(x, y)
 
 
 @primitive
@@ -480,6 +546,9 @@ class logical_xor(Comparison):
 
     kernel = staticmethod(np.logical_xor)
 
+    def lower(self, emit, x, y):
+        return emit.logical_xor(x, y)
+
 
 @primitive
 class logical_not(Unary):
@@ -487,6 +556,9 @@ class logical_not(Unary):
 
     comparison = True
     kernel = staticmethod(np.logical_not)
+
+    def lower(self, emit, x):
+        return emit.logical_not(x)
 
 
 @primitive
@@ -509,6 +581,9 @@ class select_where(Elementwise):
     def gradient(self, grad, condition):
         return None, lambda: where(condition, grad, 0), lambda: where(condition, 0, grad)
 
+    def lower(self, emit, condition, x, y):
+        return emit.where(emit.truth(condition), x, y)
+
 
 @primitive
 class maximum(TensorBinary):
@@ -522,6 +597,9 @@ class maximum(TensorBinary):
 
         return lambda: share(x, y), lambda: share(y, x)
 
+    def lower(self, emit, x, y):
+        return emit.max(x, y)
+
 
 @primitive
 class minimum(TensorBinary):
@@ -534,6 +612,9 @@ class minimum(TensorBinary):
             return where(eq(a, b), grad / 2, where(lt(a, b), grad, 0))
 
         return lambda: share(x, y), lambda: share(y, x)
+
+    def lower(self, emit, x, y):
+        return emit.min(x, y)
 
 
 # -- composed ----------------------------------------------------------------------------------
@@ -616,6 +697,9 @@ class abs_power(FloatUnary):
         safe = where(zero, 1.0, x)
         return grad * where(zero, 0.0, abs_power(safe, exponent=exponent - 1) * sign(x)) * exponent
 
+    def lower(self, emit, x, exponent):
+        return emit.pow(emit.abs(x), exponent)
+
 
 @primitive
 class square(Unary):
@@ -631,6 +715,10 @@ class square(Unary):
 
     def gradient(self, grad, x):
         return grad * (2 * x)
+
+    def lower(self, emit, x):
+        wide = emit.cast(x, emit.dtype)
+        return emit.mul(wide, wide)
 
 
 @takes_out
@@ -688,6 +776,9 @@ class clamp_below(Binary):
     def gradient(self, grad, x, y):
         return lambda: where(ge(x, y), grad, 0), lambda: where(lt(x, y), grad, 0)
 
+    def lower(self, emit, x, y):
+        return emit.max(x, y)
+
 
 @primitive
 class clamp_above(Binary):
@@ -698,6 +789,9 @@ class clamp_above(Binary):
 
     def gradient(self, grad, x, y):
         return lambda: where(le(x, y), grad, 0), lambda: where(gt(x, y), grad, 0)
+
+    def lower(self, emit, x, y):
+        return emit.min(x, y)
 
 
 @primitive
@@ -719,6 +813,9 @@ class clamp_(Elementwise):
             lambda: where(logical_and(lt(x, low), lt(low, high)), grad, 0),
             lambda: where(logical_or(gt(x, high), gt(low, high)), grad, 0),
         )
+
+    def lower(self, emit, x, low, high):
+        return emit.min(emit.max(x, low), high)
 
 
 @takes_out
@@ -782,6 +879,10 @@ class angle(FloatUnary):
 
     def gradient(self, grad):
         return grad * 0
+
+    def lower(self, emit, x):
+        positive = emit.where(emit.isnan(x), x, 0)
+        return emit.where(emit.lt(x, 0), math.pi, positive)
 
 
 def conj(input: Tensor) -> Tensor:

@@ -43,6 +43,9 @@ class masked_fill_(Elementwise):
             lambda: where(mask, grad, wrap(np.zeros((), grad._payload.dtype))),
         )
 
+    def lower(self, emit, x, mask, value):
+        return emit.where(mask, emit.cast(value, x.dtype), x)
+
 
 def masked_fill(input: Tensor, mask: Tensor, value: Tensor | Number) -> Tensor:
     """`input` with `value` where `mask` holds; the two broadcast.

@@ -41,6 +41,9 @@ class cast(Primitive):
     def gradient(self, grad, x_dtype):
         return cast(grad, dtype=x_dtype)
 
+    def lower(self, emit, x, dtype):
+        return emit.cast(x, dtype)
+
 
 def to_dtype(x: Tensor, dtype: dtypes.dtype) -> Tensor:
     """`x` in the given data type; `x` itself when it has it."""

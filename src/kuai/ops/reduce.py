@@ -16,7 +16,7 @@ from kuai.core.tape import called
 from kuai.ops import elementwise as e
 from kuai.ops import movement, return_types
 from kuai.ops.out import takes_out, write_out
-from kuai.ops.pointwise import sum_to, to_dtype
+from kuai.ops.pointwise import Number, sum_to, to_dtype
 from kuai.ops.rounding import isfinite, isnan
 
 if TYPE_CHECKING:
@@ -100,6 +100,12 @@ class sum_(Reduction):
 
     def gradient(self, grad, x_shape, dim, keepdim):
         return movement.expand_to(restore(grad, x_shape, dim, keepdim), x_shape)
+
+    def identity(self, dtype):
+        return 0
+
+    def combine(self, emit, x, y):
+        return emit.add(x, y)
 
 
 def _as_summand(input: Tensor, dtype: dtypes.dtype | None) -> Tensor:
@@ -231,6 +237,12 @@ class prod_(Reduction):
             return grad * (restore(result, shape, dim, keepdim) / x)
         return grad * _product_of_others(x, dim)
 
+    def identity(self, dtype):
+        return 1
+
+    def combine(self, emit, x, y):
+        return emit.mul(x, y)
+
 
 def _product_of_others(x: Tensor, dim: tuple[int, ...]) -> Tensor:
     """For each value, the product of the others along `dim`, without dividing by it."""
@@ -281,6 +293,16 @@ def _need_values(name: str, x: np.ndarray, dim: Sequence[int]) -> None:
             )
 
 
+def _limit(dtype: dtypes.dtype, greatest: bool) -> Number:
+    """The greatest or the least value of a type."""
+    if dtype.category == dtypes.BOOL:
+        return greatest
+    if dtype.category == dtypes.FLOATING:
+        return math.inf if greatest else -math.inf
+    info = dtypes.iinfo(dtype)
+    return info.max if greatest else info.min
+
+
 class Extreme(Reduction):
     """The least or greatest; equal ones share the gradient."""
 
@@ -309,6 +331,12 @@ class amax_(Extreme):
     gradient_name = "AmaxBackward0"
     ufunc = np.maximum
 
+    def identity(self, dtype):
+        return _limit(dtype, greatest=False)
+
+    def combine(self, emit, x, y):
+        return emit.max(x, y)
+
 
 @primitive
 class amin_(Extreme):
@@ -316,6 +344,12 @@ class amin_(Extreme):
 
     gradient_name = "AminBackward0"
     ufunc = np.minimum
+
+    def identity(self, dtype):
+        return _limit(dtype, greatest=True)
+
+    def combine(self, emit, x, y):
+        return emit.min(x, y)
 
 
 @takes_out
@@ -463,12 +497,24 @@ class all_(Truth):
 
     ufunc = np.logical_and
 
+    def identity(self, dtype):
+        return True
+
+    def combine(self, emit, x, y):
+        return emit.cast(emit.logical_and(x, y), x.dtype)
+
 
 @primitive
 class any_(Truth):
     """Whether one or more are true."""
 
     ufunc = np.logical_or
+
+    def identity(self, dtype):
+        return False
+
+    def combine(self, emit, x, y):
+        return emit.cast(emit.logical_or(x, y), x.dtype)
 
 
 @takes_out

@@ -45,12 +45,18 @@ class floor(Step):
 
     function = np.floor
 
+    def lower(self, emit, x):
+        return emit.floor(x)
+
 
 @primitive
 class ceil(Step):
     """The least integer that is not less."""
 
     function = np.ceil
+
+    def lower(self, emit, x):
+        return emit.ceil(x)
 
 
 @primitive
@@ -59,6 +65,9 @@ class trunc(Step):
 
     function = np.trunc
 
+    def lower(self, emit, x):
+        return emit.trunc(x)
+
 
 @primitive
 class round_(Step):
@@ -66,6 +75,9 @@ class round_(Step):
 
     gradient_name = "RoundBackward0"
     function = np.rint
+
+    def lower(self, emit, x):
+        return emit.rint(x)
 
 
 @takes_out
@@ -114,6 +126,9 @@ class floor_divide_(Binary):
     def gradient(self, grad):
         return lambda: grad * 0, lambda: grad * 0
 
+    def lower(self, emit, x, y):
+        return emit.floor_div(x, y)
+
 
 @primitive
 class trunc_divide(Binary):
@@ -133,6 +148,9 @@ class trunc_divide(Binary):
 
     def gradient(self, grad):
         return lambda: grad * 0, lambda: grad * 0
+
+    def lower(self, emit, x, y):
+        return emit.trunc_div(x, y)
 
 
 def floor_divide(input: Any, other: Any, *, out: Tensor | None = None) -> Tensor:
@@ -181,6 +199,9 @@ class remainder(Binary):
     def gradient(self, grad, x, y):
         return grad, lambda: -grad * floor_divide(x, y)
 
+    def lower(self, emit, x, y):
+        return emit.rem(x, y)
+
 
 @primitive
 class fmod(Binary):
@@ -196,6 +217,9 @@ class fmod(Binary):
 
     def gradient(self, grad, x, y):
         return grad, lambda: -grad * trunc_divide(x, y)
+
+    def lower(self, emit, x, y):
+        return emit.fmod(x, y)
 
 
 # -- special values ------------------------------------------------------------------------------
@@ -219,6 +243,9 @@ class isnan(Test):
 
     function = np.isnan
 
+    def lower(self, emit, x):
+        return emit.isnan(x)
+
 
 @primitive
 class isinf(Test):
@@ -226,12 +253,18 @@ class isinf(Test):
 
     function = np.isinf
 
+    def lower(self, emit, x):
+        return emit.isinf(x)
+
 
 @primitive
 class isfinite(Test):
     """Whether the value is neither infinite nor NaN."""
 
     function = np.isfinite
+
+    def lower(self, emit, x):
+        return emit.isfinite(x)
 
 
 @primitive
@@ -242,6 +275,9 @@ class isposinf(Test):
     def function(x: Any) -> Any:
         return np.isposinf(x) if x.dtype.kind == "f" else np.zeros(x.shape, np.bool_)
 
+    def lower(self, emit, x):
+        return emit.logical_and(emit.isinf(x), emit.gt(x, 0))
+
 
 @primitive
 class isneginf(Test):
@@ -251,6 +287,9 @@ class isneginf(Test):
     def function(x: Any) -> Any:
         return np.isneginf(x) if x.dtype.kind == "f" else np.zeros(x.shape, np.bool_)
 
+    def lower(self, emit, x):
+        return emit.logical_and(emit.isinf(x), emit.lt(x, 0))
+
 
 @primitive
 class signbit(Test):
@@ -259,6 +298,9 @@ class signbit(Test):
     @staticmethod
     def function(x: Any) -> Any:
         return np.signbit(x) if x.dtype.kind == "f" else x < 0
+
+    def lower(self, emit, x):
+        return emit.signbit(x)
 
 
 def isreal(input: Tensor) -> Tensor:
@@ -308,6 +350,9 @@ class bitwise_and(Bitwise):
 
     kernel = staticmethod(np.bitwise_and)
 
+    def lower(self, emit, x, y):
+        return emit.bitwise_and(x, y)
+
 
 @primitive
 class bitwise_or(Bitwise):
@@ -315,12 +360,18 @@ class bitwise_or(Bitwise):
 
     kernel = staticmethod(np.bitwise_or)
 
+    def lower(self, emit, x, y):
+        return emit.bitwise_or(x, y)
+
 
 @primitive
 class bitwise_xor(Bitwise):
     """`x ^ y`."""
 
     kernel = staticmethod(np.bitwise_xor)
+
+    def lower(self, emit, x, y):
+        return emit.bitwise_xor(x, y)
 
 
 @primitive
@@ -333,6 +384,9 @@ class bitwise_not(Unary):
                 '"bitwise_not_cpu" not implemented for floating-point tensors'
             )
         return np.invert(x)
+
+    def lower(self, emit, x):
+        return emit.bitwise_not(x)
 
 
 def _shifted(x: np.ndarray, y: Any, shift: Any, beyond: Any) -> np.ndarray:
@@ -349,6 +403,9 @@ class bitwise_left_shift(Bitwise):
     def kernel(self, x, y):
         return _shifted(x, y, np.left_shift, 0)
 
+    def lower(self, emit, x, y):
+        return emit.shift_left(x, y)
+
 
 @primitive
 class bitwise_right_shift(Bitwise):
@@ -356,6 +413,9 @@ class bitwise_right_shift(Bitwise):
 
     def kernel(self, x, y):
         return _shifted(x, y, np.right_shift, np.where(x < 0, -1, 0))
+
+    def lower(self, emit, x, y):
+        return emit.shift_right(x, y)
 
 
 @primitive
@@ -397,6 +457,9 @@ class copysign(Binary):
         ratio = e.where(e.eq(x, 0), 0.0, e.where(same, 1.0, -1.0))
         return grad * ratio, lambda: grad * 0
 
+    def lower(self, emit, x, y):
+        return emit.copysign(x, y)
+
 
 @primitive
 class nextafter(TensorBinary):
@@ -418,6 +481,9 @@ class heaviside(TensorBinary):
     def kernel(self, x, y):
         return np.where(x == 0, y, x > 0).astype(x.dtype)
 
+    def lower(self, emit, x, y):
+        return emit.where(emit.eq(x, 0), y, emit.cast(emit.gt(x, 0), x.dtype))
+
 
 @primitive
 class fmax(TensorBinary):
@@ -429,6 +495,9 @@ class fmax(TensorBinary):
         first = e.logical_or(e.ge(x, y), isnan(y))
         return lambda: e.where(first, grad, 0), lambda: e.where(first, 0, grad)
 
+    def lower(self, emit, x, y):
+        return emit.fmax(x, y)
+
 
 @primitive
 class fmin(TensorBinary):
@@ -439,6 +508,9 @@ class fmin(TensorBinary):
     def gradient(self, grad, x, y):
         first = e.logical_or(e.le(x, y), isnan(y))
         return lambda: e.where(first, grad, 0), lambda: e.where(first, 0, grad)
+
+    def lower(self, emit, x, y):
+        return emit.fmin(x, y)
 
 
 @primitive

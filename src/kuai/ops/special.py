@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from kuai import dtypes
 from kuai.core.primitive import primitive
 from kuai.ops import elementwise as e
 from kuai.ops import special_kernels as special
@@ -23,6 +24,11 @@ class entr(FloatUnary):
 
     def gradient(self, grad, x):
         return grad * (-1 - e.log(x))
+
+    def lower(self, emit, x):
+        edge = emit.where(emit.eq(x, 0), 0, -math.inf)
+        edge = emit.where(emit.isnan(x), x, edge)
+        return emit.where(emit.gt(x, 0), emit.neg(emit.mul(x, emit.log(x))), edge)
 
 
 @primitive
@@ -45,6 +51,10 @@ class ndtr(FloatUnary):
 
     def gradient(self, grad, x):
         return grad * (e.exp(x * x * -0.5) * (1 / math.sqrt(2 * math.pi)))
+
+    def lower(self, emit, x):
+        wide = emit.mul(emit.cast(x, dtypes.float64), -math.sqrt(0.5))
+        return emit.cast(emit.mul(emit.erfc(wide), 0.5), x.dtype)
 
 
 @primitive

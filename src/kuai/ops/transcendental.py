@@ -29,6 +29,9 @@ class exp2(FloatUnary):
     def gradient(self, grad, result):
         return grad * result * math.log(2)
 
+    def lower(self, emit, x):
+        return emit.exp2(x)
+
 
 @primitive
 class expm1(FloatUnary):
@@ -38,6 +41,9 @@ class expm1(FloatUnary):
 
     def gradient(self, grad, result):
         return grad * (result + 1)
+
+    def lower(self, emit, x):
+        return emit.expm1(x)
 
 
 @primitive
@@ -49,6 +55,9 @@ class log2(FloatUnary):
     def gradient(self, grad, x):
         return grad / (x * math.log(2))
 
+    def lower(self, emit, x):
+        return emit.log2(x)
+
 
 @primitive
 class log10(FloatUnary):
@@ -59,6 +68,9 @@ class log10(FloatUnary):
     def gradient(self, grad, x):
         return grad / (x * math.log(10))
 
+    def lower(self, emit, x):
+        return emit.log10(x)
+
 
 @primitive
 class log1p(FloatUnary):
@@ -68,6 +80,9 @@ class log1p(FloatUnary):
 
     def gradient(self, grad, x):
         return grad / (x + 1)
+
+    def lower(self, emit, x):
+        return emit.log1p(x)
 
 
 @primitive
@@ -80,6 +95,9 @@ class rsqrt(FloatUnary):
     def gradient(self, grad, result):
         return grad * result * result * result * -0.5
 
+    def lower(self, emit, x):
+        return emit.rsqrt(x)
+
 
 @primitive
 class reciprocal(FloatUnary):
@@ -91,6 +109,9 @@ class reciprocal(FloatUnary):
     def gradient(self, grad, result):
         return -grad * result * result
 
+    def lower(self, emit, x):
+        return emit.reciprocal(x)
+
 
 @primitive
 class sin(FloatUnary):
@@ -100,6 +121,9 @@ class sin(FloatUnary):
 
     def gradient(self, grad, x):
         return grad * cos(x)
+
+    def lower(self, emit, x):
+        return emit.sin(x)
 
 
 @primitive
@@ -111,6 +135,9 @@ class cos(FloatUnary):
     def gradient(self, grad, x):
         return -grad * sin(x)
 
+    def lower(self, emit, x):
+        return emit.cos(x)
+
 
 @primitive
 class tan(FloatUnary):
@@ -120,6 +147,9 @@ class tan(FloatUnary):
 
     def gradient(self, grad, result):
         return grad * (1 + result * result)
+
+    def lower(self, emit, x):
+        return emit.tan(x)
 
 
 @primitive
@@ -131,6 +161,9 @@ class asin(FloatUnary):
     def gradient(self, grad, x):
         return grad * rsqrt(1 - x * x)
 
+    def lower(self, emit, x):
+        return emit.asin(x)
+
 
 @primitive
 class acos(FloatUnary):
@@ -140,6 +173,9 @@ class acos(FloatUnary):
 
     def gradient(self, grad, x):
         return -grad * rsqrt(1 - x * x)
+
+    def lower(self, emit, x):
+        return emit.acos(x)
 
 
 @primitive
@@ -151,6 +187,9 @@ class atan(FloatUnary):
     def gradient(self, grad, x):
         return grad / (x * x + 1)
 
+    def lower(self, emit, x):
+        return emit.atan(x)
+
 
 @primitive
 class sinh(FloatUnary):
@@ -160,6 +199,9 @@ class sinh(FloatUnary):
 
     def gradient(self, grad, x):
         return grad * cosh(x)
+
+    def lower(self, emit, x):
+        return emit.sinh(x)
 
 
 @primitive
@@ -171,6 +213,9 @@ class cosh(FloatUnary):
     def gradient(self, grad, x):
         return grad * sinh(x)
 
+    def lower(self, emit, x):
+        return emit.cosh(x)
+
 
 @primitive
 class asinh(FloatUnary):
@@ -180,6 +225,9 @@ class asinh(FloatUnary):
 
     def gradient(self, grad, x):
         return grad * rsqrt(x * x + 1)
+
+    def lower(self, emit, x):
+        return emit.asinh(x)
 
 
 @primitive
@@ -191,6 +239,9 @@ class acosh(FloatUnary):
     def gradient(self, grad, x):
         return grad * rsqrt(x * x - 1)
 
+    def lower(self, emit, x):
+        return emit.acosh(x)
+
 
 @primitive
 class atanh(FloatUnary):
@@ -200,6 +251,9 @@ class atanh(FloatUnary):
 
     def gradient(self, grad, x):
         return grad / (1 - x * x)
+
+    def lower(self, emit, x):
+        return emit.atanh(x)
 
 
 @primitive
@@ -216,6 +270,9 @@ class atan2(TensorBinary):
 
         return lambda: scaled() * y, lambda: scaled() * -x
 
+    def lower(self, emit, x, y):
+        return emit.atan2(x, y)
+
 
 @primitive
 class sigmoid(FloatUnary):
@@ -227,6 +284,9 @@ class sigmoid(FloatUnary):
 
     def gradient(self, grad, result):
         return grad * (1 - result) * result
+
+    def lower(self, emit, x):
+        return emit.sigmoid(x)
 
 
 @primitive
@@ -240,6 +300,9 @@ class hypot(TensorBinary):
 
     def gradient(self, grad, result, x, y):
         return lambda: grad * (x / result), lambda: grad * (y / result)
+
+    def lower(self, emit, x, y):
+        return emit.hypot(x, y)
 
 
 @primitive
@@ -256,6 +319,9 @@ class logaddexp(TensorBinary):
 
         return lambda: share(x), lambda: share(y)
 
+    def lower(self, emit, x, y):
+        return emit.logaddexp(x, y)
+
 
 @primitive
 class logaddexp2(TensorBinary):
@@ -266,6 +332,9 @@ class logaddexp2(TensorBinary):
 
     def gradient(self, grad, result, x, y):
         return lambda: grad * exp2(x - result), lambda: grad * exp2(y - result)
+
+    def lower(self, emit, x, y):
+        return emit.logaddexp2(x, y)
 
 
 _erf_slope = 2 / math.sqrt(math.pi)
@@ -280,6 +349,9 @@ class erf(FloatUnary):
     def gradient(self, grad, x):
         return grad * (exp(-(x * x)) * _erf_slope)
 
+    def lower(self, emit, x):
+        return emit.erf(x)
+
 
 @primitive
 class erfc(FloatUnary):
@@ -289,6 +361,9 @@ class erfc(FloatUnary):
 
     def gradient(self, grad, x):
         return grad * (exp(-(x * x)) * -_erf_slope)
+
+    def lower(self, emit, x):
+        return emit.erfc(x)
 
 
 @primitive
@@ -300,6 +375,9 @@ class erfinv(FloatUnary):
     def gradient(self, grad, result):
         return grad * (exp(result * result) / _erf_slope)
 
+    def lower(self, emit, x):
+        return emit.erfinv(x)
+
 
 @primitive
 class lgamma(FloatUnary):
@@ -310,6 +388,9 @@ class lgamma(FloatUnary):
     def gradient(self, grad, x):
         return grad * digamma(x)
 
+    def lower(self, emit, x):
+        return emit.lgamma(x)
+
 
 @primitive
 class digamma(FloatUnary):
@@ -319,6 +400,9 @@ class digamma(FloatUnary):
 
     def gradient(self, grad, x):
         return grad * polygamma(1, x)
+
+    def lower(self, emit, x):
+        return emit.digamma(x)
 
 
 @primitive
@@ -372,6 +456,9 @@ class logit_(FloatUnary):
         inside = e.logical_and(e.ge(x, 0), e.le(x, 1))
         return where(inside, grad / (x * (1 - x)), math.nan)
 
+    def lower(self, emit, x):
+        return emit.log(emit.div(x, emit.sub(1, x)))
+
 
 @takes_out
 def logit(input: Tensor, eps: float | None = None) -> Tensor:
@@ -418,6 +505,10 @@ class sinc(FloatUnary):
         safe = where(zero, 1.0, scaled)
         slope = (scaled * cos(scaled) - sin(scaled)) / (safe * safe) * math.pi
         return grad * where(zero, 0.0, slope)
+
+    def lower(self, emit, x):
+        scaled = emit.mul(x, math.pi)
+        return emit.where(emit.eq(x, 0), 1, emit.div(emit.sin(scaled), scaled))
 
 
 @takes_out

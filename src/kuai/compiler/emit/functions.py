@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kuai.compiler.emit.builder import Ref
 from kuai.compiler.emit.values import Operand, Scalar, Values
 
 
@@ -113,8 +114,43 @@ class Functions(Values):
         return self._of_one("erfinv", x)
 
     def pow(self, x: Operand, y: Operand) -> Scalar:
-        """`x ** y`, with the special cases of C's `pow`."""
-        return self._of_two("pow", x, y)
+        """`x ** y`, with the special cases of C's `pow`; of integers, wrapping."""
+        a, b = self.pair(x, y)
+        if not a.dtype.is_floating_point:
+            return self._power_of_integers(a, b)
+        simple = None if isinstance(y, Scalar) else self._simple_power(a.ref, float(y))
+        return self.result(simple or self.apply("pow", a.ref, b.ref), a.dtype)
+
+    def _simple_power(self, x: Ref, y: float) -> Ref | None:
+        """The power by products and roots, for a few exponents."""
+        f = self.function
+        if y < 0:
+            power = self._simple_power(x, -y)
+            return None if power is None else f.fdiv(f.const(1.0, x.type), power)
+        if y == 1:
+            return x
+        if y == 2:
+            return f.mul(x, x)
+        if y == 3:
+            return f.mul(f.mul(x, x), x)
+        if y == 0.5:  # minus infinity has a power, but no root
+            root = f.intrinsic("fabs", f.intrinsic("sqrt", x))
+            infinite = f.compare("oeq", x, f.const(float("-inf"), x.type))
+            return f.select(infinite, f.const(float("inf"), x.type), root)
+        return None
+
+    def _power_of_integers(self, x: Scalar, y: Scalar) -> Scalar:
+        """`x ** y`, wrapping; to a negative power, 1, -1 or 0."""
+        f = self.function
+        power = self.apply("int_pow", x.ref, y.ref)
+        if x.dtype.is_signed:
+            zero, one, minus = (f.const(n, x.ref.type) for n in (0, 1, -1))
+            even = f.compare("eq", f.binary("and", y.ref, one), zero)
+            of_minus = f.select(even, one, minus)
+            inverse = f.select(f.compare("eq", x.ref, minus), of_minus, zero)
+            inverse = f.select(f.compare("eq", x.ref, one), one, inverse)
+            power = f.select(f.compare("slt", y.ref, zero), inverse, power)
+        return Scalar(power, x.dtype)
 
     def hypot(self, x: Operand, y: Operand) -> Scalar:
         """`sqrt(x² + y²)`, without overflow."""

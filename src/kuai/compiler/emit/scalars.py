@@ -192,19 +192,6 @@ class Emit(Memory, Functions):
         """Have the program refuse with `exception(message)` where `bad` (bool) holds."""
         self.checks.append((bad.ref, exception, message))
 
-    def int_pow(self, x: Operand, y: Operand) -> Scalar:
-        """`x ** y` of integers, wrapping; to a negative power, 1, -1 or 0."""
-        a, b = self.pair(x, y)
-        power = Scalar(self.apply("int_pow", a.ref, b.ref), a.dtype)
-        if not a.dtype.is_signed:
-            return power
-        one, zero = self.const(1, a.dtype), self.const(0, a.dtype)
-        even = self.eq(self.bitwise_and(b, 1), 0)
-        of_minus_one = self.where(even, one, self.const(-1, a.dtype))
-        inverse = self.where(self.eq(a, -1), of_minus_one, zero)
-        inverse = self.where(self.eq(a, 1), one, inverse)
-        return self.where(self.lt(b, 0), inverse, power)
-
     # -- the greater and the smaller --------------------------------------------------------
 
     def max(self, x: Operand, y: Operand) -> Scalar:
@@ -332,6 +319,13 @@ class Emit(Memory, Functions):
         if not a.dtype.is_floating_point:
             return self.const(False, dtypes.bool_)
         return Scalar(self.function.compare("uno", a.ref, a.ref), dtypes.bool_)
+
+    def isinf(self, x: Operand) -> Scalar:
+        """Whether it is infinite."""
+        a = self.scalar(x)
+        if not a.dtype.is_floating_point:
+            return self.const(False, dtypes.bool_)
+        return self.eq(self.abs(a), float("inf"))
 
     def isfinite(self, x: Operand) -> Scalar:
         """Whether it is neither infinite nor NaN."""

@@ -266,6 +266,14 @@ class bernoulli_nll(Binary):
             lambda: grad * (ops.log1p(-x) - ops.log(x)),
         )
 
+    def lower(self, emit, x, y):  # type: ignore[no-untyped-def]
+        inside = emit.logical_and(emit.ge(x, 0), emit.le(x, 1))
+        message = "all elements of input should be between 0 and 1"
+        emit.check(emit.logical_not(inside), RuntimeError, message)
+        of_no = emit.max(emit.log1p(emit.neg(x)), -100)
+        of_yes = emit.max(emit.log(x), -100)
+        return emit.sub(emit.mul(emit.sub(y, 1), of_no), emit.mul(y, of_yes))
+
 
 def binary_cross_entropy(
     input: Tensor,
