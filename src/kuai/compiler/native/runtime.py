@@ -13,7 +13,7 @@ import threading
 from typing import Any
 
 from kuai import config
-from kuai.compiler.native import jit
+from kuai.compiler.native import hosts, jit
 from kuai.compiler.native.interrupts import interrupts_text
 from kuai.compiler.native.link import Library
 from kuai.compiler.native.pool import pool_text
@@ -66,12 +66,11 @@ def load_program(
     Args:
         object_file: its machine code.
         exports: the functions that it defines.
-        run_host: where the program calls Python kernels: a `Host`, which gets the number of the
-            kernel and the address of a table of pointers, and returns whether it raised.
+        run_host: what it calls for Python kernels: a `Host`, which gets the number of the kernel
+            and the address of a table of pointers, and returns whether it raised.
     """
     symbols = {name: library()[name] for name in SYMBOLS}
-    if run_host is not None:
-        symbols["kuai_host"] = ctypes.cast(run_host, ctypes.c_void_p).value or 0
+    symbols["kuai_host"] = ctypes.cast(run_host or hosts.callback(), ctypes.c_void_p).value or 0
     loaded = jit.load(object_file, exports, symbols)
     loaded.kept = run_host
     return loaded
