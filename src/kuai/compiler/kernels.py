@@ -13,6 +13,7 @@ Views are no steps: an array that lies in another one's memory is an `Alias`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ from kuai.core.primitive import PRIMITIVES, Meta
 
 PRODUCTS = ("matmul", "linear")
 ELEMENTWISE_LIMIT = 200  # operations in one nest; more make its registers overflow
+MANY, FEW = 1 << 18, 8  # elements of a domain, and of what is left of it
 
 
 class Alias:
@@ -79,34 +81,67 @@ class Step:
         return self.name
 
 
+class Pass:
+    """One walk over a nest's domain, or over the part of it that one point of the result sees.
+
+    Attributes:
+        body: elementwise operations on the domain.
+        reductions: operations that reduce members of the body (or arrays of the domain's shape).
+        tail: elementwise operations on what the reductions of this pass and earlier ones give.
+    """
+
+    def __init__(self) -> None:
+        self.body: list[Operation] = []
+        self.reductions: list[Operation] = []
+        self.tail: list[Operation] = []
+
+
 class Nest(Step):
     """Loops over a domain, computing elementwise operations and reductions of them.
 
+    For each point of what is kept, the passes follow each other: a softmax takes the greatest
+    value of a row in one, the sum of the exponentials in the next, and divides in the last.
+
     Attributes:
         domain: the shape that is walked.
-        body: elementwise operations on the domain.
-        reductions: operations that reduce members of the body (or arrays of the domain's shape).
+        passes: a later one may use what the reductions of an earlier one gave.
         dims: the dimensions that the reductions reduce; `None` without reductions.
-        tail: elementwise operations on what the reductions give.
+        keepdim: whether what they give still has these dimensions.
     """
 
     def __init__(self, domain: tuple[int, ...]) -> None:
         super().__init__()
         self.domain = domain
-        self.body: list[Operation] = []
-        self.reductions: list[Operation] = []
-        self.tail: list[Operation] = []
+        self.passes = [Pass()]
         self.dims: tuple[int, ...] | None = None
         self.keepdim = False
 
     @property
     def reduced_shape(self) -> tuple[int, ...] | None:
         """The shape of what the reductions give."""
-        return self.reductions[0].results[0].shape if self.reductions else None
+        first = next((op for p in self.passes for op in p.reductions), None)
+        return None if first is None else first.results[0].shape
+
+    def body_pass(self, value: Value) -> int | None:
+        """The number of the pass whose body makes a value."""
+        return _pass_of(value, [p.body for p in self.passes])
+
+    def kept_pass(self, value: Value) -> int | None:
+        """The number of the pass after whose walk a value is known: a reduction, or of a tail."""
+        return _pass_of(value, [[*p.reductions, *p.tail] for p in self.passes])
 
     def title(self) -> str:
         text = f"nest over {list(self.domain)}"
-        return text if self.dims is None else f"{text} reducing {list(self.dims)}"
+        if self.dims is not None:
+            text += f" reducing {list(self.dims)}"
+        return text if len(self.passes) == 1 else f"{text} in {len(self.passes)} passes"
+
+
+def _pass_of(value: Value, lists: Sequence[Sequence[Operation]]) -> int | None:
+    for number, operations in enumerate(lists):
+        if any(op.results[0] is value for op in operations):
+            return number
+    return None
 
 
 class Product(Step):
@@ -334,7 +369,7 @@ class _Grouping:
         place = self.place_in(step, operation, last, shape)
         if place is None:
             step = Nest(shape)
-            place = step.body
+            place = step.passes[0].body
             last = len(self.steps)
             self.steps.append(step)
         assert step is not None
@@ -358,38 +393,58 @@ class _Grouping:
         ]
         if any(v in self.kernels.aliases for v in inside):
             return None  # a view of what the step stores: it must be finished first
-        first = isinstance(step, Product)
-        body = {op.results[0] for op in step.body}
-        if first:
-            body.add(step.product.results[0])  # type: ignore[union-attr]
-        if shape == step.domain and all(v in body and v.shape == shape for v in inside):
+        if isinstance(step, Nest):
+            return self.place_in_nest(step, inside, shape)
+        if shape == step.domain and all(v.shape == shape for v in inside):
             return step.body
-        if isinstance(step, Nest) and step.reductions and shape == step.reduced_shape:
-            tail = {op.results[0] for op in (*step.reductions, *step.tail)}
-            if all(v in tail for v in inside):
-                return step.tail
         return None
+
+    def place_in_nest(
+        self, nest: Nest, inside: list[Value], shape: tuple[int, ...]
+    ) -> list[Operation] | None:
+        kept = [nest.kept_pass(v) for v in inside]
+        if shape == nest.reduced_shape and None not in kept:
+            return nest.passes[max(kept)].tail  # type: ignore[type-var]
+        if shape != nest.domain:
+            return None
+        needed = 0
+        for value, after in zip(inside, kept, strict=True):
+            if after is None:
+                needed = max(needed, nest.body_pass(value) or 0)
+            elif nest.keepdim:
+                needed = max(needed, after + 1)
+            else:
+                return None
+        if needed == len(nest.passes):
+            if _is_better_apart(nest):
+                return None
+            nest.passes.append(Pass())
+        for value, after in zip(inside, kept, strict=True):
+            if after is None and nest.body_pass(value) != needed:
+                self.kernels.store(value)  # an earlier pass leaves it in memory
+        return nest.passes[needed].body
 
     def reduction(self, operation: Operation) -> None:
         source = operation.inputs[0]
         dims, keepdim = operation.parameters["dim"], operation.parameters["keepdim"]
         last = self.made_by.get(source, -1)
         step = self.steps[last] if last >= 0 else None
-        joins = (
+        number = None
+        if (
             isinstance(step, Nest)
             and source not in self.kernels.aliases
-            and source.shape == step.domain
-            and any(op.results[0] is source for op in step.body)
             and (step.dims is None or (step.dims == dims and step.keepdim == keepdim))
-        )
-        if not joins:
+        ):
+            number = step.body_pass(source)
+        if number is None:
             step = Nest(source.shape)
+            number = 0
             last = len(self.steps)
             self.steps.append(step)
             self.kernels.store(source)
         assert isinstance(step, Nest)
         step.dims, step.keepdim = dims, keepdim
-        step.reductions.append(operation)
+        step.passes[number].reductions.append(operation)
         step.operations.append(operation)
         self.made_by[operation.results[0]] = last
 
@@ -399,6 +454,12 @@ class _Grouping:
         for value in operation.inputs:
             self.kernels.store(value)
         self.append(Product(operation), operation)
+
+
+def _is_better_apart(nest: Nest) -> bool:
+    """Whether so much is reduced to so little that one more pass should have threads of its own."""
+    kept = [n for d, n in enumerate(nest.domain) if d not in (nest.dims or ())]
+    return math.prod(nest.domain) > MANY and math.prod(kept) < FEW
 
 
 def _multipliable(operation: Operation) -> bool:

@@ -16,7 +16,9 @@ from numpy.lib.stride_tricks import as_strided
 from kuai import dtypes
 from kuai.core.primitive import Primitive
 
-_NOWHERE: dict[dtypes.dtype, np.ndarray] = {}  # one element of each type, for arrays that are never read
+_NOWHERE: dict[
+    dtypes.dtype, np.ndarray
+] = {}  # one element of each type, for arrays that are never read
 
 
 class Layout(NamedTuple):

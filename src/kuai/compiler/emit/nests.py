@@ -31,6 +31,10 @@ class Access:
         self.dtype = dtype
 
 
+Operand = tuple[Value, bool]
+"""A value that is loaded, and whether that is done only once for each point of what is kept."""
+
+
 class Loops:
     """The dimensions that are walked, outermost first, after those of one kind are merged.
 
@@ -152,7 +156,7 @@ class Nest:
         target: Target,
         domain: tuple[int, ...],
         dims: tuple[int, ...],
-        operands: dict[Value, Access],
+        operands: dict[Operand, Access],
         results: list[tuple[Value, Access]],
         code: Code,
         part: Part | None = None,
@@ -170,7 +174,6 @@ class Nest:
             [a.dtype.itemsize for a in self.accesses],
             [False] * len(operands) + [True] * len(results),
         )
-        self.has_reductions = bool(code.reductions)
         self.failures: list[tuple[type[Exception], str]] = []
         self.failed: Variable | None = None
         widest = max((a.dtype.itemsize for a in self.accesses), default=4)
@@ -259,19 +262,35 @@ class Nest:
     # -- one point of what is kept: a single element, or a reduction ------------------------
 
     def _point(self, level: int, pointers: list[Ref], lanes: int, mask: Ref | None) -> None:
+        """Everything at one point of what is kept (or at as many points as there are lanes)."""
+        known: dict[Value, Scalar] = {}
+        for code in self.code.passes:
+            if not self.code.reduces:
+                self._body(code, {}, pointers, lanes, mask)
+                continue
+            known.update(self._walk(code, known, level, pointers, lanes, mask))
+            emit = Emit(self.f, lanes)
+            self._load(emit, known, pointers, mask, code.tail_inputs, True)
+            self.code.run(emit, known, code.tail)
+            self._check(emit, mask)
+            self._store(emit, known, pointers, mask, code.kept)
+
+    def _body(
+        self,
+        code: PassCode,
+        known: dict[Value, Scalar],
+        pointers: list[Ref],
+        lanes: int,
+        mask: Ref | None,
+    ) -> tuple[Emit, dict[Value, Scalar]]:
+        """The body of a pass at one point of the domain."""
         emit = Emit(self.f, lanes)
-        env: dict[Value, Scalar] = {}
-        if self.has_reductions:
-            partial = self._reduce(level, pointers, lanes, mask)
-            env.update(partial)
-            self._load(emit, env, pointers, mask, self.code.tail_inputs)
-            self.code.run(emit, env, self.code.tail)
-            self._check(emit, mask)
-        else:
-            self._load(emit, env, pointers, mask, self.code.body_inputs)
-            self.code.run(emit, env, self.code.body)
-            self._check(emit, mask)
-        self._store(emit, env, pointers, mask, inner=False)
+        env = dict(known)
+        self._load(emit, env, pointers, mask, code.body_inputs, False)
+        self.code.run(emit, env, code.body)
+        self._check(emit, mask)
+        self._store(emit, env, pointers, mask, code.inner)
+        return emit, env
 
     def _stride(self, access: int, lanes: int) -> int:
         """The elements between the lanes of an access."""
@@ -287,9 +306,10 @@ class Nest:
         pointers: list[Ref],
         mask: Ref | None,
         wanted: set[Value],
+        outer: bool,
     ) -> None:
-        for i, (value, access) in enumerate(self.operands.items()):
-            if value in wanted:
+        for i, ((value, once), access) in enumerate(self.operands.items()):
+            if once == outer and value in wanted:
                 under = mask if emit.lanes else None
                 stride = self._stride(i, emit.lanes)
                 env[value] = emit.load(pointers[i], access.dtype, stride, mask=under)
@@ -300,52 +320,54 @@ class Nest:
         env: dict[Value, Scalar],
         pointers: list[Ref],
         mask: Ref | None,
-        inner: bool,
+        made: set[Value],
     ) -> None:
-        """Store what belongs to the domain (`inner`), or to what is kept of it."""
+        """Store the results that were just made."""
         offset = len(self.operands)
         for i, (value, _) in enumerate(self.results):
-            if self.has_reductions and (value in self.code.inner) != inner:
-                continue
-            stride = self._stride(offset + i, emit.lanes)
-            element = self.code.operand(emit, env, value)
-            emit.store(element, pointers[offset + i], stride, mask=mask if emit.lanes else None)
+            if value in made:
+                stride = self._stride(offset + i, emit.lanes)
+                element = self.code.operand(emit, env, value)
+                under = mask if emit.lanes else None
+                emit.store(element, pointers[offset + i], stride, mask=under)
 
     # -- reductions -------------------------------------------------------------------------
 
-    def _reduce(
-        self, level: int, pointers: list[Ref], lanes: int, mask: Ref | None
+    def _walk(
+        self,
+        code: PassCode,
+        known: dict[Value, Scalar],
+        level: int,
+        pointers: list[Ref],
+        lanes: int,
+        mask: Ref | None,
     ) -> dict[Value, Scalar]:
-        """The reductions' results at one point (or at as many points as there are lanes)."""
-        loops, reductions = self.loops, self.code.reductions
+        """One pass over what is reduced; returns the reductions' results."""
+        loops = self.loops
         across = loops.vector is not None and loops.reduced[loops.vector] and self.lanes > 0
         width = self.lanes if across else lanes
         copies = 1
-        if across and loops.extents[loops.vector] >= 2 * ACCUMULATORS * width:  # type: ignore[index]
-            copies = ACCUMULATORS
+        if across and code.reductions:
+            long = loops.extents[loops.vector] >= 2 * ACCUMULATORS * width  # type: ignore[index]
+            copies = ACCUMULATORS if long else 1
         start = Emit(self.f, width)
         sums = [
             [
                 self.f.variable(start.splat(start.const(r.identity, r.dtype)).ref)
                 for _ in range(copies)
             ]
-            for r in reductions
+            for r in code.reductions
         ]
 
         def body(points: list[Ref], n: int, under: Ref | None, number: int = 0) -> None:
-            emit = Emit(self.f, n)
-            env: dict[Value, Scalar] = {}
-            self._load(emit, env, points, under, self.code.body_inputs)
-            self.code.run(emit, env, self.code.body)
-            self._check(emit, under)
-            for r, variables in zip(reductions, sums, strict=True):
+            emit, env = self._body(code, known, points, n, under)
+            for r, variables in zip(code.reductions, sums, strict=True):
                 value = emit.splat(emit.cast(self.code.operand(emit, env, r.source), r.dtype))
                 if under is not None and across:
                     keep = Scalar(under, dtypes.bool_)
                     value = emit.where(keep, value, emit.const(r.identity, r.dtype))
                 have = Scalar(variables[number].get(), r.dtype)
                 variables[number].set(r.combine(emit, have, value).ref)
-            self._store(emit, env, points, under, inner=True)
 
         def walk(depth: int, points: list[Ref]) -> None:
             if depth == len(loops.extents):
@@ -358,7 +380,7 @@ class Nest:
 
         walk(level, pointers)
         found = {}
-        for r, variables in zip(reductions, sums, strict=True):
+        for r, variables in zip(code.reductions, sums, strict=True):
             total = Scalar(variables[0].get(), r.dtype)
             for other in variables[1:]:
                 total = r.combine(start, total, Scalar(other.get(), r.dtype))
@@ -430,13 +452,13 @@ class Reducer:
         self.combine: Callable[[Emit, Scalar, Scalar], Scalar] = primitive.combine
 
 
-class Code:
-    """The arithmetic of a nest: operations in order, and which values each part reads.
+class PassCode:
+    """The arithmetic of one pass.
 
     Attributes:
         body, tail: elementwise operations at each point of the domain, and of what is kept.
         reductions: what is reduced of the body.
-        inner: the values of the body.
+        inner, kept: the values that the body makes, and those that are known after the walk.
         body_inputs, tail_inputs: the values that each part loads.
     """
 
@@ -445,25 +467,64 @@ class Code:
         body: Sequence[Operation],
         reductions: Sequence[Operation],
         tail: Sequence[Operation],
-        constants: dict[Value, Any],
-        copied: Sequence[Value] = (),
     ) -> None:
         self.body = list(body)
         self.reductions = [Reducer(op) for op in reductions]
         self.tail = list(tail)
-        self.constants = constants
-        made = {op.results[0] for op in (*body, *reductions, *tail)}
         self.inner = {op.results[0] for op in body}
-        sources = [r.source for r in self.reductions]
-        self.body_inputs = self._needed([*self._inputs(body), *sources, *copied], made)
-        self.tail_inputs = self._needed(self._inputs(tail), made)
+        self.kept = {op.results[0] for op in (*reductions, *tail)}
+        self.body_inputs: set[Value] = set()
+        self.tail_inputs: set[Value] = set()
 
-    @staticmethod
-    def _inputs(operations: Sequence[Operation]) -> list[Value]:
-        return [v for op in operations for v in op.inputs if isinstance(v, Value)]
 
-    def _needed(self, values: Sequence[Value], made: set[Value]) -> set[Value]:
-        return {v for v in values if v not in made and v not in self.constants}
+class Code:
+    """The arithmetic of a nest, pass by pass.
+
+    Args:
+        passes: for each, its body, reductions and tail.
+        constants: the values that are one number.
+        copied: values that are only loaded and stored.
+
+    Attributes:
+        reduces: whether there are reductions.
+    """
+
+    def __init__(
+        self,
+        passes: Sequence[tuple[Sequence[Operation], Sequence[Operation], Sequence[Operation]]],
+        constants: dict[Value, Any],
+        copied: Sequence[Value] = (),
+    ) -> None:
+        self.constants = constants
+        self.passes = [PassCode(*operations) for operations in passes]
+        self.reduces = any(code.reductions for code in self.passes)
+        known: set[Value] = set()
+        for code in self.passes:
+            code.inner.update(copied)
+            made = code.inner.difference(copied)
+            wanted = [*_inputs(code.body), *(r.source for r in code.reductions), *copied]
+            code.body_inputs = {
+                v for v in wanted if v not in made and v not in known and v not in constants
+            }
+            known |= code.kept
+            code.tail_inputs = {
+                v for v in _inputs(code.tail) if v not in known and v not in constants
+            }
+
+    @property
+    def inner(self) -> set[Value]:
+        """The values that the bodies make."""
+        return {v for code in self.passes for v in code.inner}
+
+    @property
+    def body_inputs(self) -> set[Value]:
+        """The values that the bodies load."""
+        return {v for code in self.passes for v in code.body_inputs}
+
+    @property
+    def tail_inputs(self) -> set[Value]:
+        """The values that the tails load."""
+        return {v for code in self.passes for v in code.tail_inputs}
 
     def operand(self, emit: Emit, env: dict[Value, Scalar], x: Any) -> Any:
         """An input as the primitive's `lower` takes it."""
@@ -479,3 +540,7 @@ class Code:
             emit.dtype = op.results[0].meta.dtype
             operands = [self.operand(emit, env, x) for x in op.inputs]
             env[op.results[0]] = op.primitive.lower(emit, *operands, **op.parameters)
+
+
+def _inputs(operations: Sequence[Operation]) -> list[Value]:
+    return [v for op in operations for v in op.inputs if isinstance(v, Value)]

@@ -23,7 +23,7 @@ def emit_step(program: Program, step: ProductStep) -> None:
     kernels = program.kernels
     operation = step.product
     product = operation.results[0]
-    code = Code(step.body, [], [], kernels.constants)
+    code = Code([(step.body, [], [])], kernels.constants)
     loaded = [
         v
         for v in dict.fromkeys(v for op in step.body for v in op.inputs if isinstance(v, Value))

@@ -323,10 +323,11 @@ class Program:
         return [r for op in operations for r in op.results if r in self.plan.buffers]
 
     def _nest(self, step: Nest) -> None:
-        code = nests.Code(step.body, step.reductions, step.tail, self.kernels.constants)
-        loaded = [*code.body_inputs, *(v for v in code.tail_inputs if v not in code.body_inputs)]
-        order = [v for op in step.operations for v in op.inputs if isinstance(v, Value)]
-        loaded = [v for v in dict.fromkeys(order) if v in loaded]
+        passes = [(p.body, p.reductions, p.tail) for p in step.passes]
+        code = nests.Code(passes, self.kernels.constants)
+        order = dict.fromkeys(v for op in step.operations for v in op.inputs)
+        wanted = ((False, code.body_inputs), (True, code.tail_inputs))
+        loaded = [(v, once) for v in order for once, values in wanted if v in values]
         results = self.stored(step.operations)
         dims = step.dims or ()
 
@@ -336,7 +337,7 @@ class Program:
                     return self.access(f, pointers, value, step.domain)
                 return _across(self.access(f, pointers, value, value.shape), step, value)
 
-            operands = {v: reach(v, v not in code.body_inputs) for v in loaded}
+            operands = {(v, once): reach(v, once) for v, once in loaded}
             places = [(v, reach(v, v not in code.inner)) for v in results]
             nest = nests.Nest(f, self.target, step.domain, dims, operands, places, code, part)
             nest.emit()
@@ -344,7 +345,7 @@ class Program:
 
         self.kernel(
             "_".join(dict.fromkeys(op.primitive.name for op in step.operations[:4])),
-            self.buffers_of([*loaded, *results]),
+            self.buffers_of([*(v for v, _ in loaded), *results]),
             build,
             step.operations[0],
             cost.parts_of_nest(step, len(loaded) + len(results)),
@@ -371,10 +372,10 @@ class Program:
 
         def build(f: Function, pointers: dict[Buffer, Ref], part: nests.Part | None) -> None:
             known = {} if source is not None else constants
-            code = nests.Code([], [], [], known, [value])
+            code = nests.Code([([], [], [])], known, [value])
             operands = {}
             if source is not None:
-                operands[value] = self.access(f, pointers, value, where.shape, here, source)
+                operands[value, False] = self.access(f, pointers, value, where.shape, here, source)
             place = self.access(f, pointers, value, where.shape, where, buffer)
             nests.Nest(f, self.target, where.shape, (), operands, [(value, place)], code).emit()
 
