@@ -348,6 +348,10 @@ class _Grouping:
                 return True
             return False
         found = layout.views(operation.primitive, operation.parameters, kernels.layout_of(source))
+        if found is None and operation.primitive.name in ("reshape", "view_as_shape"):
+            source = self.in_order(source)
+            where = kernels.layout_of(source)
+            found = layout.views(operation.primitive, operation.parameters, where)
         if found is None:
             return False
         base = kernels.store(source)
@@ -356,6 +360,13 @@ class _Grouping:
             if base in self.made_by:
                 self.made_by[value] = self.made_by[base]
         return True
+
+    def in_order(self, value: Value) -> Value:
+        """A copy of a value whose elements lie in order."""
+        copy = Value(self.kernels.graph, value.meta)
+        dtype = value.meta.dtype
+        self.elementwise(Operation(PRIMITIVES["cast"], (value,), {"dtype": dtype}, (copy,)))
+        return copy
 
     def latest(self, operation: Operation) -> int:
         """The number of the last step that makes one of the inputs; -1 without."""
@@ -404,7 +415,7 @@ class _Grouping:
     ) -> list[Operation] | None:
         kept = [nest.kept_pass(v) for v in inside]
         if shape == nest.reduced_shape and None not in kept:
-            return nest.passes[max(kept)].tail  # type: ignore[type-var]
+            return nest.passes[max(n for n in kept if n is not None)].tail
         if shape != nest.domain:
             return None
         needed = 0

@@ -314,8 +314,8 @@ def _scratch(plan: Plan) -> None:
     end = position + 1
     for copy in plan.copies:
         touch(copy.value, end)
-    for buffer, positions in touched.items():
-        if buffer.value is not None and isinstance(buffer.value.meta, StackMeta):
+    for piece, positions in touched.items():
+        if piece.value is not None and isinstance(piece.value.meta, StackMeta):
             positions += [0, end + 1]  # its memory is given back at the very end
     _place(plan, touched)
 

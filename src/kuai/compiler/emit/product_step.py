@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from kuai.compiler.emit.builder import Function, Ref
 from kuai.compiler.emit import cost
+from kuai.compiler.emit.builder import Function, Ref
 from kuai.compiler.emit.nests import Access, Code, Part
 from kuai.compiler.emit.scalars import Emit, Scalar
 from kuai.compiler.graph import Value
