@@ -115,9 +115,42 @@ def _erfc_tail(a: Array) -> Array:
     return np.where(a > 30, 0.0, scale * _scaled_tail(a))
 
 
-@_in_float64
+# erf(x) / x in powers of x², fitted for |x| <= 4 with a relative error below 3e-9: for float32.
+_WITHIN_FOUR = (
+    (
+        -1.3630350984203006e-08,
+        4.770718581969514e-06,
+        0.0003827401741105834,
+        0.0038531641063174146,
+        0.05437076658800588,
+        0.18504875184905298,
+        1.1283791699721826,
+    ),
+    (
+        6.393002571736133e-05,
+        0.001312542565471631,
+        0.015479811502154859,
+        0.11396041805932561,
+        0.4973286182557963,
+        1.0,
+    ),
+)
+_FEW = 64
+
+
 def erf(x: Array) -> Array:
     """The error function."""
+    if x.size <= _FEW:
+        return np.array([math.erf(v) for v in x.ravel().tolist()], x.dtype).reshape(x.shape)
+    if x.dtype.itemsize > 4:
+        return _erf64(x)
+    limited = np.minimum(np.maximum(x.astype(np.float64), -4), 4)
+    limited *= _ratio(limited * limited, _WITHIN_FOUR)
+    return limited.astype(x.dtype)
+
+
+@_in_float64
+def _erf64(x: Array) -> Array:
     a = np.abs(x)
     near = x * _ratio(np.square(np.minimum(a, 0.5)), _NEAR)
     tail = np.copysign(1 - _erfc_tail(np.maximum(a, 0.46875)), x)
@@ -133,7 +166,7 @@ def erfc(x: Array) -> Array:
     return np.where(np.isnan(x), x, np.where(a <= 0.46875, near, np.where(x < 0, 2 - tail, tail)))
 
 
-_erf64, _erfc64 = erf, erfc
+_erfc64 = erfc
 
 
 @_in_float64
@@ -197,9 +230,16 @@ def log_ndtr(x: Array) -> Array:
 @_in_float64
 def lgamma(x: Array) -> Array:
     """log|Γ(x)|, from the C library."""
-    result = np.asarray([math.lgamma(v) if _has_gamma(v) else math.inf for v in x.ravel()])
+    result = np.asarray([_lgamma(v) if _has_gamma(v) else math.inf for v in x.ravel()])
     result = np.where(np.isnan(x.ravel()), x.ravel(), result)
     return result.reshape(x.shape)
+
+
+def _lgamma(v: float) -> float:
+    try:
+        return math.lgamma(v)
+    except OverflowError:
+        return math.inf
 
 
 def _has_gamma(v: float) -> bool:
@@ -215,7 +255,7 @@ def digamma(x: Array) -> Array:
     """ψ(x): the asymptotic series after the recurrence, reflected for negative arguments."""
     pole = (x <= 0) & (x == np.floor(x))
     negative = x < 0
-    fraction = x - np.floor(x)
+    fraction = x - np.round(x)
     cotangent = np.where(
         negative & ~pole, math.pi / np.tan(math.pi * np.where(pole | ~negative, 0.5, fraction)), 0
     )

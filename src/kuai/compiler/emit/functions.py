@@ -133,11 +133,7 @@ class Functions(Values):
             return f.mul(x, x)
         if y == 3:
             return f.mul(f.mul(x, x), x)
-        if y == 0.5:  # minus infinity has a power, but no root
-            root = f.intrinsic("fabs", f.intrinsic("sqrt", x))
-            infinite = f.compare("oeq", x, f.const(float("-inf"), x.type))
-            return f.select(infinite, f.const(float("inf"), x.type), root)
-        return None
+        return f.intrinsic("sqrt", x) if y == 0.5 else None  # as NumPy and PyTorch compute it
 
     def _power_of_integers(self, x: Scalar, y: Scalar) -> Scalar:
         """`x ** y`, wrapping; to a negative power, 1, -1 or 0."""

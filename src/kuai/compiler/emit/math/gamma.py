@@ -19,14 +19,12 @@ def lgamma(x: Number) -> Number:
 
 
 def _cotangent(x: Number) -> Number:
-    """The cotangent of `pi x`, of an `x` from 0 to 1."""
-    mirrored = x > 0.5
-    y = where(mirrored, 1.0 - x, x)
-    steep = y > 0.25
-    r = where(steep, 0.5 - y, y) * math.pi
+    """The cotangent of `pi x`, of an `x` from -1/2 to 1/2."""
+    a = abs(x)
+    steep = a > 0.25
+    r = where(steep, 0.5 - a, a) * math.pi
     sine, cosine = sin_near(r), cos_near(r)
-    value = where(steep, sine, cosine) / where(steep, cosine, sine)
-    return where(mirrored, -value, value)
+    return (where(steep, sine, cosine) / where(steep, cosine, sine)).copysign(x)
 
 
 def digamma(x: Number) -> Number:
@@ -34,7 +32,7 @@ def digamma(x: Number) -> Number:
     whole = x.floor()
     pole = (x <= 0.0) & whole.equals(x)
     negative = x < 0.0
-    reflected = where(negative & ~pole, _cotangent(x - whole) * math.pi, 0.0)
+    reflected = where(negative & ~pole, _cotangent(x - x.rint()) * math.pi, 0.0)
     y = where(negative, 1.0 - x, x)
     shift = y.like(0.0)
     for _ in range(10):
