@@ -446,6 +446,15 @@ def test_a_tensor_from_outside_must_keep_its_array(x):
     assert not program.fits([x])
 
 
+def test_what_does_not_matter_is_not_looked_at(x):
+    loose = TensorUse(0, None, None, 0)
+    compiled = Compiled(identity(tensors=[loose], always=True))
+    nn.Linear(2, 2).training = False
+    for other in (x, x.reshape(40), x.requires_grad_()):
+        assert compiled.call(other).shape == (2, 20)
+        assert identity(tensors=[loose]).fits([other])
+
+
 class TestGradients:
     def step(self, w):
         """A program that writes the gradient of `w`: a copy of its argument."""

@@ -69,16 +69,16 @@ class TensorUse:
 
     Attributes:
         source: where it comes from.
-        form: what its array must be.
-        requires_grad: whether gradients must flow to it.
+        form: what its array must be; `None` for memory whose form the program does not know.
+        requires_grad: whether gradients must flow to it; `None` where that does not matter.
         buffer: its place in the table of buffers; -1 if only the checks matter.
         written: whether the program changes it in place.
         payload: the very array that it must hold, for tensors from outside.
     """
 
     source: Source
-    form: Form
-    requires_grad: bool
+    form: Form | None
+    requires_grad: bool | None
     buffer: int
     written: bool = False
     payload: np.ndarray | None = None
@@ -86,14 +86,14 @@ class TensorUse:
     def fits(self, leaves: Sequence[Any]) -> bool:
         """Whether the tensor is such a one now."""
         x = self.tensor(leaves)
-        if x._requires_grad is not self.requires_grad:
+        if self.requires_grad is not None and x._requires_grad is not self.requires_grad:
             return False
         view = x._view
         if view is not None and view.generation != x._counter[1]:
             return False
         if self.payload is not None:
             return x._payload is self.payload
-        return self.form.fits(x._payload)
+        return self.form is None or self.form.fits(x._payload)
 
     def tensor(self, leaves: Sequence[Any]) -> TensorBase:
         """The tensor."""
@@ -171,6 +171,7 @@ class Interface:
         arena: bytes of scratch memory.
         releases: whether to let go of the interpreter's lock while the program runs.
         yields: whether other threads may run during the program.
+        always: whether it may run whatever has changed since it was made.
     """
 
     mode: int
@@ -191,6 +192,7 @@ class Interface:
     finish: Callable[[Any, Sequence[Any]], Any] | None = None
     releases: bool = False
     yields: bool = False
+    always: bool = False
     kept: list[Any] = field(default_factory=list)
 
 
@@ -278,19 +280,24 @@ class Bound:
 
     def _tensor_row(self, use: TensorUse) -> dict[str, int]:
         form = use.form
-        low, high = form.extent()
         self._tables += [form, use.payload]
-        return {
+        row = {
             **self._source(use.source),
             "payload": 0 if use.payload is None else id(use.payload),
-            "requires_grad": id(use.requires_grad),
+            "requires_grad": 0 if use.requires_grad is None else id(use.requires_grad),
+            "nd": -1,
+            "buffer": use.buffer,
+            "written": use.written,
+        }
+        if form is None:
+            return row
+        low, high = form.extent()
+        return row | {
             "descr": id(form.dtype),
             "nd": len(form.shape),
             "sizes": self._words(form.shape),
             "strides": self._words(form.steps()),
             "alignment": form.dtype.alignment - 1,
-            "buffer": use.buffer,
-            "written": use.written,
             "low": low,
             "high": high,
         }
@@ -369,7 +376,7 @@ class Bound:
                     "releases": i.releases,
                     "holds": len(i.tensors) if i.releases or i.yields else 0,
                     "mode": i.mode,
-                    "epoch": epoch[0],
+                    "epoch": -1 if i.always else epoch[0],
                     "arguments": i.arguments,
                     **fields,
                 }
@@ -398,7 +405,7 @@ class Bound:
         spans = []
         for use in self.interface.tensors:
             start = use.tensor(leaves)._payload.__array_interface__["data"][0]
-            low, high = use.form.extent()
+            low, high = (0, 0) if use.form is None else use.form.extent()
             spans.append((start + low, start + high, use.written))
         return not any(
             written and i != j and low < other_high and other_low < high

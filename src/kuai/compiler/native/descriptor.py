@@ -31,7 +31,7 @@ class Layout:
 # One compiled function: what its builtin has for `self`.
 FUNCTION = Layout("first slow")
 
-# One program of a function.
+# One program of a function. With an `epoch` of -1 it may run whatever has changed.
 PROGRAM = Layout(
     "next owner program fail finish"
     " block busy block_bytes head_bytes"  # table of buffers and numbers (the head), then arena
@@ -48,7 +48,8 @@ OBJECT = Layout("kind parent item same type size")
 ARGUMENT, TUPLE_ITEM, LIST_ITEM, DICT_VALUE = range(4)
 
 # A tensor that the program uses: `object`, or the one at `place` among the objects. `payload` is
-# the array that it must hold, or 0 where any will do that fits.
+# the array that it must hold, or 0 where any will do that fits. Without `requires_grad` it does not
+# matter whether gradients flow to it; with a negative `nd`, neither does the form of its array.
 TENSOR = Layout(
     "object place payload requires_grad descr nd sizes strides alignment buffer"
     " written low high"  # whether it is changed; the extent in bytes around its data

@@ -97,7 +97,8 @@ def _tensor_fits(module: Module) -> None:
     slots = objects.tensor_slots()
     payload = c.read(x, slots["_payload"])
     flag = c.read(x, slots["_requires_grad"])
-    c.need(c.same(flag, c.get(spec, d.TENSOR, "requires_grad")))
+    wanted_flag = c.get(spec, d.TENSOR, "requires_grad")
+    c.need(f.binary("or", c.is_null(wanted_flag), c.same(flag, wanted_flag)))
     recorded = c.get(spec, d.TENSOR, "payload")
     view = c.read(x, slots["_view"])
     with f.when(c.differ(view, c.outer("_Py_NoneStruct"))):
@@ -108,8 +109,9 @@ def _tensor_fits(module: Module) -> None:
     with f.when(c.some(recorded)):
         c.ret(c.same(payload, recorded))
     c.need(c.same(c.read(payload, objects.TYPE), c.outer("kuai_ndarray")))
-    c.need(c.same(c.read(payload, objects.ARRAY["descr"]), c.get(spec, d.TENSOR, "descr")))
     nd = c.get(spec, d.TENSOR, "nd", "i64")
+    c.give_up_if(f.compare("slt", nd, c.number(0)), 1)
+    c.need(c.same(c.read(payload, objects.ARRAY["descr"]), c.get(spec, d.TENSOR, "descr")))
     rank = f.cast("sext", c.read(payload, objects.ARRAY["nd"], "i32"), "i64")
     c.need(c.same(rank, nd))
     data = f.cast("ptrtoint", c.read(payload, objects.ARRAY["data"]), "i64")
@@ -235,8 +237,8 @@ def _fits(module: Module) -> None:
     program, arguments, count, mode, found = c.arguments
     c.need(c.same(count, c.get(program, d.PROGRAM, "arguments", "i64")))
     c.need(c.same(mode, c.get(program, d.PROGRAM, "mode", "i64")))
-    epoch = f.load("i64", c.outer("kuai_epoch"))
-    c.need(c.same(epoch, c.get(program, d.PROGRAM, "epoch", "i64")))
+    epoch, known = f.load("i64", c.outer("kuai_epoch")), c.get(program, d.PROGRAM, "epoch", "i64")
+    c.need(f.binary("or", c.same(epoch, known), c.same(known, c.number(-1))))
     c.need(f.call("find_objects", "i1", program, arguments, found))
     changes = f.variable(c.number(0))
     with c.each(program, d.PROGRAM, "tensors", "tensor_specs", d.TENSOR) as (spec, _):
