@@ -301,6 +301,39 @@ SAMPLES: dict[str, list[Sample]] = {
         name: [Sample(X, dim=1), Sample(X, dim=0)]
         for name in ("cumsum", "cumprod", "cummax_index", "cummin_index", "logcumsumexp")
     },
+    "same": [Sample(X)],
+    "mean": [
+        Sample(X, dim=(1,), keepdim=False),
+        Sample(numbers(2, 3, 4), dim=(0, 2), keepdim=True),
+        Sample(X, dim=(0, 1), keepdim=False),
+        Sample(np.array(0.7), dim=(), keepdim=False),
+    ],
+    **{
+        name: [
+            Sample(X, dim=(1,), keepdim=False, freedom=3.0),
+            Sample(numbers(2, 3, 4), dim=(0, 2), keepdim=True, freedom=8.0),
+        ]
+        for name in ("fused_var", "fused_std")
+    },
+    **{
+        name: [
+            Sample(X, dim=(1,), keepdim=False),
+            Sample(numbers(2, 3, 4), dim=(0, 2), keepdim=True),
+        ]
+        for name in ("fused_norm", "fused_logsumexp")
+    },
+    **{
+        name: [Sample(X), Sample(numbers(70, low=-5.0, high=5.0))]
+        for name in ("fused_gelu", "fused_gelu_tanh", "fused_silu", "fused_logsigmoid")
+    },
+    "fused_softplus": [Sample(X, beta=1.0, threshold=20.0), Sample(X, beta=2.0, threshold=1.0)],
+    "fused_leaky_relu": [Sample(X, slope=0.1)],
+    "fused_elu": [
+        Sample(X, alpha=1.0, scale=1.0, input_scale=1.0),
+        Sample(X, alpha=1.5, scale=0.7, input_scale=2.0),
+    ],
+    "fused_hardtanh": [Sample(X, low=-1.0, high=0.5)],
+    "log_softmax": [Sample(X, dim=(1,)), Sample(np.array(0.7), dim=()), Sample(EMPTY, dim=(1,))],
     "softmax": [Sample(X, dim=(1,)), Sample(np.array(0.7), dim=()), Sample(EMPTY, dim=(1,))],
     # products and decompositions
     "matmul": [

@@ -15,10 +15,12 @@ import numpy as np
 
 from kuai import dtypes, ops
 from kuai.core.base import TensorBase, wrap
+from kuai.core.fused import compute
 from kuai.core.primitive import Meta, Primitive, primitive
 from kuai.ops import return_types
 from kuai.ops.creation import overwrite
 from kuai.ops.elementwise import abs_power
+from kuai.ops.fused_reductions import fused_norm
 from kuai.ops.movement import matrix_transpose, normalize_dim
 from kuai.ops.out import takes_out
 from kuai.ops.pointwise import sum_to, to_dtype
@@ -100,8 +102,7 @@ def vector_norm(
     if ord == 1:
         return sum_(ops.abs(x), dim=dims, keepdim=keepdim)
     if ord == 2:
-        total = sum_(ops.square(x), dim=dims, keepdim=keepdim)
-        return _root(total, 0.5)
+        return compute(fused_norm, x, dim=dims, keepdim=keepdim)
     return _root(sum_(abs_power(x, exponent=ord), dim=dims, keepdim=keepdim), 1 / ord)
 
 

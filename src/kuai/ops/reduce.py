@@ -11,13 +11,23 @@ import numpy as np
 from kuai import dtypes, ops
 from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase, wrap
+from kuai.core.fused import compute, fits
 from kuai.core.primitive import SILENT, Meta, Primitive, primitive, silence, unsilence
 from kuai.core.tape import called
 from kuai.ops import elementwise as e
 from kuai.ops import movement, return_types
+from kuai.ops.fused_reductions import (
+    count,
+    fused_logsumexp,
+    fused_std,
+    fused_var,
+    log_softmax_,
+    mean_,
+    reduced_shape,
+)
 from kuai.ops.out import takes_out, write_out
 from kuai.ops.pointwise import Number, sum_to, to_dtype
-from kuai.ops.rounding import isfinite, isnan
+from kuai.ops.rounding import isnan
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
@@ -46,13 +56,6 @@ def normalize_dims(dim: Dim, ndim: int) -> tuple[int, ...]:
     if len(set(dims)) != len(dims):
         raise RuntimeError(f"dim {dims[0]} appears multiple times in the list of dims")
     return dims if ndim else ()
-
-
-def reduced_shape(shape: Sequence[int], dims: Sequence[int], keepdim: bool) -> tuple[int, ...]:
-    """The shape that is left after reducing over `dims`."""
-    if keepdim:
-        return tuple([1 if i in dims else n for i, n in enumerate(shape)])
-    return tuple([n for i, n in enumerate(shape) if i not in dims])
 
 
 def restore(x: Tensor, shape: Sequence[int], dim: Sequence[int], keepdim: bool) -> Tensor:
@@ -156,11 +159,6 @@ def sum(
     return sum_(x, dim=dims, keepdim=keepdim)
 
 
-def _count(input: Tensor, dims: Sequence[int]) -> int:
-    shape = input._payload.shape
-    return math.prod([shape[d] for d in dims])
-
-
 def _need_float(name: str, input: Tensor) -> None:
     if not isinstance(input, TensorBase):
         raise TypeError(f"{name}(): argument 'input' must be Tensor, not {type(input).__name__}")
@@ -188,7 +186,9 @@ def mean(
     x = input if dtype is None else to_dtype(input, dtype)
     _need_float("mean", x)
     dims = normalize_dims(axis if dim is None else dim, x._payload.ndim)
-    result = called(sum_(x, dim=dims, keepdim=keepdim) / float(_count(x, dims)), "MeanBackward0")
+    result = compute(mean_, x, dim=dims, keepdim=keepdim)
+    if not fits(x):
+        called(result, "MeanBackward0")
     return result if out is None else write_out(out, result)
 
 
@@ -538,25 +538,17 @@ def _truth_dims(dim: Dim, input: Tensor) -> tuple[int, ...]:
 # -- variance ------------------------------------------------------------------------------------
 
 
-def _variance(
+def _variance_parameters(
     input: Tensor, dim: Any, unbiased: Any, correction: Any, keepdim: bool
-) -> tuple[Tensor, Tensor]:
+) -> dict[str, Any]:
     _need_float("var", input)
     if isinstance(dim, bool):  # var(input, unbiased)
         dim, unbiased = None, dim
     if correction is None:
         correction = 1 if unbiased is None or unbiased else 0
     dims = normalize_dims(dim, input._payload.ndim)
-    count = _count(input, dims)
-    center = sum_(input, dim=dims, keepdim=True) / float(count)
-    total = sum_(e.square(input - center), dim=dims, keepdim=keepdim)
-    average = (
-        center
-        if keepdim
-        else movement.reshape(center, reduced_shape(input._payload.shape, dims, False))
-    )
-    freedom = count - correction
-    return total / float(freedom if freedom > 0 else 0), average
+    freedom = count(input._payload.shape, dims) - correction
+    return {"dim": dims, "keepdim": keepdim, "freedom": float(freedom if freedom > 0 else 0)}
 
 
 @takes_out
@@ -569,7 +561,8 @@ def var(
     correction: Any = None,
 ) -> Tensor:
     """Variance over `dim`, divided by the count less `correction` (1 by default)."""
-    return _variance(input, dim, unbiased, correction, keepdim)[0]
+    parameters = _variance_parameters(input, dim, unbiased, correction, keepdim)
+    return compute(fused_var, input, **parameters)
 
 
 @takes_out
@@ -582,14 +575,8 @@ def std(
     correction: Any = None,
 ) -> Tensor:
     """Standard deviation over `dim`: the root of `var`; its gradient where that is 0 is 0."""
-    return _root(var(input, dim, unbiased, keepdim, correction=correction))
-
-
-def _root(variance: Tensor) -> Tensor:
-    if not variance._requires_grad:
-        return e.sqrt(variance)
-    zero = e.eq(variance, 0)
-    return e.where(zero, 0.0, e.sqrt(e.where(zero, 1.0, variance)))
+    parameters = _variance_parameters(input, dim, unbiased, correction, keepdim)
+    return compute(fused_std, input, **parameters)
 
 
 def var_mean(
@@ -601,7 +588,10 @@ def var_mean(
     correction: Any = None,
 ) -> tuple[Tensor, Tensor]:
     """Variance and mean over `dim`."""
-    return _variance(input, dim, unbiased, correction, keepdim)
+    return (
+        var(input, dim, unbiased, keepdim, correction=correction),
+        mean(input, None if isinstance(dim, bool) else dim, keepdim),
+    )
 
 
 def std_mean(
@@ -613,8 +603,10 @@ def std_mean(
     correction: Any = None,
 ) -> tuple[Tensor, Tensor]:
     """Standard deviation and mean over `dim`."""
-    variance, average = _variance(input, dim, unbiased, correction, keepdim)
-    return _root(variance), average
+    return (
+        std(input, dim, unbiased, keepdim, correction=correction),
+        mean(input, None if isinstance(dim, bool) else dim, keepdim),
+    )
 
 
 # -- exponentials ----------------------------------------------------------------------------------
@@ -627,12 +619,7 @@ def logsumexp(input: Tensor, dim: Dim, keepdim: bool = False) -> Tensor:
     dims = normalize_dims(dim, x._payload.ndim)
     if x._payload.size == 0:
         return e.log(sum_(e.exp(x), dim=dims, keepdim=keepdim))
-    greatest = amax_(x.detach(), dim=dims, keepdim=True)
-    shift = e.where(isfinite(greatest), greatest, 0)
-    total = e.log(sum_(e.exp(x - shift), dim=dims, keepdim=True)) + shift
-    return (
-        total if keepdim else movement.reshape(total, reduced_shape(x._payload.shape, dims, False))
-    )
+    return compute(fused_logsumexp, x, dim=dims, keepdim=keepdim)
 
 
 @primitive
@@ -678,21 +665,14 @@ def log_softmax(
 ) -> Tensor:
     """The logarithm of `softmax`, without overflow."""
     x = input if dtype is None else to_dtype(input, dtype)
-    shifted, dims = _below_zero("log_softmax", x, dim)
-    total = sum_(e.exp(shifted), dim=dims, keepdim=True)
-    result = called(to_dtype(shifted - e.log(total), x.dtype), "LogSoftmaxBackward0")
-    return result if out is None else write_out(out, result)
-
-
-def _below_zero(name: str, x: Tensor, dim: int) -> tuple[Tensor, tuple[int, ...]]:
-    """`x` less its greatest value along `dim`, and that dimension; 16 bits become float32."""
-    _need_softmax_float(name, x)
+    _need_softmax_float("log_softmax", x)
     dims = normalize_dims(dim, x._payload.ndim)
     if x._payload.dtype.itemsize == 2:
-        x = to_dtype(x, dtypes.float32)
-    if x._payload.size == 0:
-        return x, dims
-    return x - amax_(x.detach(), dim=dims, keepdim=True), dims
+        result = to_dtype(log_softmax_(to_dtype(x, dtypes.float32), dim=dims), x.dtype)
+        result = called(result, "LogSoftmaxBackward0")
+    else:
+        result = log_softmax_(x, dim=dims)
+    return result if out is None else write_out(out, result)
 
 
 def _need_softmax_float(name: str, x: Tensor) -> None:

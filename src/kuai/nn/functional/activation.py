@@ -11,6 +11,16 @@ from typing import TYPE_CHECKING
 from kuai import ops
 from kuai.core.inplace import inplace as in_place
 from kuai.errors import DtypeError, ShapeError
+from kuai.nn.functional.fused_activations import (
+    fused_elu,
+    fused_gelu,
+    fused_gelu_tanh,
+    fused_hardtanh,
+    fused_leaky_relu,
+    fused_logsigmoid,
+    fused_silu,
+    fused_softplus,
+)
 from kuai.nn.functional.precision import narrow, require_floating, widen
 from kuai.ops.pointwise import write_out
 
@@ -43,7 +53,7 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
     if inplace:
         return in_place(input, leaky_relu, negative_slope)
     x = widen(input, "leaky_relu")
-    return narrow(ops.where(x > 0, x, x * negative_slope), input)
+    return narrow(fused_leaky_relu(x, slope=float(negative_slope)), input)
 
 
 def leaky_relu_(input: Tensor, negative_slope: float = 0.01) -> Tensor:
@@ -149,8 +159,8 @@ def hardtanh(
         return in_place(input, hardtanh, min_val, max_val)
     if not input.is_floating_point():
         return ops.clamp(input, int(min_val), int(max_val))
-    outside = (input <= min_val) | (input >= max_val)
-    return ops.where(outside, ops.clamp(input.detach(), min_val, max_val), input)
+    x = widen(input, "hardtanh")
+    return narrow(fused_hardtanh(x, low=float(min_val), high=float(max_val)), input)
 
 
 def hardtanh_(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
@@ -216,19 +226,14 @@ def softplus(
 ) -> Tensor:
     """`log(1 + exp(beta x)) / beta`, a smooth ReLU; `x` itself where `beta x > threshold`."""
     x = widen(input, "softplus")
-    scaled = x * beta
-    linear = scaled > threshold
-    curve = ops.log1p(ops.exp(ops.where(linear, 0.0, scaled))) / beta
-    result = narrow(ops.where(linear, x, curve), input)
+    result = narrow(fused_softplus(x, beta=float(beta), threshold=float(threshold)), input)
     return result if out is None else write_out(out, result)
 
 
 def logsigmoid(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """`log(1 / (1 + exp(-x)))`, without overflow."""
     x = widen(input, "logsigmoid")
-    negative = x < 0
-    minus_abs = ops.where(negative, x, -x)
-    result = narrow(ops.where(negative, x, 0.0) - ops.log1p(ops.exp(minus_abs)), input)
+    result = narrow(fused_logsigmoid(x), input)
     return result if out is None else write_out(out, result)
 
 
@@ -286,12 +291,8 @@ def _exponential_linear(
     input: Tensor, name: str, alpha: float, scale: float = 1.0, input_scale: float = 1.0
 ) -> Tensor:
     x = widen(input, name)
-    curved = x <= 0
-    exponent = ops.where(curved, x, 0.0)
-    if input_scale != 1.0:
-        exponent = exponent * input_scale
-    curve = ops.expm1(exponent) * (alpha * scale)
-    return narrow(ops.where(curved, curve, x if scale == 1.0 else x * scale), input)
+    scales = {"alpha": float(alpha), "scale": scale, "input_scale": input_scale}
+    return narrow(fused_elu(x, **scales), input)
 
 
 def gelu(input: Tensor, approximate: str = "none", *, out: Tensor | None = None) -> Tensor:
@@ -306,10 +307,9 @@ def gelu(input: Tensor, approximate: str = "none", *, out: Tensor | None = None)
     """
     x = widen(input, "gelu")
     if approximate == "none":
-        result = narrow(x * 0.5 * (1 + ops.erf(x * 0.7071067811865476)), input)
+        result = narrow(fused_gelu(x), input)
     elif approximate == "tanh":
-        inner = 0.7978845608028654 * (x + 0.044715 * (x * x * x))
-        result = narrow(0.5 * x * (1 + ops.tanh(inner)), input)
+        result = narrow(fused_gelu_tanh(x), input)
     else:
         raise RuntimeError("approximate argument must be either none or tanh.")
     return result if out is None else write_out(out, result)
@@ -320,7 +320,7 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
     if inplace:
         return in_place(input, silu)
     x = widen(input, "silu")
-    return narrow(x * ops.sigmoid(x), input)
+    return narrow(fused_silu(x), input)
 
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
