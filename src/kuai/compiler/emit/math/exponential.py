@@ -121,7 +121,7 @@ def expm1(x: Number) -> Number:
     rest = r + (r * r).times(q, lost)
     half = power_of_two(whole - 1)  # 2 ** n may be too much
     result = half.times(rest, half - 0.5)
-    return where(whole.equals(0), rest, result + result)
+    return where(whole.equals(0), rest, result + result).copysign(x)
 
 
 # (tanh(x) / x - 1) / x ** 2 in powers of x ** 2, up to 0.55.
@@ -156,7 +156,7 @@ def tanh(x: Number) -> Number:
     n, r = reduced((a + a).at_most(44.0 if x.double else 22.0))
     scale = power_of_two(n)
     far = 1.0 - 2.0 / scale.times(exp_rest(r), scale + 1.0)
-    return where(a < 0.55, near, far.copysign(x))
+    return where(a < 0.55, near, far).copysign(x)
 
 
 def sigmoid(x: Number) -> Number:

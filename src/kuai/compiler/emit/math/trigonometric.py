@@ -17,10 +17,10 @@ from kuai.compiler.emit.math.scale import DIGITS
 HALF_PI = 1.5707963267948966
 # The double nearest to pi / 2, and what that lacks.
 HALF_PI_LOW = 6.123233995736766e-17
-# -pi / 2 in three parts.
+# pi / 2 in three parts.
 QUARTERS = {
-    False: (-1.5707963705062866, 4.371138828673793e-08, 1.7151245100058819e-15),
-    True: (-1.5707963267948966, -6.123233995736766e-17, 1.4973849048591698e-33),
+    False: (1.5707963705062866, -4.371138828673793e-08, -1.7151245100058819e-15),
+    True: (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33),
 }
 FAR = {False: 2.0**15, True: 2.0**30}  # from where on the C library computes
 
@@ -91,10 +91,11 @@ def reduced(x: Number) -> tuple[Number, Number]:
     """`(q, r)` with `x = q pi / 2 + r`, `q` an integer (its last digits), `|r|` up to pi / 4."""
     magic = 1.5 * 2.0 ** DIGITS[x.double]
     shifted = x.times(1 / HALF_PI, magic)
-    n = shifted - magic
+    n, minus = shifted - magic, magic - shifted
     r = x
     for part in QUARTERS[x.double]:
-        r = n.exactly_times(part, r)
+        # Either way 0 times the part is -0, and so -0 stays what it is.
+        r = n.exactly_times(-part, r) if part > 0 else minus.exactly_times(part, r)
     return shifted.bits(), r
 
 
@@ -127,7 +128,8 @@ BITS_ABOVE = {False: 7, True: 10}  # from the bit of 2 in the last digits to the
 
 def sin(x: Number) -> Number:
     """Sine."""
-    return in_rare_lanes("sin", x, abs(x) > FAR[x.double], _sine(x, 0))
+    usual = where(x.equals(0.0), x, _sine(x, 0))  # which would be 0 of -0
+    return in_rare_lanes("sin", x, abs(x) > FAR[x.double], usual)
 
 
 def cos(x: Number) -> Number:
