@@ -332,6 +332,29 @@ SAMPLES: dict[str, list[Sample]] = {
         Sample(X, alpha=1.0, scale=1.0, input_scale=1.0),
         Sample(X, alpha=1.5, scale=0.7, input_scale=2.0),
     ],
+    **{
+        name: [Sample(X, Y, reduction=reduction) for reduction in ("mean", "sum", "none")]
+        for name in ("fused_mse", "fused_l1", "fused_bce_with_logits")
+    },
+    "fused_smooth_l1": [
+        Sample(X, Y, reduction="mean", beta=1.0, scale=1.0),
+        Sample(X, Y, reduction="none", beta=0.7, scale=0.7),
+    ],
+    **{
+        name: [
+            Sample(X, whole(2, 0, 3), reduction=reduction) for reduction in ("mean", "sum", "none")
+        ]
+        for name in ("fused_nll", "fused_cross_entropy")
+    },
+    "fused_layer_norm": [
+        Sample(X, numbers(4), numbers(4, seed=1), ndim=1, eps=1e-5),
+        Sample(numbers(2, 3, 4), numbers(3, 4), None, ndim=2, eps=1e-5),
+        Sample(X, None, None, ndim=1, eps=1e-5),
+    ],
+    "fused_rms_norm": [
+        Sample(X, numbers(4), ndim=1, eps=1e-5),
+        Sample(numbers(2, 3, 4), None, ndim=2, eps=1e-5),
+    ],
     "fused_hardtanh": [Sample(X, low=-1.0, high=0.5)],
     "log_softmax": [Sample(X, dim=(1,)), Sample(np.array(0.7), dim=()), Sample(EMPTY, dim=(1,))],
     "softmax": [Sample(X, dim=(1,)), Sample(np.array(0.7), dim=()), Sample(EMPTY, dim=(1,))],

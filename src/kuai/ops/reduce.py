@@ -24,6 +24,7 @@ from kuai.ops.fused_reductions import (
     log_softmax_,
     mean_,
     reduced_shape,
+    total,
 )
 from kuai.ops.out import takes_out, write_out
 from kuai.ops.pointwise import Number, sum_to, to_dtype
@@ -631,9 +632,8 @@ class softmax_(Primitive):
     def kernel(self, x: np.ndarray, dim: tuple[int, ...]) -> np.ndarray:
         if not x.size:
             return x.copy()
-        result = np.asarray(x - x.max(axis=dim, keepdims=True))
-        np.exp(result, out=result)
-        result /= result.sum(axis=dim, keepdims=True)
+        result = np.exp(x - np.maximum.reduce(x, dim, None, None, True))  # type: ignore[call-overload]
+        result /= total(result, dim)
         return result
 
     def infer(self, x: Meta, dim: tuple[int, ...]) -> Meta:
@@ -642,6 +642,11 @@ class softmax_(Primitive):
     def gradient(self, grad, result, dim):
         # The composed form would subtract numbers that are rounded apart.
         return result * (grad - sum_(grad * result, dim=dim, keepdim=True))
+
+    def backward(self, grad, result, dim):
+        share = grad - total(grad * result, dim)
+        share *= result
+        return share
 
     def decompose(self, x: Tensor, dim: tuple[int, ...]) -> Tensor:
         raised = e.exp(x - amax_(x.detach(), dim=dim, keepdim=True) if x._payload.size else x)

@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kuai import dtypes, ops
+from kuai.core.fused import fits
 from kuai.core.primitive import primitive
 from kuai.core.tape import called
 from kuai.errors import DtypeError, ShapeError
 from kuai.nn.functional.activation import logsigmoid
+from kuai.nn.functional.fused_losses import (
+    fused_bce_with_logits,
+    fused_cross_entropy,
+    fused_nll,
+)
 from kuai.nn.functional.precision import narrow, require_floating
 from kuai.nn.functional.reduction import reduced, resolve
 from kuai.ops.elementwise import Binary
@@ -65,10 +71,21 @@ def cross_entropy(
         if ignore_index >= 0:
             raise RuntimeError("ignore_index is not supported for floating point target")
         return _against_probabilities(input, target, weight, reduction, label_smoothing, axis)
+    if weight is None and label_smoothing == 0.0 and _is_plain(input, target, ignore_index):
+        return fused_cross_entropy(input, target, reduction=reduction)
     log_probabilities = ops.log_softmax(input, axis)
     if label_smoothing == 0.0:
         return nll_loss(log_probabilities, target, weight, None, ignore_index, None, reduction)
     return _smoothed(log_probabilities, target, weight, ignore_index, reduction, label_smoothing)
+
+
+def _is_plain(input: Tensor, target: Tensor, ignore_index: int) -> bool:
+    """Whether these are scores `(N, C)` and class numbers for a fused loss, none to be ignored."""
+    scores, numbers = input._payload, target._payload
+    if scores.ndim != 2 or not fits(input) or numbers.dtype != np.int64 or not numbers.size:
+        return False
+    _check_classes(input, target, None)
+    return not _check_range(target, scores.shape[1], ignore_index)
 
 
 def _per_class(weight: Tensor, ndim: int, classes: int) -> Tensor:
@@ -168,6 +185,8 @@ def nll_loss(
         ValueError: input and target differ in batch size.
     """
     reduction = resolve(reduction, size_average, reduce)
+    if weight is None and _is_plain(input, target, ignore_index):
+        return fused_nll(input, target, reduction=reduction)
     axis = _check_classes(input, target, weight)
     if target.dtype is not dtypes.int64:
         target = to_dtype(target, dtypes.int64)
@@ -238,7 +257,8 @@ def _check_range(target: Tensor, classes: int, ignore_index: int) -> bool:
     values = target._payload
     if hasattr(values, "graph"):  # captured: there are no values yet
         return True
-    if not values.size or (values.min() >= 0 and values.max() < classes):
+    unsigned = values.view(np.uint64) if values.dtype == np.int64 else values
+    if not values.size or np.maximum.reduce(unsigned, None) < classes:  # negative ones are huge
         return 0 <= ignore_index < classes
     wrong = values[((values < 0) | (values >= classes)) & (values != ignore_index)]
     if wrong.size:
@@ -346,6 +366,8 @@ def binary_cross_entropy_with_logits(
         raise ValueError(
             f"Target size ({target.shape}) must be the same as input size ({input.shape})"
         )
+    if pos_weight is None and weight is None and fits(input, target):
+        return fused_bce_with_logits(input, target, reduction=reduction)
     log_yes = logsigmoid(input)
     if pos_weight is not None:
         log_yes = log_yes * ((pos_weight - 1) * target + 1)

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kuai import dtypes, ops
+from kuai.core.fused import fits
 from kuai.errors import DtypeError, ShapeError
+from kuai.nn.functional.fused_norms import fused_layer_norm, fused_rms_norm
 from kuai.nn.functional.padding import pad
 from kuai.nn.functional.precision import narrow, widen
 
@@ -44,15 +46,10 @@ def layer_norm(
             "layer_norm: mixed dtype (CPU): all inputs must share same datatype, got "
             f"{input.dtype.name} and {weight.dtype.name}"
         )
+    if fits(*[t for t in (input, weight, bias) if t is not None]):
+        return fused_layer_norm(input, weight, bias, ndim=len(shape), eps=float(eps))
     x = widen(input, "layer_norm")
-    dims = tuple(range(-len(shape), 0))
-    centred = x - ops.mean(x, dims, keepdim=True)
-    variance = ops.mean(centred * centred, dims, keepdim=True)
-    result = centred * ops.rsqrt(variance + eps)
-    if weight is not None:
-        result = result * weight
-    if bias is not None:
-        result = result + bias
+    result = fused_layer_norm.decompose(x, weight, bias, len(shape), eps)  # type: ignore[call-arg]
     return narrow(result, input)
 
 
@@ -80,10 +77,9 @@ def rms_norm(
     x = widen(input, "rms_norm")
     if eps is None:
         eps = dtypes.finfo(x.dtype).eps
-    dims = tuple(range(-len(shape), 0))
-    result = x * ops.rsqrt(ops.mean(x * x, dims, keepdim=True) + eps)
-    if weight is not None:
-        result = result * weight
+    if fits(*[t for t in (input, weight) if t is not None]):
+        return fused_rms_norm(input, weight, ndim=len(shape), eps=float(eps))
+    result = fused_rms_norm.decompose(x, weight, len(shape), eps)  # type: ignore[call-arg]
     return narrow(result, input)
 
 

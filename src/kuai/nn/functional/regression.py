@@ -7,8 +7,10 @@ import warnings
 from typing import TYPE_CHECKING
 
 from kuai import ops
+from kuai.core.fused import fits
 from kuai.core.tape import called, no_grad
 from kuai.errors import DtypeError
+from kuai.nn.functional.fused_losses import fused_l1, fused_mse, fused_smooth_l1
 from kuai.nn.functional.precision import require_floating, widen
 from kuai.nn.functional.reduction import legacy, reduced, resolve
 from kuai.ops.pointwise import to_dtype
@@ -25,6 +27,11 @@ def _warn_of_broadcasting(input: Tensor, target: Tensor) -> None:
             "Please ensure they have the same size.",
             stacklevel=3,
         )
+
+
+def _is_plain(input: Tensor, target: Tensor) -> bool:
+    """Whether a fused loss takes these."""
+    return fits(input, target) and input._payload.shape == target._payload.shape
 
 
 def _difference(input: Tensor, target: Tensor, name: str) -> Tensor:
@@ -67,8 +74,10 @@ def mse_loss(
         reduction: `"mean"`, `"sum"` or `"none"`.
         weight: of each element, in the input's shape; `"mean"` divides by their sum.
     """
-    _warn_of_broadcasting(input, target)
     reduction = resolve(reduction, size_average, reduce)
+    if weight is None and _is_plain(input, target):
+        return fused_mse(input, target, reduction=reduction)
+    _warn_of_broadcasting(input, target)
     difference = _difference(input, target, "mse_loss")
     loss = difference * difference
     if weight is not None:
@@ -85,8 +94,10 @@ def l1_loss(
     weight: Tensor | None = None,
 ) -> Tensor:
     """Absolute error, `|x - y|`; arguments as in `mse_loss`."""
-    _warn_of_broadcasting(input, target)
     reduction = resolve(reduction, size_average, reduce)
+    if weight is None and _is_plain(input, target):
+        return fused_l1(input, target, reduction=reduction)
+    _warn_of_broadcasting(input, target)
     loss = ops.abs(input - target)
     if weight is not None:
         return _weighted(loss, weight, input, reduction)
@@ -119,6 +130,9 @@ def smooth_l1_loss(
         return reduced(ops.abs(input - target), reduction)
     if beta < 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
+    if _is_plain(input, target):
+        scales = {"beta": float(beta), "scale": 1.0}
+        return fused_smooth_l1(input, target, reduction=reduction, **scales)
     error = ops.abs(_difference(input, target, "smooth_l1_loss"))
     near = error < beta
     small = ops.where(near, error, 0.0)
@@ -148,6 +162,9 @@ def huber_loss(
     reduction = resolve(reduction)
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
+    if weight is None and _is_plain(input, target):
+        scales = {"beta": float(delta), "scale": float(delta)}
+        return fused_smooth_l1(input, target, reduction=reduction, **scales)
     error = ops.abs(_difference(input, target, "huber_loss"))
     near = error <= delta
     small = ops.where(near, error, 0.0)
