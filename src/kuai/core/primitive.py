@@ -156,6 +156,10 @@ class Primitive:
     # The first gradients, as `gradient` gives them, but of arrays and in arrays: for a walk that
     # nothing records.
     backward: ClassVar[Any] = None
+    # Where the result's elements lie among those of the first input: `alias(x, **parameters)` gives
+    # a view of the array `x`, or a tuple of them, and raises ValueError where memory does not allow
+    # it. Values of a graph never change, so that a compiled copy may be a view.
+    alias: ClassVar[Any] = None
     silent: ClassVar[bool] = False  # whether NumPy never warns in the kernel, on its own floats
 
     kernel: Callable[..., Any]
@@ -572,10 +576,16 @@ class Primitive:
             )
             if not isinstance(result, tuple):
                 return (wrap(asarray(result)),)
-            return [
-                None if edge is None or g is None else wrap(asarray(g() if callable(g) else g))
-                for edge, g in zip(node.edges, result, strict=True)
-            ]
+            grads: list[Any] = []
+            for edge, g in zip(node.edges, result, strict=True):
+                if edge is None or g is None:
+                    grads.append(None)
+                    continue
+                array = asarray(g() if callable(g) else g)
+                if self.broadcasts and array.shape != edge_shape(edge):
+                    array = _summed_to(array, edge_shape(edge))
+                grads.append(wrap(array))
+            return grads
         finally:
             unsilence(token)
 
@@ -620,6 +630,10 @@ class ViewPrimitive(Primitive):
 
     is_view = True
 
+    def alias(self, x: np.ndarray, **parameters: Any) -> np.ndarray:
+        """The view itself."""
+        return self.kernel(x, **parameters)
+
     def retake(self, x: TensorBase, view: View) -> None:
         """Take the view anew after its source changed on the tape or in the graph."""
         with enable_grad():
@@ -627,6 +641,16 @@ class ViewPrimitive(Primitive):
         x._payload = fresh._payload
         x._node = fresh._node
         x._requires_grad = fresh._requires_grad
+
+
+def _summed_to(grad: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The gradient of a broadcast input: summed over what broadcasting added."""
+    extra = grad.ndim - len(shape)
+    kernel = PRIMITIVES["sum"].kernel
+    if grad.shape[extra:] == shape:
+        return asarray(kernel(grad, dim=tuple(range(extra)), keepdim=False))
+    stretched = [i for i in range(grad.ndim) if i < extra or shape[i - extra] == 1]
+    return asarray(kernel(grad, dim=tuple(stretched), keepdim=True)).reshape(shape)
 
 
 def is_floating(payload: Any) -> bool:

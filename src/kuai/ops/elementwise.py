@@ -198,6 +198,9 @@ class plus(Binary):
     def gradient(self, grad):
         return grad, grad
 
+    def backward(self, grad):
+        return grad, grad
+
     def lower(self, emit, x, y):
         return emit.add(x, y)
 
@@ -210,6 +213,9 @@ class minus(Binary):
     kernel = staticmethod(np.subtract)
 
     def gradient(self, grad):
+        return grad, lambda: -grad
+
+    def backward(self, grad):
         return grad, lambda: -grad
 
     def lower(self, emit, x, y):
@@ -226,6 +232,9 @@ class mul(Binary):
     def gradient(self, grad, x, y):
         return lambda: mul(grad, y), lambda: mul(grad, x)
 
+    def backward(self, grad, x, y):
+        return lambda: grad * y, lambda: grad * x
+
     def lower(self, emit, x, y):
         return emit.mul(x, y)
 
@@ -241,6 +250,9 @@ class quotient(Binary):
 
     def gradient(self, grad, x, y):
         return lambda: quotient(grad, y), lambda: -grad * (x / y) / y
+
+    def backward(self, grad, x, y):
+        return lambda: grad / y, lambda: -grad * (x / y) / y
 
     def lower(self, emit, x, y):
         return emit.div(x, y)
@@ -354,6 +366,9 @@ class exp(FloatUnary):
     def gradient(self, grad, result):
         return grad * result
 
+    def backward(self, grad, result):
+        return grad * result
+
     def lower(self, emit, x):
         return emit.exp(x)
 
@@ -365,6 +380,9 @@ class log(FloatUnary):
     kernel = staticmethod(np.log)
 
     def gradient(self, grad, x):
+        return grad / x
+
+    def backward(self, grad, x):
         return grad / x
 
     def lower(self, emit, x):
@@ -380,6 +398,9 @@ class sqrt(FloatUnary):
     def gradient(self, grad, result):
         return grad / (2 * result)
 
+    def backward(self, grad, result):
+        return grad / (2 * result)
+
     def lower(self, emit, x):
         return emit.sqrt(x)
 
@@ -391,6 +412,9 @@ class tanh(FloatUnary):
     kernel = staticmethod(np.tanh)
 
     def gradient(self, grad, result):
+        return grad * (1 - result * result)
+
+    def backward(self, grad, result):
         return grad * (1 - result * result)
 
     def lower(self, emit, x):
@@ -405,6 +429,11 @@ def _zero(x: np.ndarray) -> np.ndarray:
     if zero is None:
         zero = _ZEROS[x.dtype] = np.zeros((), x.dtype)
     return zero
+
+
+def _gated(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    zero = _zero(x)
+    return np.where(np.less_equal(y, zero), zero, x)
 
 
 def _rectified(x: np.ndarray) -> np.ndarray:
@@ -426,6 +455,9 @@ class relu(Unary):
     def gradient(self, grad, result):
         return gate(grad, result)
 
+    def backward(self, grad, result):
+        return _gated(grad, result)
+
     def lower(self, emit, x):
         return emit.max(x, 0)
 
@@ -438,8 +470,7 @@ class gate(Binary):
     silent = True
 
     def kernel(self, x, y):
-        zero = _zero(x)
-        return np.where(np.less_equal(y, zero), zero, x)
+        return _gated(x, y)
 
     def gradient(self, grad, y):
         return gate(grad, y), None
@@ -714,6 +745,9 @@ class square(Unary):
         return Meta(x.shape, dtypes.int64 if x.dtype is dtypes.bool_ else x.dtype)
 
     def gradient(self, grad, x):
+        return grad * (2 * x)
+
+    def backward(self, grad, x):
         return grad * (2 * x)
 
     def lower(self, emit, x):

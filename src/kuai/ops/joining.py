@@ -219,6 +219,9 @@ class _ManyViews(Primitive):
 
     keys: Callable[..., list[tuple[Any, Any]]]
 
+    def alias(self, x: np.ndarray, **parameters: Any) -> Any:
+        return self.kernel(x, **parameters)
+
     def _finish_all(
         self, payloads: tuple[Any, ...], inputs: Sequence[Any], parameters: dict[str, Any]
     ) -> tuple[Tensor, ...]:

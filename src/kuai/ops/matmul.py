@@ -68,6 +68,9 @@ class matmul_(Primitive):
 
         return of_x, of_y
 
+    def backward(self, grad, x, y):
+        return lambda: _matmul(grad, y.swapaxes(-1, -2)), lambda: _matmul(x.swapaxes(-1, -2), grad)
+
 
 def _product(x: Tensor, y: Tensor) -> Tensor:
     if primitives.intercept is None:
@@ -140,6 +143,18 @@ class linear_(Primitive):
             lambda: sum_to(grad, grad._payload.shape[-1:]),
         )
 
+    def backward(self, grad, x, weight):
+        rows = grad if grad.ndim == 2 else grad.reshape(-1, grad.shape[-1])
+
+        def of_weight() -> Any:
+            return _matmul(rows.T, x if x.ndim == 2 else x.reshape(-1, x.shape[-1]))
+
+        return (
+            lambda: _matmul(grad, weight),
+            of_weight,
+            lambda: reduce.sum_.kernel(rows, dim=(0,), keepdim=False),  # type: ignore[call-arg]
+        )
+
 
 def _check_linear(x: Meta, weight: Meta, bias: Meta | None = None) -> None:
     if x.dtype is not weight.dtype:
@@ -191,7 +206,7 @@ def linear(
     if w.ndim == 1:
         result = matmul(input, weight)
         return result if bias is None else result + bias
-    if bias is not None and x.ndim > 1 and bias._payload.ndim == 1:
+    if bias is not None and x.ndim > 1 and bias._payload.shape == w.shape[:1]:
         return linear_(input, weight, bias)
     result = matmul(input, movement.matrix_transpose(weight))
     return result if bias is None else result + bias

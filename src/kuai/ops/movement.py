@@ -67,6 +67,9 @@ class reshape_(Primitive):
     def kernel(self, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         return x.reshape(shape, copy=True)
 
+    def alias(self, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        return x.reshape(shape, copy=False)
+
     def infer(self, x: Meta, shape: tuple[int, ...]) -> Meta:
         return Meta(shape, x.dtype)
 
@@ -449,6 +452,17 @@ def movedim(input: Tensor, source: int | Sequence[int], destination: int | Seque
 moveaxis = movedim
 
 
+def expanded(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A view of the array broadcast to a shape."""
+    strides = [0] * (len(shape) - x.ndim) + [
+        0 if n == 1 and m != 1 else s
+        for n, m, s in zip(x.shape, shape[len(shape) - x.ndim :], x.strides, strict=True)
+    ]
+    if x.flags.c_contiguous:
+        return np.ndarray(shape, x.dtype, x, 0, strides)  # quicker than as_strided
+    return _as_strided(x, shape, strides)
+
+
 @primitive
 class expand_(ViewPrimitive):
     """Dimensions of size 1 repeated, without memory."""
@@ -456,13 +470,7 @@ class expand_(ViewPrimitive):
     gradient_name = "ExpandBackward0"
 
     def kernel(self, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        strides = [0] * (len(shape) - x.ndim) + [
-            0 if n == 1 and m != 1 else s
-            for n, m, s in zip(x.shape, shape[len(shape) - x.ndim :], x.strides, strict=True)
-        ]
-        if x.flags.c_contiguous:
-            return np.ndarray(shape, x.dtype, x, 0, strides)  # quicker than as_strided
-        return _as_strided(x, shape, strides)
+        return expanded(x, shape)
 
     def infer(self, x: Meta, shape: tuple[int, ...]) -> Meta:
         return Meta(shape, x.dtype)
@@ -561,6 +569,9 @@ class clone_(Primitive):
     def kernel(self, x: np.ndarray) -> np.ndarray:
         return x.copy("K")
 
+    def alias(self, x: np.ndarray) -> np.ndarray:
+        return x
+
     def infer(self, x: Meta) -> Meta:
         return x
 
@@ -611,6 +622,9 @@ class contiguous_copy(Primitive):
 
     def kernel(self, x: np.ndarray) -> np.ndarray:
         return x.copy("C")
+
+    def alias(self, x: np.ndarray) -> np.ndarray:
+        return x
 
     def infer(self, x: Meta) -> Meta:
         return x

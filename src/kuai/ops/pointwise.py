@@ -221,4 +221,15 @@ class Elementwise(Primitive):
             shape = broadcast_shapes(*[m.shape for m in metas])
         except ShapeError as error:
             raise ShapeError(f"{self.name}: {error}") from None
+        self._check_types(tuple([m.dtype for m in metas]), parameters)
         return Meta(shape, dtypes.bool_ if self.comparison else metas[0].dtype)
+
+    def _check_types(self, types: tuple[dtypes.dtype, ...], parameters: dict[str, Any]) -> None:
+        """Let the kernel refuse types, as it does in eager: it gets arrays without elements."""
+        if (self.name, types) not in _TAKEN:
+            with np.errstate(all="ignore"):
+                self.kernel(*[np.zeros(0, t.numpy) for t in types], **parameters)
+            _TAKEN.add((self.name, types))
+
+
+_TAKEN: set[tuple[str, tuple[dtypes.dtype, ...]]] = set()  # types that primitives do not refuse

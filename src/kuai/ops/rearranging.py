@@ -34,6 +34,9 @@ class flip_(Primitive):
     def kernel(self, x: np.ndarray, dims: tuple[int, ...]) -> np.ndarray:
         return np.flip(x, dims).copy()
 
+    def alias(self, x: np.ndarray, dims: tuple[int, ...]) -> np.ndarray:
+        return np.flip(x, dims)
+
     def infer(self, x: Meta, dims: tuple[int, ...]) -> Meta:
         return x
 
@@ -83,6 +86,15 @@ class roll_(Primitive):
 
     def kernel(self, x: np.ndarray, shifts: tuple[int, ...], dims: tuple[int, ...]) -> np.ndarray:
         return np.roll(x, shifts, dims)
+
+    def pull(self, emit, at, x, shifts, dims):
+        moved = dict.fromkeys(dims, 0)
+        for shift, dim in zip(shifts, dims, strict=True):
+            moved[dim] += shift
+        position = [
+            x.moved(i, -moved[d] % x.shape[d], d) if moved.get(d) else i for d, i in enumerate(at)
+        ]
+        return x.at(*position)
 
     def infer(self, x: Meta, shifts: tuple[int, ...], dims: tuple[int, ...]) -> Meta:
         return x

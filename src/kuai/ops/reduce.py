@@ -24,6 +24,7 @@ from kuai.ops.fused_reductions import (
     log_softmax_,
     mean_,
     reduced_shape,
+    spread,
     total,
 )
 from kuai.ops.out import takes_out, write_out
@@ -104,6 +105,9 @@ class sum_(Reduction):
 
     def gradient(self, grad, x_shape, dim, keepdim):
         return movement.expand_to(restore(grad, x_shape, dim, keepdim), x_shape)
+
+    def backward(self, grad, x_shape, dim, keepdim):
+        return movement.expanded(spread(grad, x_shape, dim, keepdim), x_shape)
 
     def identity(self, dtype):
         return 0

@@ -279,10 +279,14 @@ class sigmoid(FloatUnary):
     """`1 / (1 + exp(-x))`."""
 
     def kernel(self, x):
-        one = np.ones((), x.dtype)
-        return np.divide(one, np.add(np.exp(np.negative(x)), one))
+        result = np.exp(np.negative(x))
+        result = np.add(result, np.ones((), x.dtype))
+        return np.reciprocal(result)
 
     def gradient(self, grad, result):
+        return grad * (1 - result) * result
+
+    def backward(self, grad, result):
         return grad * (1 - result) * result
 
     def lower(self, emit, x):
