@@ -371,6 +371,17 @@ def test_results_are_put_together():
         assert [type(r) for r in result["c"]] == [float, int, bool]
 
 
+def test_a_result_may_have_a_node_of_the_tape(x):
+    node = object()
+    program = identity(steps=[Step(d.PUSH_TENSOR, 0, node)])
+    for y in (Compiled(program).call(x), program.call([x])):
+        assert y.requires_grad
+        assert y._node is node
+    before = sys.getrefcount(node)
+    del y
+    assert sys.getrefcount(node) == before - 1
+
+
 def test_a_finish_sees_the_leaves_and_gives_the_result(x):
     program = identity(finish=lambda made, leaves: (made, leaves[0], len(leaves)))
     for result in (Compiled(program).call(x), program.call([x])):

@@ -203,16 +203,9 @@ class Bound:
         interface: what it takes and gives.
         library: its machine code; `program` is its entry.
         fail: raises what a status that is not 0 stands for.
-        owner: what must live while the program runs.
     """
 
-    def __init__(
-        self,
-        interface: Interface,
-        library: Library,
-        fail: Callable[[int], Any],
-        owner: Any = None,
-    ) -> None:
+    def __init__(self, interface: Interface, library: Library, fail: Callable[[int], Any]) -> None:
         self.interface = interface
         self.library = library
         self.fail = fail
@@ -226,7 +219,7 @@ class Bound:
         self._fill(self.block)
         self._tables: list[Any] = []
         self._finish = self._finish_native  # one object, whose address stands in the descriptor
-        self.descriptor = self._describe(owner or self) if self.is_native else None
+        self.descriptor = self._describe() if self.is_native else None
 
     @property
     def is_native(self) -> bool:
@@ -338,13 +331,15 @@ class Bound:
     def _step_row(self, step: Step) -> dict[str, int]:
         self._tables.append(step.pointer)
         number, pointer = step.number, id(step.pointer)
+        if step.kind == d.PUSH_TENSOR and step.pointer is None:
+            pointer = 0
         if step.kind == d.MAKE_DICT:
             pointer = self._words([id(key) for key in step.pointer])
         elif step.kind == d.PUSH_ARGUMENT:
             number = self.interface.places[number]
         return {"kind": step.kind, "number": number, "pointer": pointer}
 
-    def _describe(self, owner: Any) -> Memory:
+    def _describe(self) -> Memory:
         i = self.interface
         assert i.objects is not None
         assert i.guards is not None
@@ -366,7 +361,7 @@ class Bound:
             d.PROGRAM,
             [
                 {
-                    "owner": id(owner),
+                    "owner": id(self),
                     "program": self.library["program"],
                     "fail": id(self.fail),
                     "finish": 0 if i.finish is None else id(self._finish),
@@ -466,7 +461,9 @@ class Bound:
                 else:
                     stack.append(tuple(items) if kind == d.MAKE_TUPLE else items)
             elif kind == d.PUSH_TENSOR:
-                stack.append(wrap(arrays[number]))
+                x = wrap(arrays[number])
+                x._node, x._requires_grad = pointer, pointer is not None
+                stack.append(x)
             elif kind == d.PUSH_OBJECT:
                 stack.append(pointer)
             elif kind == d.PUSH_ARGUMENT:

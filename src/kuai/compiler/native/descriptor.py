@@ -46,6 +46,7 @@ PROGRAM = Layout(
 # must be `same` itself, or have a type and, a container, a size (one more than that, 0 for any).
 OBJECT = Layout("kind parent item same type size")
 ARGUMENT, TUPLE_ITEM, LIST_ITEM, DICT_VALUE = range(4)
+MOST_OBJECTS = 64  # of a native call
 
 # A tensor that the program uses: `object`, or the one at `place` among the objects. `payload` is
 # the array that it must hold, or 0 where any will do that fits. Without `requires_grad` it does not
@@ -73,7 +74,7 @@ GRADIENT = Layout("object place descr nd sizes strides buffer")
 UPDATE = Layout("object place")
 
 # How the result is put together: each step pushes something, or takes `number` things away and
-# pushes a container of them.
+# pushes a container of them. A tensor may come with a node of the tape.
 STEP = Layout("kind number pointer")
 PUSH_TENSOR, PUSH_OBJECT, PUSH_ARGUMENT, PUSH_FLOAT, PUSH_INT, PUSH_BOOL, PUSH_WORD = range(7)
 MAKE_TUPLE, MAKE_LIST, MAKE_DICT = range(7, 10)

@@ -17,8 +17,6 @@ from kuai.compiler.native.entry_checks import define_checks
 from kuai.compiler.native.entry_code import NULL, Code
 from kuai.compiler.native.entry_results import define_results
 
-MOST_OBJECTS = 64  # among the arguments of a native call
-
 
 def entry_text(versions: bool) -> str:
     """The entry.
@@ -260,7 +258,7 @@ def _entry(module: Module) -> None:
     function = c.read(me, 16)  # where a ctypes object keeps the address of its memory
     slow, choose, look = f.label("slow"), f.label("choose"), f.label("look")
     following, out = f.label("following"), f.label("out")
-    found = f.alloca("i64", MOST_OBJECTS)
+    found = f.alloca("i64", d.MOST_OBJECTS)
     retry = f.alloca("i64", 1)
     program = f.variable(c.get(function, d.FUNCTION, "first"))
     state = f.variable(c.number(-1))

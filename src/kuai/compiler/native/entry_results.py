@@ -114,7 +114,19 @@ def _push(module: Module) -> None:
     with f.when(c.same(kind, c.number(d.PUSH_TENSOR))):
         array = c.word(arrays, number)
         c.set_word(NULL, arrays, number)  # its reference moves into the tensor
-        c.ret(f.call("new_tensor", "ptr", array, mode))
+        made = f.call("new_tensor", "ptr", array, mode)
+        node = c.get(step, d.STEP, "pointer")
+        with f.when(f.binary("and", c.some(made), c.some(node))):
+            slots = objects.tensor_slots()
+            for name, value in (
+                ("_node", node),
+                ("_requires_grad", c.outer("_Py_TrueStruct")),
+            ):
+                before = c.read(made, slots[name])
+                c.call("Py_IncRef", value)
+                c.write(value, made, slots[name])
+                c.call("Py_DecRef", before)
+        c.ret(made)
     for which in (d.PUSH_OBJECT, d.PUSH_ARGUMENT):
         with f.when(c.same(kind, c.number(which))):
             is_object = which == d.PUSH_OBJECT

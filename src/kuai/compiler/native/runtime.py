@@ -15,7 +15,7 @@ from typing import Any
 from kuai import config
 from kuai.compiler.native import hosts, jit
 from kuai.compiler.native.interrupts import interrupts_text
-from kuai.compiler.native.link import Library
+from kuai.compiler.native.link import Library, process_symbol
 from kuai.compiler.native.pool import pool_text
 from kuai.compiler.native.target import host
 
@@ -55,6 +55,12 @@ def workers() -> int:
     return int(ctypes.CFUNCTYPE(ctypes.c_int64)(library()["kuai_pool_workers"])())
 
 
+def free_memory(address: int) -> None:
+    """Free memory that a program has handed over."""
+    _free(address)
+
+
+_free = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(process_symbol("free"))
 Host = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int64, ctypes.c_void_p)
 
 

@@ -1,0 +1,112 @@
+"""The arguments of a call, taken apart into leaves: tensors, numbers, and everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from kuai.compiler.native import descriptor as d
+from kuai.compiler.trees import parts
+from kuai.core.base import TensorBase
+
+Structure = Any
+"""How arguments nest, without their leaves; equal for calls of the same structure."""
+
+LEAF = "leaf"
+_ITEMS: dict[type, int] = {list: d.LIST_ITEM, tuple: d.TUPLE_ITEM, dict: d.DICT_VALUE}
+_VALUES = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis))
+
+
+def flatten(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], Structure]:
+    """The leaves of all arguments in order, and the structure."""
+    leaves: list[Any] = []
+    nested = [_flatten(x, leaves) for x in args]
+    named = [(name, _flatten(x, leaves)) for name, x in kwargs.items()]
+    return leaves, (tuple(nested), tuple(named))
+
+
+def _flatten(x: Any, leaves: list[Any]) -> Structure:
+    found = None if isinstance(x, (TensorBase, *_VALUES)) else parts(x)
+    if found is None:
+        leaves.append(x)
+        return LEAF
+    kind, items = found
+    return kind, tuple([_flatten(item, leaves) for _, item in items])
+
+
+def same_leaf(x: Any, other: Any) -> bool:
+    """Whether one leaf may stand for another that a program was made for: equal values of the
+    same type, else the very object.
+    """
+    if x is other:
+        return True
+    return type(x) is type(other) and isinstance(x, _VALUES) and bool(x == other)
+
+
+def repeated(leaves: Sequence[Any]) -> list[int]:
+    """For each leaf, the number of the first one that is the same object."""
+    first: dict[int, int] = {}
+    return [first.setdefault(id(x), i) for i, x in enumerate(leaves)]
+
+
+class Objects:
+    """How native code takes positional arguments apart.
+
+    Attributes:
+        rows: the records, or `None` where it cannot.
+        places: for each leaf, its place among the objects.
+        kept: what the records have addresses of.
+    """
+
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: set[int]) -> None:
+        self.rows: list[dict[str, int]] | None = []
+        self.places: list[int] = []
+        self.kept: list[Any] = []
+        self._inputs = inputs
+        if kwargs:
+            self._give_up()
+        for i, x in enumerate(args):
+            self._add(x, {"kind": d.ARGUMENT, "item": i})
+        if len(self.rows or ()) > d.MOST_OBJECTS:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self.rows = None
+
+    def _add(self, x: Any, source: dict[str, int]) -> None:
+        place = len(self.rows or ())
+        found = None if isinstance(x, (TensorBase, *_VALUES)) else parts(x)
+        if found is None:
+            self._add_leaf(x, source, place)
+            return
+        cls = type(x)
+        if cls not in (list, tuple, dict):
+            self._give_up()
+        self._row({**source, "type": id(cls), "size": len(found[1]) + 1})
+        for i, (_, item) in enumerate(found[1]):
+            key = list(x)[i] if cls is dict else i
+            if cls is dict and type(key) is not str:
+                self._give_up()
+            self.kept.append(key)
+            where = id(key) if cls is dict else i
+            self._add(item, {"kind": _ITEMS.get(cls, 0), "parent": place, "item": where})
+
+    def _add_leaf(self, x: Any, source: dict[str, int], place: int) -> None:
+        from kuai.nn.parameter import Parameter
+        from kuai.tensor import Tensor
+
+        leaf = len(self.places)
+        self.places.append(place)
+        if isinstance(x, TensorBase):
+            if type(x) not in (Tensor, Parameter):
+                self._give_up()
+            self._row({**source, "type": id(Tensor)})
+        elif leaf in self._inputs:
+            self._row({**source, "type": id(type(x))})
+        else:
+            self.kept.append(x)
+            self._row({**source, "same": id(x)})
+
+    def _row(self, row: dict[str, int]) -> None:
+        if self.rows is not None:
+            self.rows.append(row)

@@ -1,0 +1,163 @@
+"""The tape of a compiled program: one node, whose gradients are a compiled program too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kuai.compiler.native.bound import Source
+from kuai.compiler.native.runtime import free_memory
+from kuai.core.base import TensorBase, wrap
+from kuai.core.primitive import _changed
+from kuai.core.tape import FREED, Node, OutputEdge, _sequence, edge_of, mode
+
+_new = object.__new__
+_free = free_memory  # still there when modules are being taken down
+
+
+class StackMemory:
+    """What a loop kept of its rounds: memory that a program handed over, freed with this object."""
+
+    def __init__(self, address: int, size: int) -> None:
+        self._address = address
+        self.__array_interface__ = {
+            "data": (address, False),
+            "shape": (size,),
+            "typestr": "|u1",
+            "version": 3,
+        }
+
+    def __del__(self) -> None:
+        _free(self._address)
+
+
+def stack_array(address: int, size: int) -> np.ndarray:
+    """The bytes of a loop's stack as an array that owns them."""
+    if not address:
+        return np.empty(0, np.uint8)
+    return np.asarray(StackMemory(address, size))
+
+
+@dataclass
+class Backward:
+    """What the nodes of one program have in common.
+
+    Attributes:
+        call: the compiled backward program: takes what the forward saved, the tensors that it
+            reads besides, and the gradients of the outputs; gives the gradients of the leaves.
+        reads: the tensors that it reads besides.
+        leaves: the tensors that gradients may flow to.
+        numbers: for each of the leaves, the number of its gradient among the results; `None`
+            where none arrives.
+        forms: shape and type of each output that has a gradient.
+        again: the function itself, for gradients that shall have gradients: takes the leaves of
+            the arguments, and gives the outputs that have a gradient.
+    """
+
+    call: Callable[..., Any]
+    reads: Sequence[Source]
+    leaves: Sequence[Source]
+    numbers: Sequence[int | None]
+    forms: Sequence[tuple[tuple[int, ...], np.dtype[Any]]]
+    again: Callable[[Sequence[Any]], Sequence[Any]]
+    label: str = "CompiledBackward"
+
+    def record(
+        self, outputs: Sequence[Any], saved: Sequence[Any], arguments: Sequence[Any]
+    ) -> None:
+        """Put the node of a call on the tape.
+
+        Args:
+            outputs: the results that have a gradient, fresh tensors.
+            saved: what the forward program saved.
+            arguments: the leaves of the arguments.
+        """
+        node = _new(CompiledNode)
+        node.backward = self
+        node.arguments = arguments
+        node.edges = [edge_of(tensor_of(s, arguments)) for s in self.leaves]
+        reads = [tensor_of(s, arguments) for s in self.reads]
+        node.saved = (saved, [(x, x._payload, x._counter, x._counter[0]) for x in reads])
+        node.sequence = _sequence()
+        node.shape, node.numpy_dtype = self.forms[0]
+        node.outputs = len(outputs)
+        for i, x in enumerate(outputs):
+            x._requires_grad = True
+            form = self.forms[i]
+            x._node = node if len(outputs) == 1 else OutputEdge(node, i, *form)
+
+
+def tensor_of(source: Source, arguments: Sequence[Any]) -> Any:
+    """The tensor that a source names."""
+    return arguments[source] if isinstance(source, int) else source
+
+
+class SpentNode(Node):
+    """The node of a result whose backward was part of the program: it has been walked already."""
+
+    def __init__(self, like: Any) -> None:
+        self.saved = FREED
+        self.edges = ()
+        self.sequence = _sequence()
+        self.shape, self.numpy_dtype = like.shape, like.dtype
+        self.label = "CompiledBackward"
+
+
+class CompiledNode(Node):
+    """The node that a call of a compiled program leaves on the tape."""
+
+    backward: Backward
+    arguments: Any
+
+    def name(self) -> str:
+        """The name that is printed."""
+        return self.label or self.backward.label
+
+    def release(self) -> None:
+        """Let go of the saved values."""
+        self.saved = FREED
+        self.arguments = None
+
+    def gradients(self, grad: Any) -> Sequence[Any]:
+        """The gradients of the leaves, given those of the outputs."""
+        static = self.backward
+        grads = list(grad) if self.outputs > 1 else [grad]
+        saved, reads = self.saved
+        for _, payload, counter, version in reads:
+            if counter[0] != version:
+                raise _changed(payload, counter[0], version, self)
+        if mode.grad:
+            return self._again(grads)
+        given = [_plain(g, form) for g, form in zip(grads, static.forms, strict=True)]
+        read = [x if x._payload is payload else wrap(payload) for x, payload, _, _ in reads]
+        results = static.call(*saved, *read, *given)
+        return [
+            None if number is None or edge is None else results[number]
+            for number, edge in zip(static.numbers, self.edges, strict=True)
+        ]
+
+    def _again(self, grads: Sequence[Any]) -> Sequence[Any]:
+        """The gradients by way of the tape, so that they have gradients themselves."""
+        from kuai.core.tape import backward as walk
+
+        outputs = self.backward.again(self.arguments)
+        leaves = [tensor_of(s, self.arguments) for s in self.backward.leaves]
+        chosen = [x for x, edge in zip(leaves, self.edges, strict=True) if edge is not None]
+        pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None]
+        roots = [o for o, _ in pairs]
+        found = walk(roots, [g for _, g in pairs], True, True, chosen, accumulate=False)
+        rest = iter(found)
+        return [None if edge is None else next(rest) for edge in self.edges]
+
+
+def _plain(grad: Any, form: tuple[tuple[int, ...], np.dtype[Any]]) -> TensorBase:
+    """A gradient as the backward program takes it: contiguous, of the output's type."""
+    if grad is None:
+        return wrap(np.zeros(*form))
+    array = np.asarray(grad._payload)
+    if array.dtype == form[1] and array.flags.c_contiguous:
+        return grad if grad._view is None else wrap(array)
+    return wrap(np.ascontiguousarray(array, dtype=form[1]).reshape(form[0]))

@@ -1,0 +1,234 @@
+"""A built program and the Python objects that it works on, brought together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from kuai.compiler.build import Built
+from kuai.compiler.emit.program import HOST_FAILED, INTERRUPTED, OUT_OF_MEMORY, Emitted
+from kuai.compiler.graph import StackMeta, Value
+from kuai.compiler.native import descriptor as d
+from kuai.compiler.native import hosts, jit, runtime
+from kuai.compiler.native.bound import (
+    ArrayMade,
+    Bound,
+    Form,
+    GradientWrite,
+    Interface,
+    NumberUse,
+    Source,
+    Step,
+    TensorUse,
+)
+from kuai.core.base import TensorBase
+
+RELEASE = 50_000.0  # nanoseconds from which on a program lets go of the interpreter's lock
+
+
+class Input:
+    """What an input of a graph stands for.
+
+    Args:
+        source: the leaf, or the tensor.
+        like: a tensor of the form that the program is made for; `None` for a loop's stack.
+        requires_grad: whether gradients must flow to it; `None` where that does not matter.
+    """
+
+    def __init__(
+        self, source: Source, like: TensorBase | None, requires_grad: bool | None = None
+    ) -> None:
+        self.source = source
+        self.form = None if like is None else form_of(like._payload)
+        self.requires_grad = requires_grad
+
+    def at(self, source: Source) -> Input:
+        """The same form from elsewhere, whether or not gradients flow."""
+        other = Input(source, None)
+        other.form = self.form
+        return other
+
+    @staticmethod
+    def contiguous(source: Source, value: Value) -> Input:
+        """A contiguous array with the shape and type of a value."""
+        made = Input(source, None)
+        made.form = Form(np.dtype(value.dtype), value.shape)
+        return made
+
+
+class Loose:
+    """A Python number that is an input: a leaf, an item of a dictionary, or read by a function."""
+
+    def __init__(
+        self,
+        kind: type,
+        leaf: int = -1,
+        container: dict[Any, Any] | None = None,
+        key: Any = None,
+        read: Callable[[], Any] | None = None,
+    ) -> None:
+        self.kind = kind
+        self.leaf = leaf
+        self.container = container
+        self.key = key
+        self.read = read
+
+    def use(self, buffer: int) -> NumberUse:
+        """The same with its place in the table of buffers."""
+        return NumberUse(self.kind, buffer, self.leaf, self.container, self.key, self.read)
+
+
+def form_of(array: np.ndarray) -> Form:
+    """The form of an array; without strides where it is contiguous."""
+    strides = None if array.flags.c_contiguous else array.strides
+    return Form(array.dtype, array.shape, strides)
+
+
+class Machine:
+    """A program in memory, with what keeps it going."""
+
+    def __init__(self, built: Built) -> None:
+        self.built = built
+        emitted = built.emitted
+        self.first_host = hosts.register(emitted.hosts) if emitted.hosts else 0
+        self._hosts = len(emitted.hosts)
+        self.library = runtime.load_program(jit.compiled(emitted.text))
+
+    def __del__(self) -> None:
+        if getattr(self, "_hosts", 0):
+            hosts.forget(self.first_host, self._hosts)
+
+    def fail(self, status: int) -> Any:
+        """Raise what a status stands for.
+
+        Raises:
+            Exception: always.
+        """
+        if status == HOST_FAILED:
+            error = hosts.raised()
+            raise error if error is not None else RuntimeError("a kernel failed")
+        if status == OUT_OF_MEMORY:
+            raise MemoryError("a compiled loop needs more memory than there is")
+        if status == INTERRUPTED:
+            raise KeyboardInterrupt
+        failure = self.built.emitted.failures[status - 1]
+        raised = failure.exception(failure.message)
+        if failure.path:
+            raised.add_note(f"in {failure.path}")
+        if failure.line:
+            raised.add_note(f"at {failure.line}")
+        raise raised
+
+
+class Binding:
+    """The interface of a program under construction."""
+
+    def __init__(
+        self, machine: Machine, mode: int, places: list[int], rows: Any, count: int
+    ) -> None:
+        self.machine = machine
+        emitted = machine.built.emitted
+        self.emitted: Emitted = emitted
+        self.graph = machine.built.graph
+        self.interface = Interface(
+            mode=mode,
+            arguments=count,
+            objects=rows,
+            places=places,
+            buffers=len(emitted.buffers),
+            arena=emitted.arena,
+            releases=emitted.cost > RELEASE,
+            yields=emitted.loops,
+        )
+        self.place = {(b.kind, b.index): i for i, b in enumerate(emitted.buffers)}
+        if ("hosts", 0) in self.place:
+            self.interface.fixed[self.place["hosts", 0]] = machine.first_host
+        self._arrays: dict[int, int] = {}
+        self._sources: dict[Value, Source] = {}
+        self._uses: dict[Value, TensorUse] = {}
+
+    def inputs(self, inputs: Sequence[Input | Loose]) -> None:
+        """Say what the graph's inputs are."""
+        for i, (value, given) in enumerate(zip(self.graph.inputs, inputs, strict=True)):
+            place = self.place.get(("input", i), -1)
+            if isinstance(given, Loose):
+                if place >= 0:
+                    self.interface.numbers.append(given.use(place))
+                continue
+            use = TensorUse(given.source, given.form, given.requires_grad, place)
+            self._add(value, use)
+
+    def captured(self) -> None:
+        """Bind the tensors from outside."""
+        for i, (value, tensor) in enumerate(self.graph.captured):
+            place = self.place.get(("captured", i), -1)
+            array = tensor._payload
+            flag = tensor._requires_grad
+            self._add(value, TensorUse(tensor, form_of(array), flag, place, payload=array))
+
+    def captured_as_arguments(self, first: int) -> None:
+        """Take the tensors from outside as leaves, from this one on."""
+        for i, (value, tensor) in enumerate(self.graph.captured):
+            place = self.place.get(("captured", i), -1)
+            self._add(value, TensorUse(first + i, form_of(tensor._payload), None, place))
+
+    def _add(self, value: Value, use: TensorUse) -> None:
+        self.interface.tensors.append(use)
+        self._sources[value] = use.source
+        self._uses[value] = use
+
+    def changes(self) -> None:
+        """Say what the program changes: tensors in place, and gradients."""
+        for old, _ in self.graph.updates:
+            self._uses[old].written = True
+            self.interface.updates.append(self._sources[old])
+        for i, (value, gradient) in enumerate(self.graph.gradients):
+            made = None if gradient is None else self._made("gradient", i, gradient)
+            self.interface.gradients.append(GradientWrite(self._sources[value], made))
+
+    def _made(self, kind: str, index: int, value: Value) -> ArrayMade:
+        return ArrayMade(Form(np.dtype(value.dtype), value.shape), self.place[kind, index])
+
+    def outputs(self, numbers: Sequence[type | None]) -> None:
+        """Say what the graph's outputs are: for each, the type of Python number, if it is one."""
+        for i, value in enumerate(self.graph.outputs):
+            if isinstance(value.meta, StackMeta):
+                continue
+            if i < len(numbers) and numbers[i] is not None:
+                self.interface.results.append(self.place["output", i])
+                continue
+            self._arrays[i] = len(self.interface.outputs)
+            self.interface.outputs.append(self._made("output", i, value))
+
+    def step(self, step: Step) -> Step:
+        """A step in terms of the graph's outputs, in terms of arrays and the table of buffers."""
+        if step.kind == d.PUSH_TENSOR:
+            return step._replace(number=self._arrays[step.number])
+        if step.kind in (d.PUSH_FLOAT, d.PUSH_INT, d.PUSH_BOOL):
+            return step._replace(number=self.place["output", step.number])
+        return step
+
+    def kept(self, first: int) -> list[Step]:
+        """Steps for the outputs from `first` on; two words for a loop's stack."""
+        steps: list[Step] = []
+        for i in range(first, len(self.graph.outputs)):
+            if ("stack", i) in self.place:
+                place = self.place["stack", i]
+                steps += [Step(d.PUSH_WORD, place), Step(d.PUSH_WORD, place + 1)]
+            else:
+                steps.append(Step(d.PUSH_TENSOR, i))
+        return steps
+
+    def finish(
+        self,
+        steps: Sequence[Step],
+        finish: Callable[[Any, Sequence[Any]], Any] | None = None,
+        always: bool = False,
+    ) -> Bound:
+        """The program, ready to be called."""
+        self.interface.steps = [self.step(s) for s in steps]
+        self.interface.finish = finish
+        self.interface.always = always
+        return Bound(self.interface, self.machine.library, self.machine.fail)

@@ -1,0 +1,307 @@
+"""One program of a compiled function: for arguments of one form, in one mode, in one world.
+
+The world is what was read while capturing; its guards tell whether it is still the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from kuai.compiler.arguments import Objects, Structure, repeated, same_leaf
+from kuai.compiler.backward import Backward, stack_array, tensor_of
+from kuai.compiler.bind import Binding, Input, Loose, Machine
+from kuai.compiler.build import Built, build
+from kuai.compiler.graph import Graph, StackMeta, Value
+from kuai.compiler.layout import Layout, of_array
+from kuai.compiler.native import builtin
+from kuai.compiler.native import descriptor as d
+from kuai.compiler.native.bound import Bound, Source, Step
+from kuai.compiler.partition import Halves, partition
+from kuai.compiler.results import Result
+from kuai.core.base import TensorBase, wrap
+from kuai.nn.registry import epoch
+
+
+class Guards(Protocol):
+    """What was read while capturing."""
+
+    def hold(self) -> bool:
+        """Whether all of it is still so."""
+
+    def native(self) -> list[dict[str, int]] | None:
+        """Records for the native entry of what the epoch does not tell; `None` if there are any
+        that only Python can check.
+        """
+
+
+@dataclass
+class Joint:
+    """The backward half of a joint graph.
+
+    Attributes:
+        outputs: for each output that has a gradient, its number among the result's outputs.
+        grads: the graph's inputs for their gradients, its last ones.
+        leaves: the tensors that gradients flow to.
+        gradients: what flows to each.
+    """
+
+    outputs: list[int]
+    grads: list[Value]
+    leaves: list[Source]
+    gradients: list[Value | None]
+
+
+@dataclass
+class Recorded:
+    """A function as it was captured.
+
+    Attributes:
+        graph: what it does.
+        inputs: what each of the graph's inputs stands for (without those for gradients).
+        result: what it returned.
+        guards: what it read.
+        joint: its backward half, where its outputs have gradients.
+    """
+
+    graph: Graph
+    inputs: list[Input | Loose]
+    result: Result
+    guards: Guards
+    joint: Joint | None = None
+    python: str = ""
+
+
+@dataclass
+class Call:
+    """The call that a program is made for."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    leaves: list[Any]
+    structure: Structure
+    mode: int
+
+
+@dataclass
+class Times:
+    """Seconds that the stages of making a program took."""
+
+    stages: dict[str, float] = field(default_factory=dict)
+    _start: float = field(default_factory=time.perf_counter)
+
+    def mark(self, stage: str) -> None:
+        """A stage has ended now."""
+        now = time.perf_counter()
+        self.stages[stage] = self.stages.get(stage, 0.0) + now - self._start
+        self._start = now
+
+
+class Program:
+    """A program that can be asked whether it fits a call, and called.
+
+    Attributes:
+        bound: the program of the call itself.
+        built: its stages.
+        backward: the stages of its backward half, where it has one.
+        times: how long making it took.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        recorded: Recorded,
+        again: Callable[[Sequence[Any]], Sequence[Any]],
+        times: Times,
+    ) -> None:
+        self.structure = call.structure
+        self.mode = call.mode
+        self.guards = recorded.guards
+        self.recorded = recorded
+        self.times = times
+        self.backward: Built | None = None
+        self._baked, self._repeated = _baked(call.leaves, recorded.inputs)
+        layouts = _layouts(recorded.graph, recorded.inputs, call.leaves)
+        if recorded.joint is None:
+            self.built = build(recorded.graph, layouts)
+            times.mark("build")
+            self.bound = self._bind(call, None)
+        else:
+            joint = recorded.joint
+            halves = partition(recorded.graph, joint.grads, joint.gradients)
+            self.built = build(halves.forward, layouts)
+            self.backward = build(halves.backward, layouts)
+            times.mark("build")
+            self.bound = self._bind(call, self._node_maker(halves, joint, again))
+        times.mark("machine code")
+
+    def _bind(self, call: Call, backward: _NodeMaker | None) -> Bound:
+        recorded, result = self.recorded, self.recorded.result
+        inputs = {i.leaf for i in recorded.inputs if isinstance(i, Loose)}
+        objects = Objects(call.args, call.kwargs, inputs)
+        binding = Binding(
+            Machine(self.built), call.mode, objects.places, objects.rows, len(call.args)
+        )
+        binding.interface.kept.append(objects.kept)
+        binding.interface.guards = recorded.guards.native()
+        binding.inputs(recorded.inputs)
+        binding.captured()
+        binding.changes()
+        binding.outputs(result.numbers)
+        if backward is not None:
+            backward.count = len(result.outputs)
+            steps = result.flat(binding.kept(len(result.outputs)))
+            return binding.finish(steps, backward.finish)
+        if result.is_native:
+            return binding.finish(result.steps())
+        return binding.finish(result.flat(), result.build)
+
+    def _node_maker(
+        self, halves: Halves, joint: Joint, again: Callable[[Sequence[Any]], Sequence[Any]]
+    ) -> _NodeMaker:
+        assert self.backward is not None
+        forms = [self.recorded.result.outputs[i] for i in joint.outputs]
+        reads = _reads(halves, self.recorded.inputs)
+        static = Backward(
+            _bind_backward(self.backward, halves, reads),
+            [source for source, _ in reads],
+            joint.leaves,
+            halves.leaves,
+            [(v.shape, v.dtype) for v in forms],
+            again,
+        )
+        stacks = [_stack_bytes(v) for v in halves.saved]
+        return _NodeMaker(self.recorded.result, joint.outputs, static, stacks)
+
+    # -- fitting ----------------------------------------------------------------------------
+
+    def accepts(self, leaves: list[Any], structure: Structure, mode: int) -> bool:
+        """Whether it was made for arguments like these."""
+        return (
+            self.mode == mode
+            and self.structure == structure
+            and all(same_leaf(leaves[i], x) for i, x in self._baked)
+            and repeated(leaves) == self._repeated
+            and self.bound.fits(leaves)
+        )
+
+    def renew(self) -> bool:
+        """Whether it still is right; if so, native calls do not ask until the next change."""
+        now = epoch[0]
+        if not self.guards.hold():
+            return False
+        self.bound.set(epoch=now)
+        return True
+
+
+class _NodeMaker:
+    """What happens after a forward program: the node on the tape, and the user's result."""
+
+    count = 0
+
+    def __init__(
+        self, result: Result, outputs: list[int], static: Backward, stacks: list[int]
+    ) -> None:
+        self.result = result
+        self.outputs = outputs
+        self.static = static
+        self.stacks = stacks
+
+    def finish(self, made: tuple[Any, ...], leaves: Sequence[Any]) -> Any:
+        """The result of a call, of what its program made."""
+        kept = iter(made[self.count :])
+        saved = [
+            wrap(stack_array(next(kept), size * next(kept))) if size else next(kept)
+            for size in self.stacks
+        ]
+        self.static.record([made[i] for i in self.outputs], saved, leaves)
+        return self.result.build(made, leaves)
+
+
+def _stack_bytes(value: Value) -> int:
+    """The bytes of one round of a loop's stack; 0 for an ordinary value."""
+    if not isinstance(value.meta, StackMeta):
+        return 0
+    return max(value.size, 1) * value.meta.dtype.itemsize
+
+
+def _baked(
+    leaves: list[Any], inputs: Sequence[Input | Loose]
+) -> tuple[list[tuple[int, Any]], list[int]]:
+    """The leaves that have become part of the program, and which are one object."""
+    numbers = {i.leaf for i in inputs if isinstance(i, Loose)}
+    baked = [
+        (i, x) for i, x in enumerate(leaves) if not isinstance(x, TensorBase) and i not in numbers
+    ]
+    return baked, repeated(leaves)
+
+
+def _layouts(
+    graph: Graph, inputs: Sequence[Input | Loose], leaves: Sequence[Any]
+) -> dict[Value, Layout]:
+    """How the arrays lie that are not contiguous."""
+    pairs: list[tuple[Value, Any]] = [(v, t._payload) for v, t in graph.captured]
+    for value, given in zip(graph.inputs, inputs, strict=False):
+        if isinstance(given, Input):
+            pairs.append((value, tensor_of(given.source, leaves)._payload))
+    return {v: of_array(a) for v, a in pairs if not a.flags.c_contiguous}
+
+
+def _reads(
+    halves: Halves, inputs: Sequence[Input | Loose]
+) -> list[tuple[Source, Input | TensorBase]]:
+    """The tensors that the backward reads beside what was saved: arguments, and from outside."""
+    found: list[tuple[Source, Input | TensorBase]] = []
+    for i in halves.arguments:
+        given = inputs[i]
+        assert isinstance(given, Input)
+        found.append((given.source, given))
+    found += [(tensor, tensor) for _, tensor in halves.backward.captured]
+    return found
+
+
+def _bind_backward(built: Built, halves: Halves, reads: Sequence[Any]) -> Callable[..., Any]:
+    """The backward program as a function of what was saved, what it reads, and the gradients."""
+    graph = built.graph
+    saved, arguments = len(halves.saved), len(halves.arguments)
+    count = len(graph.inputs) + len(graph.captured)
+    rows = [{"kind": d.ARGUMENT, "item": i, "type": _tensor_type()} for i in range(count)]
+    binding = Binding(Machine(built), 0, list(range(count)), rows, count)
+    inputs: list[Input | Loose] = []
+    for i, value in enumerate(graph.inputs):
+        place = i if i < saved + arguments else i + len(graph.captured)
+        if isinstance(value.meta, StackMeta):
+            inputs.append(Input(place, None))
+        elif saved <= i < saved + arguments:
+            given = reads[i - saved][1]
+            inputs.append(given.at(place))
+        else:
+            inputs.append(Input.contiguous(place, value))
+    binding.inputs(inputs)
+    binding.captured_as_arguments(saved + arguments)
+    binding.outputs([])
+    steps = [Step(d.PUSH_TENSOR, i) for i in range(len(graph.outputs))]
+    bound = binding.finish([*steps, Step(d.MAKE_TUPLE, len(steps))], always=True)
+    return callable_of(bound)
+
+
+def callable_of(bound: Bound) -> Callable[..., Any]:
+    """A bound program as a function of its leaves."""
+
+    def slow(*leaves: Any) -> Any:
+        return bound.call(leaves)
+
+    if not bound.is_native or not builtin.available():
+        return slow
+    memory = builtin.FunctionMemory()
+    memory.set_slow(slow)
+    memory.set_first(bound.address)
+    return builtin.builtin(memory)
+
+
+def _tensor_type() -> int:
+    from kuai.tensor import Tensor
+
+    return id(Tensor)
