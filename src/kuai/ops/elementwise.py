@@ -10,7 +10,7 @@ import numpy as np
 
 from kuai import dtypes
 from kuai.core import primitive as primitives
-from kuai.core.base import TensorBase
+from kuai.core.base import TensorBase, wrap
 from kuai.core.inplace import inplace
 from kuai.core.primitive import NO_PARAMETERS, SILENT, Meta, primitive, silence, unsilence
 from kuai.core.tape import mode
@@ -95,6 +95,21 @@ class Binary(Elementwise):
                     if token is not None:
                         unsilence(token)
                 return self.finish_two(payload, input, other)
+        elif (
+            isinstance(other, TensorBase)
+            and self.numbers
+            and not self.tensors
+            and out is None
+            and not parameters
+            and primitives.intercept is None
+            and (a := as_array(input, other._payload.dtype)) is not None
+        ):
+            token = silence(SILENT)
+            try:
+                payload = self.kernel(a, other._payload)
+            finally:
+                unsilence(token)
+            return self.finish(payload, (input, other), NO_PARAMETERS)
         return Elementwise.__call__(self, input, other, out=out, **parameters)
 
 
@@ -602,7 +617,7 @@ class select_where(Elementwise):
 
     def __call__(self, *inputs: Any, **parameters: Any) -> Any:
         condition, x, y = inputs
-        x, y = Elementwise.promote(self, (x, y))
+        x, y = _common(x, y)
         return super(Elementwise, self).__call__(condition, x, y)
 
     def infer(self, *metas, **parameters):
@@ -753,6 +768,19 @@ class square(Unary):
     def lower(self, emit, x):
         wide = emit.cast(x, emit.dtype)
         return emit.mul(wide, wide)
+
+
+def _common(x: Any, y: Any) -> tuple[Any, Any]:
+    """Two operands as tensors of their common type."""
+    if isinstance(x, TensorBase):
+        if isinstance(y, TensorBase):
+            if x._payload.dtype is y._payload.dtype:
+                return x, y
+        elif (array := as_array(y, x._payload.dtype)) is not None:
+            return x, wrap(array)
+    elif isinstance(y, TensorBase) and (array := as_array(x, y._payload.dtype)) is not None:
+        return wrap(array), y
+    return Elementwise.promote(select_where, (x, y))  # type: ignore[arg-type]
 
 
 @takes_out

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 def check_range(index: np.ndarray, n: int, dim: int, error: type[Exception] = RuntimeError) -> None:
     """Raise `error` where an index is negative or not below `n`."""
-    if index.size and (index.min() < 0 or index.max() >= n):
+    unsigned = index.view(np.uint64) if index.dtype == np.int64 else index
+    if not index.size or np.maximum.reduce(unsigned, None) < n:  # negative ones are huge
+        return
+    if index.min() < 0 or index.max() >= n:
         wrong = int(index[(index < 0) | (index >= n)].flat[0])
         raise error(f"index {wrong} is out of bounds for dimension {dim} with size {n}")
 

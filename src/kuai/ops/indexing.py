@@ -30,7 +30,7 @@ _FULL = slice(None)
 # -- the primitives ----------------------------------------------------------------------------
 
 
-def _numpy_key(positions: tuple[int, ...], indices: tuple[np.ndarray, ...]) -> tuple[Any, ...]:
+def _numpy_key(positions: tuple[int, ...], indices: Sequence[np.ndarray]) -> tuple[Any, ...]:
     key: list[Any] = [_FULL] * (positions[-1] + 1)
     for p, index in zip(positions, indices, strict=True):
         key[p] = index
@@ -91,6 +91,14 @@ class index_(Primitive):
             lambda: index_embed(grad, *indices, shape=x_shape, positions=positions),
             *(None,) * len(indices),
         )
+
+    def backward(self, grad, x_shape, indices, positions):
+        def of_x() -> np.ndarray:
+            result = np.zeros(x_shape, grad.dtype)
+            add_at(result, _numpy_key(positions, [i._payload for i in indices]), grad)
+            return result
+
+        return of_x, *(None,) * len(indices)
 
 
 @primitive
@@ -413,6 +421,13 @@ def getitem(x: Tensor, index: Index) -> Tensor:
         return slice_(x, key=(resolve_slice(index, shape[0]),))
     elif index is None:
         return movement.unsqueeze_(x, dim=0)
+    elif (
+        isinstance(index, TensorBase)
+        and index.dtype is dtypes.int64
+        and index._payload.ndim
+        and shape
+    ):
+        return index_(x, index, positions=(0,))
     parsed = parse(x, _as_tuple(index))
     if not parsed.tensors:
         return parsed.primitive(x, key=tuple(parsed.key))

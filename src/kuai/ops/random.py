@@ -57,7 +57,7 @@ def philox(seed: int, offset: int, count: int) -> np.ndarray:
     return np.stack([c0, c1, c2, c3], -1).astype(np.uint32).reshape(-1)[:count]
 
 
-_AHEAD = 256  # blocks that are computed at once, where few are asked for: the cost is the same
+_AHEAD = 1024  # blocks that are computed at once, where few are asked for: the cost is the same
 _ahead: dict[int, tuple[int, np.ndarray]] = {}  # for a seed: from which block on, and the words
 
 

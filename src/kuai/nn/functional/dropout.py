@@ -8,9 +8,12 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
-from kuai import ops
+import numpy as np
+
+from kuai.core.base import TensorBase, wrap
 from kuai.core.inplace import inplace as in_place
 from kuai.errors import ShapeError
+from kuai.ops.random import happens
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
@@ -39,17 +42,20 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
 def _dropped(x: Tensor, p: float, per_channel: bool = False) -> Tensor:
     if p == 1.0:
         return x * 0.0
-    return x * (_kept(x, p, per_channel) / (1 - p))
+    return x * _kept(x, p, per_channel, 1 / (1 - p))
 
 
-def _kept(x: Tensor, p: float, per_channel: bool) -> Tensor:
-    """1 with probability `1 - p` and 0 else, for each element or each channel of each sample."""
+def _kept(x: Tensor, p: float, per_channel: bool, value: float = 1.0) -> Tensor:
+    """`value` with probability `1 - p`, else 0: for each element, or each channel of a sample."""
     shape = tuple(x.shape)
     if per_channel:
         if len(shape) < 2:
             raise ShapeError("Feature dropout requires at least 2 dimensions in the input")
         shape = shape[:2] + (1,) * (len(shape) - 2)
-    return ops.empty(shape, dtype=x.dtype).bernoulli_(1 - p)
+    kept = happens(1 - p, shape)
+    if isinstance(kept, TensorBase):
+        return kept.to(x.dtype) * value
+    return wrap(np.multiply(kept, value, dtype=np.float32).astype(x._payload.dtype, copy=False))
 
 
 def alpha_dropout(

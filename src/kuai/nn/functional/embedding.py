@@ -10,6 +10,7 @@ from kuai import dtypes, ops
 from kuai.core.primitive import Meta, Primitive, data_dependent, primitive
 from kuai.core.tape import no_grad
 from kuai.errors import DtypeError, ShapeError
+from kuai.ops.scattering import add_rows
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
@@ -26,7 +27,7 @@ class embedding_rows(Primitive):
         self, weight: np.ndarray, indices: np.ndarray, padding_idx: int, by_frequency: bool
     ) -> np.ndarray:
         if indices.size:
-            low, high = indices.min(), indices.max()
+            low, high = np.minimum.reduce(indices, None), np.maximum.reduce(indices, None)
             if low < 0 or high >= len(weight):
                 raise IndexError(
                     f"embedding: index out of range in self: {low if low < 0 else high} is not "
@@ -46,6 +47,19 @@ class embedding_rows(Primitive):
             rows = rows / frequencies(flat, weight_shape[0], grad.dtype).unsqueeze(1)
         zeros = ops.zeros(weight_shape, dtype=grad.dtype)
         return ops.index_add(zeros, 0, flat, rows), None
+
+    def backward(  # type: ignore[no-untyped-def]
+        self, grad, weight_shape, indices, padding_idx, by_frequency
+    ):
+        flat = indices.reshape(-1)
+        rows = grad.reshape(-1, weight_shape[1])
+        if padding_idx >= 0:
+            rows = np.where((flat == padding_idx)[:, None], rows.dtype.type(0), rows)
+        if by_frequency:
+            rows = rows / np.bincount(flat).astype(rows.dtype)[flat][:, None]
+        result = np.zeros(weight_shape, grad.dtype)
+        add_rows(result, flat, rows)
+        return result, None
 
 
 def frequencies(indices: Tensor, count: int, dtype: dtypes.dtype) -> Tensor:
