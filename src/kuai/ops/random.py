@@ -90,6 +90,9 @@ class random_bits(Primitive):
         seed, offset = state.tolist()
         return words_at(seed, offset, count).astype(np.int64)
 
+    def pull(self, emit, at, state, count):
+        return emit.random_word(state.at(0), state.at(1), at[0])
+
     def infer(self, state: Meta, count: int) -> Meta:
         return Meta((count,), dtypes.int64)
 

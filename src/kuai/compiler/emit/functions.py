@@ -167,3 +167,14 @@ class Functions(Values):
     def digamma(self, x: Operand) -> Scalar:
         """The derivative of `lgamma`."""
         return self._of_one("digamma", x)
+
+    def random_word(self, seed: Scalar, offset: Scalar, index: Scalar) -> Scalar:
+        """The word `index` of a draw of random words from `[seed, offset]`; all are int64."""
+        from kuai.compiler.emit import random
+
+        base, lanes = getattr(index, "base", None), self.lanes
+        if base is not None and index.step == 1 and lanes >= 4:  # type: ignore[attr-defined]
+            found = random.words(self.function, seed.ref, offset.ref, base, lanes)
+        else:
+            found = random.word(self.function, seed.ref, offset.ref, index.ref)
+        return Scalar(found, index.dtype)
