@@ -18,6 +18,7 @@ from kuai.compiler.native.bound import (
     Bound,
     Form,
     GradientWrite,
+    GradOf,
     Interface,
     NumberUse,
     Step,
@@ -437,8 +438,8 @@ def test_a_changed_argument_must_not_share_memory():
     assert compiled.call(base[6:], base[2:6]) is None
     assert compiled.call(base[:4], base[3:7]) == "slow"
     assert compiled.call(base[:4], base[:4]) == "slow"
-    assert program.fits([base[:4], base[4:8]])
-    assert not program.fits([base[:4], base[3:7]])
+    assert program.is_apart([base[:4], base[4:8]])
+    assert not program.is_apart([base[:4], base[3:7]])
 
 
 def test_a_tensor_from_outside_must_keep_its_array(x):
@@ -464,6 +465,34 @@ def test_what_does_not_matter_is_not_looked_at(x):
     for other in (x, x.reshape(40), x.requires_grad_()):
         assert compiled.call(other).shape == (2, 20)
         assert identity(tensors=[loose]).fits([other])
+
+
+def test_hooks_of_a_tensor_are_noticed(x):
+    w = nn.Parameter(kuai.rand(3))
+    outer = TensorUse(w, Form(F32, (3,)), True, -1, payload=w._payload, hooks=False)
+    program = identity(tensors=[use(), outer])
+    compiled = Compiled(program)
+    assert compiled.call(x) != "slow"
+    handle = w.register_hook(lambda g: None)
+    assert compiled.call(x) == "slow"
+    assert not program.fits([x])
+    handle.remove()
+    assert program.fits([x])
+
+
+def test_the_grad_of_a_tensor_is_whichever_it_has(x):
+    w = nn.Parameter(kuai.rand(2, 20))
+    program = identity(tensors=[TensorUse(GradOf(w), Form(F32, (2, 20)), False, 0)])
+    compiled = Compiled(program)
+    assert compiled.call(x) == "slow"
+    assert not program.fits([x])
+    for _ in range(2):
+        w.grad = kuai.rand(2, 20)
+        assert program.fits([x])
+        np.testing.assert_array_equal(compiled.call(x).numpy(), w.grad.numpy())
+        np.testing.assert_array_equal(program.call([x]).numpy(), w.grad.numpy())
+    w._grad = kuai.rand(3)
+    assert compiled.call(x) == "slow"
 
 
 class TestGradients:
@@ -506,6 +535,17 @@ class TestGradients:
         compiled.call(y)
         np.testing.assert_array_equal(np.asarray(held), x.numpy())
         np.testing.assert_array_equal(w.grad.numpy(), y.numpy())
+
+    def test_a_gradient_that_the_program_reads_is_left_alone(self, x):
+        w = nn.Parameter(kuai.rand(2, 20))
+        write = GradientWrite(w, ArrayMade(Form(F32, (2, 20)), 1), fresh=True)
+        compiled = Compiled(
+            bound(IDENTITY, buffers=2, tensors=[use()], gradients=[write], steps=NOTHING)
+        )
+        compiled.call(x)
+        before = id(w.grad)
+        compiled.call(x)
+        assert id(w.grad) != before
 
     def test_a_gradient_of_another_form_is_replaced(self, x):
         w = nn.Parameter(kuai.rand(2, 20))
@@ -562,6 +602,15 @@ class TestGuards:
         assert compiled.call(x) != "slow"
         outer = 3
         assert compiled.call(x) == "slow"
+
+    def test_that_something_is_not_there(self, x):
+        w = nn.Parameter(kuai.rand(3))
+        where = id(w) + objects.tensor_slots()["_grad"]
+        guard = {"kind": d.OTHER_WORD, "container": where, "expected": id(None)}
+        compiled = Compiled(identity(guards=[guard]))
+        assert compiled.call(x) == "slow"
+        w.grad = kuai.rand(3)
+        assert compiled.call(x) != "slow"
 
     def test_the_items_of_a_list(self, x):
         items = [object(), object()]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kuai.compiler.native.bound import Source
+from kuai.compiler.native.bound import Source, tensor_of
 from kuai.compiler.native.runtime import free_memory
 from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import _changed
@@ -88,11 +88,6 @@ class Backward:
             x._requires_grad = True
             form = self.forms[i]
             x._node = node if len(outputs) == 1 else OutputEdge(node, i, *form)
-
-
-def tensor_of(source: Source, arguments: Sequence[Any]) -> Any:
-    """The tensor that a source names."""
-    return arguments[source] if isinstance(source, int) else source
 
 
 class SpentNode(Node):

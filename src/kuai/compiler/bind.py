@@ -17,6 +17,7 @@ from kuai.compiler.native.bound import (
     Bound,
     Form,
     GradientWrite,
+    GradOf,
     Interface,
     NumberUse,
     Source,
@@ -148,6 +149,7 @@ class Binding:
         self._arrays: dict[int, int] = {}
         self._sources: dict[Value, Source] = {}
         self._uses: dict[Value, TensorUse] = {}
+        self._read_grads: list[Any] = []
 
     def inputs(self, inputs: Sequence[Input | Loose]) -> None:
         """Say what the graph's inputs are."""
@@ -161,12 +163,20 @@ class Binding:
             self._add(value, use)
 
     def captured(self) -> None:
-        """Bind the tensors from outside."""
+        """Bind the tensors from outside; the `grad` of one of them is whichever it has then."""
+        tensors = [tensor for _, tensor in self.graph.captured]
+        grads = {id(t._grad): t for t in tensors if t._grad is not None}
         for i, (value, tensor) in enumerate(self.graph.captured):
             place = self.place.get(("captured", i), -1)
-            array = tensor._payload
-            flag = tensor._requires_grad
-            self._add(value, TensorUse(tensor, form_of(array), flag, place, payload=array))
+            array, flag = tensor._payload, tensor._requires_grad
+            use = TensorUse(tensor, form_of(array), flag, place)
+            if id(tensor) in grads:
+                use.source = GradOf(grads[id(tensor)])
+                self._read_grads.append(use.source.owner)
+            else:
+                use.payload = array
+                use.hooks = dict(tensor._hooks) if tensor._hooks else False
+            self._add(value, use)
 
     def captured_as_arguments(self, first: int) -> None:
         """Take the tensors from outside as leaves, from this one on."""
@@ -186,7 +196,9 @@ class Binding:
             self.interface.updates.append(self._sources[old])
         for i, (value, gradient) in enumerate(self.graph.gradients):
             made = None if gradient is None else self._made("gradient", i, gradient)
-            self.interface.gradients.append(GradientWrite(self._sources[value], made))
+            source = self._sources[value]
+            fresh = any(source is owner for owner in self._read_grads)
+            self.interface.gradients.append(GradientWrite(source, made, fresh))
 
     def _made(self, kind: str, index: int, value: Value) -> ArrayMade:
         return ArrayMade(Form(np.dtype(value.dtype), value.shape), self.place[kind, index])

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from kuai.compiler.arguments import Objects, Structure, repeated, same_leaf
-from kuai.compiler.backward import Backward, stack_array, tensor_of
+from kuai.compiler.backward import Backward, stack_array
 from kuai.compiler.bind import Binding, Input, Loose, Machine
 from kuai.compiler.build import Built, build
 from kuai.compiler.graph import Graph, StackMeta, Value
 from kuai.compiler.layout import Layout, of_array
 from kuai.compiler.native import builtin
 from kuai.compiler.native import descriptor as d
-from kuai.compiler.native.bound import Bound, Source, Step
+from kuai.compiler.native.bound import Bound, Source, Step, tensor_of
 from kuai.compiler.partition import Halves, partition
 from kuai.compiler.results import Result
 from kuai.core.base import TensorBase, wrap

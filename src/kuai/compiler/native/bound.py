@@ -20,8 +20,26 @@ from kuai.compiler.native.link import Library
 from kuai.core.base import TensorBase, wrap
 from kuai.nn.registry import epoch
 
-Source = int | TensorBase
-"""A tensor: the number of a leaf of the arguments, or the tensor itself, from outside."""
+
+class GradOf:
+    """The `grad` of a tensor, whichever it is at the call."""
+
+    __slots__ = ("owner",)
+
+    def __init__(self, owner: int | TensorBase) -> None:
+        self.owner = owner
+
+
+Source = int | TensorBase | GradOf
+"""A tensor: the number of a leaf of the arguments, the tensor itself, from outside, or a grad."""
+
+
+def tensor_of(source: Source, leaves: Sequence[Any]) -> Any:
+    """The tensor that a source names, in a call with these leaves."""
+    if isinstance(source, int):
+        return leaves[source]
+    return tensor_of(source.owner, leaves)._grad if isinstance(source, GradOf) else source
+
 
 _ALIGNMENT = 64
 
@@ -74,6 +92,7 @@ class TensorUse:
         buffer: its place in the table of buffers; -1 if only the checks matter.
         written: whether the program changes it in place.
         payload: the very array that it must hold, for tensors from outside.
+        hooks: the hooks that it must have; `None` where they do not matter.
     """
 
     source: Source
@@ -82,11 +101,16 @@ class TensorUse:
     buffer: int
     written: bool = False
     payload: np.ndarray | None = None
+    hooks: dict[int, Any] | bool | None = None
 
     def fits(self, leaves: Sequence[Any]) -> bool:
         """Whether the tensor is such a one now."""
-        x = self.tensor(leaves)
+        x = tensor_of(self.source, leaves)
+        if not isinstance(x, TensorBase):
+            return False
         if self.requires_grad is not None and x._requires_grad is not self.requires_grad:
+            return False
+        if self.hooks is not None and (x._hooks or False) != self.hooks:
             return False
         view = x._view
         if view is not None and view.generation != x._counter[1]:
@@ -94,10 +118,6 @@ class TensorUse:
         if self.payload is not None:
             return x._payload is self.payload
         return self.form is None or self.form.fits(x._payload)
-
-    def tensor(self, leaves: Sequence[Any]) -> TensorBase:
-        """The tensor."""
-        return leaves[self.source] if isinstance(self.source, int) else self.source
 
 
 class NumberUse(NamedTuple):
@@ -138,10 +158,15 @@ class ArrayMade(NamedTuple):
 
 
 class GradientWrite(NamedTuple):
-    """The `grad` of a tensor, which the program writes; without `made`, it becomes None."""
+    """The `grad` of a tensor, which the program writes; without `made`, it becomes None.
+
+    Attributes:
+        fresh: whether it must have memory of its own, since the program reads the old one.
+    """
 
     source: Source
     made: ArrayMade | None
+    fresh: bool = False
 
 
 class Step(NamedTuple):
@@ -230,6 +255,7 @@ class Bound:
             and i.objects is not None
             and i.guards is not None
             and all(n.is_native for n in i.numbers)
+            and not any(t.hooks for t in i.tensors)
         )
 
     @property
@@ -266,6 +292,8 @@ class Bound:
         return memory.address
 
     def _source(self, source: Source) -> dict[str, int]:
+        if isinstance(source, GradOf):
+            return {**self._source(source.owner), "grad": 1}
         if isinstance(source, int):
             return {"object": 0, "place": self.interface.places[source]}
         self._tables.append(source)
@@ -278,6 +306,7 @@ class Bound:
             **self._source(use.source),
             "payload": 0 if use.payload is None else id(use.payload),
             "requires_grad": 0 if use.requires_grad is None else id(use.requires_grad),
+            "hooks": 0 if use.hooks is None else id(None),
             "nd": -1,
             "buffer": use.buffer,
             "written": use.written,
@@ -317,6 +346,7 @@ class Bound:
             "sizes": self._words(form.shape),
             "strides": self._words(form.steps()),
             "buffer": write.made.buffer,
+            "fresh": write.fresh,
         }
 
     def _output_row(self, made: ArrayMade) -> dict[str, int]:
@@ -389,17 +419,15 @@ class Bound:
         i = self.interface
         if not all(t.fits(leaves) for t in i.tensors):
             return False
-        if any(type(n.value(leaves)) is not n.kind for n in i.numbers):
-            return False
-        if any(t.written and isinstance(t.source, int) for t in i.tensors):
-            return self.apart(leaves)
-        return True
+        return all(type(n.value(leaves)) is n.kind for n in i.numbers)
 
-    def apart(self, leaves: Sequence[Any]) -> bool:
+    def is_apart(self, leaves: Sequence[Any]) -> bool:
         """Whether no tensor that the program changes shares memory with another that it uses."""
+        if not any(t.written and t.payload is None for t in self.interface.tensors):
+            return True
         spans = []
         for use in self.interface.tensors:
-            start = use.tensor(leaves)._payload.__array_interface__["data"][0]
+            start = tensor_of(use.source, leaves)._payload.__array_interface__["data"][0]
             low, high = (0, 0) if use.form is None else use.form.extent()
             spans.append((start + low, start + high, use.written))
         return not any(
@@ -419,7 +447,7 @@ class Bound:
         block = -(-memory.ctypes.data // _ALIGNMENT) * _ALIGNMENT
         self._fill(block)
         table = (ctypes.c_uint64 * (self.head // 8)).from_address(block)
-        held = [t.tensor(leaves)._payload for t in i.tensors]
+        held = [tensor_of(t.source, leaves)._payload for t in i.tensors]
         for use, payload in zip(i.tensors, held, strict=True):
             if use.buffer >= 0:
                 table[use.buffer] = _address(payload)
@@ -441,14 +469,11 @@ class Bound:
         if status:
             return self.fail(status)
         for source in i.updates:
-            self._tensor(source, leaves)._counter[0] += 1
+            tensor_of(source, leaves)._counter[0] += 1
         for write, grad in zip(i.gradients, grads, strict=True):
-            self._tensor(write.source, leaves)._grad = None if grad is None else wrap(grad)
+            tensor_of(write.source, leaves)._grad = None if grad is None else wrap(grad)
         result = self._build(table, arrays, leaves)
         return result if i.finish is None else i.finish(result, leaves)
-
-    def _tensor(self, source: Source, leaves: Sequence[Any]) -> TensorBase:
-        return leaves[source] if isinstance(source, int) else source
 
     def _build(self, table: Any, arrays: list[np.ndarray], leaves: Sequence[Any]) -> Any:
         stack: list[Any] = []

@@ -48,30 +48,33 @@ OBJECT = Layout("kind parent item same type size")
 ARGUMENT, TUPLE_ITEM, LIST_ITEM, DICT_VALUE = range(4)
 MOST_OBJECTS = 64  # of a native call
 
-# A tensor that the program uses: `object`, or the one at `place` among the objects. `payload` is
-# the array that it must hold, or 0 where any will do that fits. Without `requires_grad` it does not
-# matter whether gradients flow to it; with a negative `nd`, neither does the form of its array.
+# A tensor that the program uses: `object`, or the one at `place` among the objects; with `grad`,
+# the `grad` of that one. `payload` is the array that it must hold, or 0 where any will do that
+# fits. Without `requires_grad` it does not matter whether gradients flow to it, and without
+# `hooks`, what hooks it has; with a negative `nd`, neither does the form of its array.
 TENSOR = Layout(
-    "object place payload requires_grad descr nd sizes strides alignment buffer"
+    "object place grad payload requires_grad hooks descr nd sizes strides alignment buffer"
     " written low high"  # whether it is changed; the extent in bytes around its data
 )
 
 # A Python number that the program reads: an object among the arguments, or a dictionary's item.
 NUMBER = Layout("type place container key offset")
 
-# Something read while capturing that must still be so: the word at an address, an item of a list,
-# items of a dictionary (`key` is then the address of pairs of a key and what it stands for).
+# Something read while capturing that must still be so: the word at an address (or that it is not
+# the expected one), an item of a list, items of a dictionary (`key` is then the address of pairs
+# of a key and what it stands for).
 GUARD = Layout("kind container key expected version")
-WORD, ITEM, DICTIONARY = range(3)
+WORD, ITEM, DICTIONARY, OTHER_WORD = range(4)
 
 # An array that the program makes.
 OUTPUT = Layout("descr nd sizes buffer")
 
-# A tensor whose `grad` the program writes; without a descr, it becomes None.
-GRADIENT = Layout("object place descr nd sizes strides buffer")
+# A tensor whose `grad` the program writes; without a descr, it becomes None. The memory of the
+# `grad` before may be used again unless it must be `fresh`.
+GRADIENT = Layout("object place grad descr nd sizes strides buffer fresh")
 
 # A tensor that the program changes in place.
-UPDATE = Layout("object place")
+UPDATE = Layout("object place grad")
 
 # How the result is put together: each step pushes something, or takes `number` things away and
 # pushes a container of them. A tensor may come with a node of the tape.

@@ -152,7 +152,9 @@ def _run(module: Module) -> None:
     gradient_specs = c.each(program, d.PROGRAM, "gradients", "gradient_specs", d.GRADIENT)
     with gradient_specs as (spec, i), f.when(c.some(c.get(spec, d.GRADIENT, "descr"))):
         x = f.call("object_of", "ptr", spec, found)
-        array_of = f.variable(f.call("reusable", "ptr", spec, x))
+        array_of = f.variable(NULL)
+        with f.when(c.same(c.get(spec, d.GRADIENT, "fresh", "i64"), c.number(0))):
+            array_of.set(f.call("reusable", "ptr", spec, x))
         with f.when(c.is_null(array_of.get())):
             array = new_array(spec, d.GRADIENT)
             array_of.set(array)

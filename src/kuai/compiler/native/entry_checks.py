@@ -79,14 +79,18 @@ def _intercepted(module: Module, versions: bool) -> None:
 
 
 def _object_of(module: Module) -> None:
-    """The tensor of a record: its own object, or one of those among the arguments."""
+    """The tensor of a record; null where it has to be the `grad` of one that has none."""
     c = Code(module, "object_of", "ptr", "ptr spec, ptr objects")
+    f = c.f
     spec, found = c.arguments
-    own = c.f.load("ptr", spec)  # `object` and `place` come first in each such record
-    place = c.word(spec, 1, "i64")
-    with c.f.when(c.some(own)):
-        c.ret(own)
-    c.ret(c.word(found, place))
+    x = f.variable(f.load("ptr", spec))  # `object`, `place`, `grad` come first in each such record
+    with f.when(c.is_null(x.get())):
+        x.set(c.word(found, c.word(spec, 1, "i64")))
+    with f.when(c.some(c.word(spec, 2, "i64"))):
+        x.set(c.read(x.get(), objects.tensor_slots()["_grad"]))
+        with f.when(c.differ(c.read(x.get(), objects.TYPE), c.outer("kuai_Tensor"))):
+            c.ret(NULL)
+    c.ret(x.get())
 
 
 def _tensor_fits(module: Module) -> None:
@@ -99,6 +103,8 @@ def _tensor_fits(module: Module) -> None:
     flag = c.read(x, slots["_requires_grad"])
     wanted_flag = c.get(spec, d.TENSOR, "requires_grad")
     c.need(f.binary("or", c.is_null(wanted_flag), c.same(flag, wanted_flag)))
+    hooks = c.get(spec, d.TENSOR, "hooks")
+    c.need(f.binary("or", c.is_null(hooks), c.same(c.read(x, slots["_hooks"]), hooks)))
     recorded = c.get(spec, d.TENSOR, "payload")
     view = c.read(x, slots["_view"])
     with f.when(c.differ(view, c.outer("_Py_NoneStruct"))):
@@ -210,6 +216,8 @@ def _guards_hold(module: Module, versions: bool) -> None:
         expected = c.get(spec, d.GUARD, "expected")
         with f.when(c.same(kind, c.number(d.WORD))):
             c.need(c.same(f.load("ptr", container), expected))
+        with f.when(c.same(kind, c.number(d.OTHER_WORD))):
+            c.need(c.differ(f.load("ptr", container), expected))
         with f.when(c.same(kind, c.number(d.ITEM))):
             place = f.cast("ptrtoint", key, "i64")
             c.need(f.compare("slt", place, c.read(container, objects.SIZE, "i64")))
@@ -243,10 +251,11 @@ def _fits(module: Module) -> None:
     changes = f.variable(c.number(0))
     with c.each(program, d.PROGRAM, "tensors", "tensor_specs", d.TENSOR) as (spec, _):
         x = f.call("object_of", "ptr", spec, found)
+        c.need(c.some(x))
         c.need(f.call("tensor_fits", "i1", spec, x))
         written = c.get(spec, d.TENSOR, "written", "i64")
-        any_place = c.is_null(c.get(spec, d.TENSOR, "object"))
-        with f.when(any_place):
+        fixed = c.some(c.get(spec, d.TENSOR, "payload"))
+        with f.when(f.binary("xor", fixed, Ref("true", "i1"))):
             changes.set(f.binary("or", changes.get(), written))
     c.need(f.call("guards_hold", "i1", program))
     with f.when(c.some(changes.get())):
