@@ -5,9 +5,9 @@ import ctypes
 import numpy as np
 import pytest
 
+from kuai import dtypes
 from kuai.compiler.emit import random
 from kuai.compiler.emit.builder import Module, Ref
-from kuai.compiler.emit.pulls import Index
 from kuai.compiler.emit.scalars import Emit, Scalar
 from kuai.compiler.native import jit
 from kuai.core.primitive import PRIMITIVES
@@ -17,6 +17,18 @@ SEEDS = [0, 1, 67280421310721, -5, (1 << 63) - 1]
 OFFSETS = [0, 3, (1 << 32) - 3, (1 << 62) + 7]
 
 
+class Places(Scalar):
+    """Positions as a pull gets them: that of the first lane, and how far it is to the next."""
+
+    __slots__ = ("base", "step")
+
+    def __init__(self, emit: Emit, base: Ref, step: int) -> None:
+        f, self.base, self.step = emit.function, base, step
+        lanes = f.lanes([step * i for i in range(emit.lanes)], "i64") if step else None
+        ref = f.add(f.splat(base, emit.lanes), lanes) if lanes else base
+        super().__init__(ref, dtypes.int64)
+
+
 def drawing(compute, lanes: int, step: int = 1):
     """A function `(state, index, to)` that stores what `compute(emit, state, index)` gives."""
     module = Module()
@@ -24,7 +36,7 @@ def drawing(compute, lanes: int, step: int = 1):
     f = module.function("draw", "void", arguments, internal=False)
     state, index, to = f.arguments
     emit = Emit(f, lanes)
-    f.store(compute(emit, state, Index(emit, index, step if lanes else 0)), to)
+    f.store(compute(emit, state, Places(emit, index, step if lanes else 0)), to)
     f.ret()
     library = jit.load(jit.assemble(str(module), verify=True), ["draw"])
     kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p)
@@ -81,7 +93,7 @@ class State:
         self.values = state_of(emit, pointer)
 
     def at(self, place: int) -> Scalar:
-        return Scalar(self.values[place], PRIMITIVES["random_bits"].infer(None, 1).dtype)
+        return Scalar(self.values[place], dtypes.int64)
 
 
 @pytest.mark.parametrize(("lanes", "step"), [(0, 0), (8, 1), (8, 3), (8, 0), (2, 1)])
