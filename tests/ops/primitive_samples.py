@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+import kuai.distributions
 import kuai.nn  # its primitives are in the table, too  # noqa: F401
 from kuai import dtypes
 from kuai.core.primitive import PRIMITIVES
@@ -301,7 +302,7 @@ SAMPLES: dict[str, list[Sample]] = {
         name: [Sample(X, dim=1), Sample(X, dim=0)]
         for name in ("cumsum", "cumprod", "cummax_index", "cummin_index", "logcumsumexp")
     },
-    "same": [Sample(X)],
+    **{name: [Sample(X)] for name in ("same", "detach")},
     "mean": [
         Sample(X, dim=(1,), keepdim=False),
         Sample(numbers(2, 3, 4), dim=(0, 2), keepdim=True),
@@ -475,6 +476,9 @@ SAMPLES: dict[str, list[Sample]] = {
     "matrix_exp": [Sample(matrix()), Sample(matrix(2))],
     "mode_index": [Sample(np.array([[1.0, 2.0, 2.0], [3.0, 1.0, 0.0]]), dim=1)],
     "histogram_counts": [Sample(X, bins=4, low=-2.0, high=2.0), Sample(X, bins=3, low=0, high=0)],
+    "binomial_numbers": [Sample(whole(1, 2, 3, 4), whole(5, 6, 7), np.array([0.1, 0.5, 0.9]))],
+    "gamma_numbers": [Sample(whole(1, 2, 3, 4), POSITIVE, smooth=False)],
+    "gamma_slope": [Sample(POSITIVE, POSITIVE_Y)],
     "random_poisson": [Sample(whole(1, 2, 3, 4), POSITIVE)],
     # layers and losses
     "bernoulli_nll": [Sample(BETWEEN, numbers(3, 4, low=0.1, high=0.9, seed=1))],

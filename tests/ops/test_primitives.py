@@ -139,7 +139,7 @@ def test_only_a_view_shares_memory_with_its_input(name: str, sample: Sample) -> 
 def test_the_gradient_is_that_of_finite_differences(name: str, sample: Sample) -> None:
     places = floating_places(name, sample)
     if not places or not sample.smooth:
-        assert not places or name == "embedding_rows"
+        assert not places or name in ("embedding_rows", "gamma_numbers")
         return
 
     def function(*xs: Any) -> Any:

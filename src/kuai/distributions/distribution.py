@@ -71,7 +71,7 @@ class Distribution:
             ):
                 continue  # computed from another parameter, which is checked
             value = getattr(self, name)
-            if not constraint.check(value)._payload.all():
+            if not constraints.holds(constraint.check(value)):
                 raise ValueError(
                     f"Expected parameter {name} ({type(value).__name__} of shape "
                     f"{tuple(value.shape)}) of distribution {self!r} to satisfy the constraint "
@@ -218,7 +218,7 @@ class Distribution:
             return
         if support is None:
             raise AssertionError("support is None")
-        if not support.check(value)._payload.all():
+        if not constraints.holds(support.check(value)):
             raise ValueError(
                 f"Expected value argument ({type(value).__name__} of shape {tuple(value.shape)}) "
                 f"to be within the support ({support!r}) of the distribution {self!r}, but found "

@@ -48,7 +48,7 @@ class Geometric(Distribution):
             self.probs = parameter
         single = isinstance(given, Number)
         super().__init__(Size() if single else parameter.shape, validate_args=validate_args)
-        if self._validate_args and probs is not None and not (self.probs > 0).all():
+        if self._validate_args and probs is not None and not constraints.holds(self.probs > 0):
             raise ValueError(
                 f"Expected parameter probs ({type(self.probs).__name__} of shape "
                 f"{tuple(self.probs.shape)}) of distribution {self!r} to be positive but found "

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from kuai import dtypes, ops
-from kuai.autograd import Function
-from kuai.core.base import wrap
+from kuai.core.primitive import Meta, Primitive, primitive
 from kuai.distributions.incomplete_gamma import density_and_slope
-from kuai.ops.random import default_generator
+from kuai.ops.pointwise import broadcast_shapes
+from kuai.ops.random import some_words
 from kuai.tensor import Tensor
 
 
@@ -37,49 +36,71 @@ def standard_exponential(shape: Sequence[int], like: Tensor) -> Tensor:
     return -ops.log1p(-standard_uniform(shape, like))
 
 
-def numpy_source() -> np.random.Generator:
-    """A generator of NumPy's that starts from the next numbers of the common stream."""
-    return np.random.Generator(np.random.Philox(default_generator.bits(4).astype(np.uint32)))
+def _source(words: np.ndarray) -> np.random.Generator:
+    """A generator of NumPy's that starts from four random words."""
+    return np.random.Generator(np.random.Philox(words.astype(np.uint32)))
+
+
+@primitive
+class binomial_numbers(Primitive):
+    """Numbers of successes among `count` trials of probability `probs`, for four random words."""
+
+    inputs = ("words", "count", "probs")
+    differentiable = False
+
+    def kernel(self, words: np.ndarray, count: np.ndarray, probs: np.ndarray) -> np.ndarray:
+        drawn = _source(words).binomial(count.astype(np.int64), probs.astype(np.float64))
+        return np.asarray(drawn).astype(probs.dtype)
+
+    def infer(self, words: Meta, count: Meta, probs: Meta) -> Meta:
+        return Meta(broadcast_shapes(count.shape, probs.shape), probs.dtype)
 
 
 def binomial(count: Tensor, probs: Tensor) -> Tensor:
     """The number of successes among `count` trials of probability `probs`."""
-    drawn = numpy_source().binomial(
-        count._payload.astype(np.int64), probs._payload.astype(np.float64)
-    )
-    return wrap(np.asarray(drawn).astype(probs._payload.dtype))
+    return binomial_numbers(some_words(), count.detach(), probs.detach())
 
 
-class _StandardGamma(Function):
-    """Gamma numbers of rate 1, with the gradient of the sample by its concentration.
+@primitive
+class gamma_numbers(Primitive):
+    """Gamma numbers of rate 1 and the concentrations `x`, for four random words.
 
     The gradient is implicit: a sample `z` stays at its place `F(z; a)` of the distribution, so that
     `dz/da = -(dF/da) / (dF/dz)` (M. Figurnov, S. Mohamed, A. Mnih, 2018).
     """
 
-    @staticmethod
-    def forward(ctx: Any, concentration: Tensor) -> Tensor:
-        a = concentration._payload.astype(np.float64)
-        z = np.asarray(numpy_source().standard_gamma(a))
-        tiny = np.finfo(np.float64).tiny
-        result = wrap(np.maximum(z, tiny).astype(concentration._payload.dtype))
-        ctx.save_for_backward(concentration, result)
-        return result
+    inputs = ("words", "x")
 
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        concentration, sample = ctx.saved_tensors
-        a = concentration._payload.astype(np.float64)
-        z = np.maximum(sample._payload.astype(np.float64), np.finfo(np.float64).tiny)
-        density, slope = density_and_slope(a, z)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            rate = np.where(density > 0, -slope / density, 0.0)
-        return grad * wrap(np.asarray(rate).astype(sample._payload.dtype))
+    def kernel(self, words: np.ndarray, x: np.ndarray) -> np.ndarray:
+        drawn = np.asarray(_source(words).standard_gamma(x.astype(np.float64)))
+        return np.maximum(drawn, np.finfo(np.float64).tiny).astype(x.dtype)
+
+    def infer(self, words: Meta, x: Meta) -> Meta:
+        return x
+
+    def gradient(self, grad, x, result):  # type: ignore[no-untyped-def]
+        return None, lambda: grad * gamma_slope(x.detach(), result.detach())
+
+
+@primitive
+class gamma_slope(Primitive):
+    """How fast a gamma number `y` moves with its concentration `x`, staying at its place."""
+
+    inputs = ("x", "y")
+    differentiable = False
+
+    def kernel(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        z = np.maximum(y.astype(np.float64), np.finfo(np.float64).tiny)
+        density, slope = density_and_slope(x.astype(np.float64), z)
+        return np.asarray(np.where(density > 0, -slope / density, 0.0)).astype(y.dtype)
+
+    def infer(self, x: Meta, y: Meta) -> Meta:
+        return y
 
 
 def standard_gamma(concentration: Tensor) -> Tensor:
     """Gamma numbers of rate 1, differentiable by the concentration."""
-    result: Tensor = _StandardGamma.apply(concentration)
+    result = gamma_numbers(some_words(), concentration)
     return ops.clamp(result, min=dtypes.finfo(result.dtype).tiny)
 
 

@@ -246,6 +246,11 @@ def _apply(function: Any, *operands: Numbers) -> Numbers:
     return function.kernel(*operands)
 
 
+def some_words(generator: Generator | None = None) -> Tensor:
+    """Four words, as a tensor of int64: what NumPy's own generators can start from."""
+    return as_tensor(_as((generator or default_generator).words(4), dtypes.int64))
+
+
 def _shaped(x: Numbers, shape: Sequence[int]) -> Numbers:
     return movement.reshape(x, shape) if isinstance(x, TensorBase) else x.reshape(shape)  # type: ignore[arg-type]
 
@@ -503,8 +508,7 @@ class random_poisson(Primitive):
 
 def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
     """Numbers from the Poisson distributions whose rates stand in `input`."""
-    words = as_tensor((generator or default_generator).words(4))
-    return random_poisson(words, input.detach())
+    return random_poisson(some_words(generator), input.detach())
 
 
 @takes_out

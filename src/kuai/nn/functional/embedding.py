@@ -124,7 +124,9 @@ def _check_indices(input: Tensor, name: str) -> None:
 
 def _shorten_rows(weight: Tensor, input: Tensor, max_norm: float, norm_type: float) -> None:
     with no_grad():
-        used = ops.unique(input.detach())
+        used = input.detach().reshape(-1)
+        if not hasattr(used._payload, "graph"):  # in a capture, rows that repeat become alike
+            used = ops.unique(used)
         rows = ops.index_select(weight.detach(), 0, used)
         norms = ops.norm(rows, norm_type, 1, keepdim=True)
         shorter = ops.where(norms > max_norm, rows * (max_norm / (norms + 1e-7)), rows)
