@@ -6,6 +6,7 @@ Text rather than `llvmlite.ir`: it is several times quicker to write and to read
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,21 +37,25 @@ class Ref(NamedTuple):
         return f"{self.type} {self.text}"
 
 
+@functools.cache
 def vector(element: str, lanes: int) -> str:
     """The type of `lanes` elements side by side; of one element for 0."""
     return f"<{lanes} x {element}>" if lanes else element
 
 
+@functools.cache
 def element_of(type: str) -> str:
     """The type of one lane of a vector; a scalar's own."""
     return type[type.index(" x ") + 3 : -1] if type[0] == "<" else type
 
 
+@functools.cache
 def lanes_of(type: str) -> int:
     """How many lanes a type has; 0 for a scalar."""
     return int(type[1 : type.index(" ")]) if type[0] == "<" else 0
 
 
+@functools.cache
 def is_float(type: str) -> bool:
     """Whether a type, or that of its lanes, is floating."""
     return element_of(type) in FLOATS
@@ -83,6 +88,20 @@ def _to_single(value: float | int) -> float:
     except OverflowError:
         return float("inf") if value > 0 else float("-inf")
     return value
+
+
+def _constant(value: float | int | bool, type: str) -> Ref:
+    lanes = lanes_of(type)
+    element = element_of(type)
+    text = literal(value, element)
+    if not lanes:
+        return Ref(text, type)
+    if not value and not (is_float(type) and str(float(value))[0] == "-"):
+        return Ref("zeroinitializer", type)
+    return Ref(f"splat ({element} {text})", type)
+
+
+_nonzero = functools.lru_cache(4096)(_constant)  # of the zeros, two are equal and not the same
 
 
 class Variable:
@@ -175,14 +194,7 @@ class Function:
 
     def const(self, value: float | int | bool, type: str) -> Ref:
         """A number, in every lane where the type is a vector."""
-        lanes = lanes_of(type)
-        element = element_of(type)
-        text = literal(value, element)
-        if not lanes:
-            return Ref(text, type)
-        if not value and not (is_float(type) and str(float(value))[0] == "-"):
-            return Ref("zeroinitializer", type)
-        return Ref(f"splat ({element} {text})", type)
+        return _nonzero(value, type) if value else _constant(value, type)
 
     def lanes(self, values: Sequence[float | int], element: str) -> Ref:
         """A vector of different numbers."""
@@ -253,8 +265,9 @@ class Function:
         type = arguments[0].type
         full = f"llvm.{name}.{mangled(type)}"
         given = ", ".join(map(str, arguments)) + extra
-        types = [a.type for a in arguments] + (["i1"] if extra else [])
-        self.module.declare(full, result or type, types)
+        if full not in self.module.declarations:
+            types = [a.type for a in arguments] + (["i1"] if extra else [])
+            self.module.declare(full, result or type, types)
         return self.op(result or type, f"call {result or type} @{full}({given})")
 
     def call(self, name: str, result: str, *arguments: Ref) -> Ref:
@@ -417,6 +430,7 @@ class Function:
         return "\n".join(lines)
 
 
+@functools.cache
 def mangled(type: str) -> str:
     """A type as it stands in the name of an intrinsic: `f32`, `v16f32`, `i64`, `p0`."""
     element = element_of(type)
