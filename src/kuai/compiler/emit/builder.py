@@ -149,7 +149,9 @@ class Module:
         self.functions.append(function)
         return function
 
-    def declare(self, name: str, result: str, arguments: Sequence[str], attributes: str = "") -> None:
+    def declare(
+        self, name: str, result: str, arguments: Sequence[str], attributes: str = ""
+    ) -> None:
         """Make an outer function (or an intrinsic) known."""
         text = f"declare {result} @{name}({', '.join(arguments)})"
         self.declarations[name] = f"{text} {attributes}".rstrip()
@@ -384,7 +386,9 @@ class Function:
     @contextmanager
     def loop(self, start: Ref | int, stop: Ref | int, step: Ref | int = 1) -> Iterator[Ref]:
         """Repeat what is built inside, for an index from `start` up to before `stop`."""
-        first, last, by = (Ref(str(n), "i64") if isinstance(n, int) else n for n in (start, stop, step))
+        first, last, by = (
+            Ref(str(n), "i64") if isinstance(n, int) else n for n in (start, stop, step)
+        )
         before = self._block
         head, body, end = self.label("loop"), self.label("body"), self.label("end")
         self._count += 1
