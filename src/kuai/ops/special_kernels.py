@@ -32,7 +32,7 @@ def _polynomial(x: Array, coefficients: Sequence[float]) -> Array:
 
 # Rational approximations from W. J. Cody, "Rational Chebyshev approximations for the error
 # function", Mathematics of Computation 23 (1969).
-_NEAR = (
+NEAR = (
     (
         1.85777706184603153e-1,
         3.16112374387056560e0,
@@ -48,7 +48,7 @@ _NEAR = (
         2.84423683343917062e3,
     ),
 )
-_MIDDLE = (
+MIDDLE = (
     (
         2.15311535474403846e-8,
         5.64188496988670089e-1,
@@ -72,7 +72,7 @@ _MIDDLE = (
         1.23033935480374942e3,
     ),
 )
-_FAR = (
+FAR = (
     (
         1.63153871373020978e-2,
         3.05326634961232344e-1,
@@ -98,12 +98,12 @@ def _ratio(x: Array, pair: tuple[Sequence[float], Sequence[float]]) -> Array:
 
 def _scaled_tail(a: Array) -> Array:
     """`exp(a²) erfc(a)` for arguments from 0.46875."""
-    middle = _ratio(np.minimum(a, 4.0), _MIDDLE)
+    middle = _ratio(np.minimum(a, 4.0), MIDDLE)
     beyond = a > 4
     if not beyond.any():
         return middle
     inverse = 1 / np.square(np.maximum(a, 4.0))
-    far = (1 / math.sqrt(math.pi) - inverse * _ratio(inverse, _FAR)) / np.maximum(a, 4.0)
+    far = (1 / math.sqrt(math.pi) - inverse * _ratio(inverse, FAR)) / np.maximum(a, 4.0)
     return np.where(beyond, far, middle)
 
 
@@ -152,7 +152,7 @@ def erf(x: Array) -> Array:
 @_in_float64
 def _erf64(x: Array) -> Array:
     a = np.abs(x)
-    near = x * _ratio(np.square(np.minimum(a, 0.5)), _NEAR)
+    near = x * _ratio(np.square(np.minimum(a, 0.5)), NEAR)
     tail = np.copysign(1 - _erfc_tail(np.maximum(a, 0.46875)), x)
     return np.where(np.isnan(x), x, np.where(a <= 0.46875, near, tail))
 
@@ -161,7 +161,7 @@ def _erf64(x: Array) -> Array:
 def erfc(x: Array) -> Array:
     """The complementary error function."""
     a = np.abs(x)
-    near = 1 - x * _ratio(np.square(np.minimum(a, 0.5)), _NEAR)
+    near = 1 - x * _ratio(np.square(np.minimum(a, 0.5)), NEAR)
     tail = _erfc_tail(np.maximum(a, 0.46875))
     return np.where(np.isnan(x), x, np.where(a <= 0.46875, near, np.where(x < 0, 2 - tail, tail)))
 

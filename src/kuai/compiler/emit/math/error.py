@@ -7,10 +7,12 @@ error function", 1969), the same as eager's. In single, polynomials from tools/f
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from kuai.compiler.emit.math.exponential import exp, exp_of_sum, exp_rest, power_of_two, reduced
 from kuai.compiler.emit.math.logarithm import log1p
 from kuai.compiler.emit.math.number import Number, polynomial, polynomial2, where
+from kuai.ops.special_kernels import FAR, MIDDLE
 
 # erf(x) / x - 1 in powers of x ** 2, for x up to 1
 ERF_NEAR = (
@@ -67,11 +69,9 @@ def erf_single(x: Number) -> Number:
     return where(a < 0.95, near, far.copysign(x))
 
 
-def _ratio(x: Number, name: str) -> Number:
-    from kuai.ops import special_kernels
-
-    top, bottom = getattr(special_kernels, name)
-    return polynomial(x, top[::-1]) / polynomial(x, bottom[::-1])
+def _ratio(x: Number, pair: tuple[Sequence[float], Sequence[float]]) -> Number:
+    """A rational function; coefficients from the highest power down."""
+    return polynomial(x, pair[0][::-1]) / polynomial(x, pair[1][::-1])
 
 
 def _erfc_tail(a: Number) -> Number:
@@ -83,10 +83,10 @@ def _erfc_tail(a: Number) -> Number:
 
 def scaled_tail(a: Number) -> Number:
     """`exp(a²) erfc(a)` for arguments from 0.46875."""
-    middle = _ratio(a.at_most(4.0), "_MIDDLE")
+    middle = _ratio(a.at_most(4.0), MIDDLE)
     large = a.at_least(4.0)
     inverse = 1.0 / (large * large)
-    far = (1 / math.sqrt(math.pi) - inverse * _ratio(inverse, "_FAR")) / large
+    far = (1 / math.sqrt(math.pi) - inverse * _ratio(inverse, FAR)) / large
     return where(a > 4.0, far, middle)
 
 
