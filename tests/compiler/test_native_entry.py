@@ -305,6 +305,24 @@ def test_numbers_in_a_dictionary_are_read_at_each_call():
     assert compiled.call(x) == "slow"
 
 
+def test_numbers_in_a_variable_of_an_enclosing_function_are_read_at_each_call():
+    rate, x = 0.5, kuai.arange(4.0)
+
+    def function():
+        return rate
+
+    (cell,) = function.__closure__
+    fields = {"arguments": 1, "objects": [TENSOR], "places": [0]}
+    program = scale(**fields, numbers=[NumberUse(float, 1, cell=cell)])
+    compiled = Compiled(program)
+    for s in (0.5, 3.0):
+        rate = s
+        np.testing.assert_array_equal(compiled.call(x).numpy(), (x * s).numpy())
+        np.testing.assert_array_equal(program.call([x]).numpy(), (x * s).numpy())
+    rate = 1
+    assert compiled.call(x) == "slow"
+
+
 def test_a_program_that_only_python_can_feed_has_no_descriptor():
     box = [0.25]
     program = scale(numbers=[NumberUse(float, 1, read=lambda: box[0])])
@@ -601,6 +619,32 @@ class TestGuards:
         compiled = Compiled(identity(guards=[guard]))
         assert compiled.call(x) != "slow"
         outer = 3
+        assert compiled.call(x) == "slow"
+
+    def test_a_dictionary_as_a_whole(self, x):
+        assert objects.dict_versions()
+        settings = {kuai.rand(1): 1}
+        version = objects.word(id(settings) + objects.DICT_VERSION)
+        guard = {"kind": d.VERSION, "container": id(settings), "version": version}
+        compiled = Compiled(identity(guards=[guard]))
+        assert compiled.call(x) != "slow"
+        settings[3] = 4
+        assert compiled.call(x) == "slow"
+
+    def test_an_attribute_of_a_class(self, x):
+        class Base:
+            rate = 1
+
+        class Derived(Base):
+            pass
+
+        assert objects.types_hold()
+        version = objects.type_version(Derived, "rate")
+        address = id(Derived) + objects.TYPE_VERSION
+        guard = {"kind": d.HALF_WORD, "container": address, "expected": version}
+        compiled = Compiled(identity(guards=[guard]))
+        assert compiled.call(x) != "slow"
+        Base.rate = 2
         assert compiled.call(x) == "slow"
 
     def test_that_something_is_not_there(self, x):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from types import CellType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -128,6 +129,7 @@ class NumberUse(NamedTuple):
         buffer: its place in the table of buffers.
         leaf: its number among the leaves of the arguments; -1 for one from outside.
         container, key: where it is found, for one from outside that a dictionary holds.
+        cell: where it is found, for a variable of an enclosing function.
         read: how it is found, for any from outside.
     """
 
@@ -137,17 +139,22 @@ class NumberUse(NamedTuple):
     container: dict[Any, Any] | None = None
     key: Any = None
     read: Callable[[], Any] | None = None
+    cell: CellType | None = None
 
     def value(self, leaves: Sequence[Any]) -> Any:
         """The number now."""
         if self.leaf >= 0:
             return leaves[self.leaf]
-        return self.container[self.key] if self.container is not None else self.read()  # type: ignore[misc]
+        if self.cell is not None:
+            return self.cell.cell_contents
+        if self.container is not None:
+            return self.container.get(self.key)
+        return None if self.read is None else self.read()
 
     @property
     def is_native(self) -> bool:
         """Whether native code can read it."""
-        return self.leaf >= 0 or self.container is not None
+        return self.leaf >= 0 or self.container is not None or self.cell is not None
 
 
 class ArrayMade(NamedTuple):
@@ -189,8 +196,7 @@ class Interface:
         buffers: how many places the table of buffers has.
         fixed: places with a number that is always the same.
         results: for each number that the program returns, its place in the table.
-        guards: native records of what was read while capturing; `None` where only Python can
-            check them.
+        guards: native records of what was read while capturing.
         steps: how the result is put together.
         finish: called with what the steps made and the leaves; what it returns is the result.
         arena: bytes of scratch memory.
@@ -209,7 +215,7 @@ class Interface:
     numbers: list[NumberUse] = field(default_factory=list)
     fixed: dict[int, int] = field(default_factory=dict)
     results: list[int] = field(default_factory=list)
-    guards: list[dict[str, int]] | None = field(default_factory=list)
+    guards: list[dict[str, int]] = field(default_factory=list)
     outputs: list[ArrayMade] = field(default_factory=list)
     gradients: list[GradientWrite] = field(default_factory=list)
     updates: list[Source] = field(default_factory=list)
@@ -243,6 +249,7 @@ class Bound:
         self.block = -(-self._memory.ctypes.data // _ALIGNMENT) * _ALIGNMENT
         self._fill(self.block)
         self._tables: list[Any] = []
+        self._guards: Memory | None = None
         self._finish = self._finish_native  # one object, whose address stands in the descriptor
         self.descriptor = self._describe() if self.is_native else None
 
@@ -253,7 +260,6 @@ class Bound:
         return (
             objects.check()
             and i.objects is not None
-            and i.guards is not None
             and all(n.is_native for n in i.numbers)
             and not any(t.hooks for t in i.tensors)
         )
@@ -268,6 +274,12 @@ class Bound:
         if self.descriptor is not None:
             for name, value in fields.items():
                 self.descriptor.words[d.PROGRAM.index[name]] = value
+
+    def guard(self, rows: Sequence[dict[str, int]]) -> None:
+        """Replace the native guards by as many others."""
+        table: Memory | None = self._guards
+        if table is not None:
+            table.write([word for row in rows for word in d.GUARD.words(**row)])
 
     # -- native -----------------------------------------------------------------------------
 
@@ -284,6 +296,8 @@ class Bound:
     def _table(self, layout: d.Layout, rows: Sequence[dict[str, int]]) -> int:
         table = records(layout, rows)
         self._tables.append(table)
+        if layout is d.GUARD:
+            self._guards = table
         return table.address
 
     def _words(self, words: Sequence[int]) -> int:
@@ -325,12 +339,17 @@ class Bound:
         }
 
     def _number_row(self, k: int, use: NumberUse) -> dict[str, int]:
-        self._tables += [use.container, use.key]
+        self._tables += [use.container, use.key, use.cell]
+        container, key = 0, 0
+        if use.cell is not None:
+            container = id(use.cell) + objects.CELL_CONTENTS
+        elif use.container is not None:
+            container, key = id(use.container), id(use.key)
         return {
             "type": id(use.kind),
             "place": self.interface.places[use.leaf] if use.leaf >= 0 else 0,
-            "container": 0 if use.container is None else id(use.container),
-            "key": id(use.key),
+            "container": container,
+            "key": key,
             "offset": 8 * (self.interface.buffers + k),
         }
 
@@ -372,7 +391,6 @@ class Bound:
     def _describe(self) -> Memory:
         i = self.interface
         assert i.objects is not None
-        assert i.guards is not None
         tables = {
             "object": (d.OBJECT, i.objects),
             "tensor": (d.TENSOR, [self._tensor_row(t) for t in i.tensors]),

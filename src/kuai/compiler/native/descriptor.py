@@ -57,14 +57,15 @@ TENSOR = Layout(
     " written low high"  # whether it is changed; the extent in bytes around its data
 )
 
-# A Python number that the program reads: an object among the arguments, or a dictionary's item.
+# A Python number that the program reads: an object among the arguments, or a dictionary's item, or
+# without a key, what stands at an address.
 NUMBER = Layout("type place container key offset")
 
 # Something read while capturing that must still be so: the word at an address (or that it is not
 # the expected one), an item of a list, items of a dictionary (`key` is then the address of pairs
-# of a key and what it stands for).
+# of a key and what it stands for), all of a dictionary by its `version`, 32 bits at an address.
 GUARD = Layout("kind container key expected version")
-WORD, ITEM, DICTIONARY, OTHER_WORD = range(4)
+WORD, ITEM, DICTIONARY, OTHER_WORD, VERSION, HALF_WORD = range(6)
 
 # An array that the program makes.
 OUTPUT = Layout("descr nd sizes buffer")
@@ -89,6 +90,11 @@ class Memory:
     def __init__(self, words: Sequence[int]) -> None:
         self.words = (ctypes.c_uint64 * max(len(words), 1))(*words)
         self.address = ctypes.addressof(self.words)
+
+    def write(self, words: Sequence[int]) -> None:
+        """Put these words in the place of the first ones."""
+        for i, word in enumerate(words):
+            self.words[i] = word
 
 
 def records(layout: Layout, rows: Sequence[dict[str, int]]) -> Memory:

@@ -47,7 +47,9 @@ def _read_numbers(module: Module) -> None:
 
         def item() -> None:
             key = c.get(spec, d.NUMBER, "key")
-            x.set(c.call("PyDict_GetItemWithError", container, key))
+            x.set(f.load("ptr", container))
+            with f.when(c.some(key)):
+                x.set(c.call("PyDict_GetItemWithError", container, key))
 
         c.either(c.is_null(container), argument, item)
         with f.when(c.is_null(x.get())):

@@ -216,6 +216,12 @@ def _guards_hold(module: Module, versions: bool) -> None:
         expected = c.get(spec, d.GUARD, "expected")
         with f.when(c.same(kind, c.number(d.WORD))):
             c.need(c.same(f.load("ptr", container), expected))
+        with f.when(c.same(kind, c.number(d.HALF_WORD))):
+            half = f.cast("trunc", f.cast("ptrtoint", expected, "i64"), "i32")
+            c.need(c.same(f.load("i32", container), half))
+        with f.when(c.same(kind, c.number(d.VERSION))):
+            version = c.read(container, objects.DICT_VERSION, "i64")
+            c.need(c.same(version, c.get(spec, d.GUARD, "version", "i64")))
         with f.when(c.same(kind, c.number(d.OTHER_WORD))):
             c.need(c.differ(f.load("ptr", container), expected))
         with f.when(c.same(kind, c.number(d.ITEM))):

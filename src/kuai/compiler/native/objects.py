@@ -26,6 +26,8 @@ SIZE = 16  # of a tuple or a list
 TUPLE_ITEMS = 24
 LIST_ITEMS = 24  # a pointer to them
 DICT_VERSION = 24
+TYPE_VERSION = 384  # 32 bits
+FUNCTION = {"__code__": 48, "__defaults__": 56, "__kwdefaults__": 64}
 ARRAY = {"data": 16, "nd": 24, "dimensions": 32, "strides": 40, "base": 48, "descr": 56}
 NEW_FROM_DESCR = 94  # in NumPy's table of functions
 
@@ -78,6 +80,36 @@ def dict_versions() -> bool:
         if not unchanged:
             return False
     return len(set(versions)) == len(versions) and sys.version_info < (3, 14)
+
+
+def type_version(cls: type, name: str) -> int:
+    """A number that changes with every change of a class and its bases; 0 where it has none."""
+    getattr(cls, name, None)  # the first look after a change gives it a new one
+    return ctypes.c_uint32.from_address(id(cls) + TYPE_VERSION).value
+
+
+@functools.cache
+def types_hold() -> bool:
+    """Whether the version of a class lies where it is expected."""
+    base = type("Base", (), {"x": 1})
+    derived = type("Derived", (base,), {})
+    versions = [type_version(derived, "x"), type_version(derived, "x")]
+    for cls in (derived, base):
+        cls.x = len(versions)  # type: ignore[attr-defined]
+        versions.append(type_version(derived, "x"))
+    return versions[0] == versions[1] and 0 not in versions and len(set(versions)) == 3
+
+
+@functools.cache
+def functions_hold() -> bool:
+    """Whether the code and the defaults of a function lie where they are expected."""
+
+    def probe(x: int = 12345, *, y: int = 54321) -> int:
+        return x + y
+
+    fields = [probe.__code__, probe.__defaults__, probe.__kwdefaults__]
+    found = [word(id(probe) + offset) for offset in FUNCTION.values()]
+    return found == [id(x) for x in fields]
 
 
 @functools.cache
