@@ -1,4 +1,4 @@
-"""What the benchmarks write: the machine, and one table as text, JSON or Markdown."""
+"""What the benchmarks write: the machine, and tables as text, JSON or Markdown."""
 
 from __future__ import annotations
 
@@ -7,20 +7,34 @@ import importlib.metadata
 import json
 import os
 import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
 
 
-def machine() -> dict[str, Any]:
-    """The processor and the versions that the figures depend on."""
+@dataclass(frozen=True)
+class Table:
+    """A title, and rows with the same keys, which become the columns' names."""
+
+    title: str
+    rows: list[Row]
+
+
+def machine(others: Sequence[str] = ()) -> dict[str, Any]:
+    """The processor and the versions that the figures depend on.
+
+    Args:
+        others: distributions that matter beside those that always do.
+    """
     return {
         "processor": processor(),
         "cores": os.cpu_count(),
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
-        **{name: version(name) for name in ("numpy", "kuai-nn", "torch")},
+        **{name: version(name) for name in ("numpy", "kuai-nn", "torch", *others)},
     }
 
 
@@ -51,30 +65,62 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
 
 
 def write(title: str, rows: list[Row], options: argparse.Namespace) -> None:
-    """Prints the table and writes the files that were asked for.
+    """Prints one table and writes the files that were asked for.
 
     Args:
         title: what was measured, and how.
         rows: dictionaries with the same keys, which become the columns' names.
         options: the parsed options of `add_output_options`.
     """
-    from rich.console import Console
-    from rich.table import Table
-
     where = machine()
-    columns = list(rows[0])
-    table = Table(title=title)
-    for column in columns:
-        table.add_column(column, justify="left" if isinstance(rows[0][column], str) else "right")
-    for row in rows:
-        table.add_row(*[text(row[column]) for column in columns])
-    console = Console()
-    console.print(table)
-    console.print(in_words(where), highlight=False)
+    show([Table(title, rows)], [in_words(where)])
     if options.json:
         save(options.json, json.dumps({"title": title, "machine": where, "rows": rows}, indent=2))
     if options.markdown:
-        save(options.markdown, markdown(title, rows, where))
+        save(options.markdown, f"{markdown(title, rows)}\n\n{in_words(where)}")
+
+
+def write_tables(
+    tables: list[Table],
+    options: argparse.Namespace,
+    notes: list[str],
+    others: Sequence[str] = (),
+) -> None:
+    """Prints several tables with notes below them and writes the files that were asked for.
+
+    Args:
+        tables: those that are not empty are written.
+        options: the parsed options of `add_output_options`.
+        notes: lines for below the tables.
+        others: distributions whose versions matter beside those that always do.
+    """
+    where = machine(others)
+    full = [table for table in tables if table.rows]
+    show(full, [*notes, in_words(where)])
+    if options.json:
+        content = {"machine": where, "notes": notes, "tables": [vars(table) for table in full]}
+        save(options.json, json.dumps(content, indent=2))
+    if options.markdown:
+        parts = [markdown(table.title, table.rows) for table in full]
+        lines = "\n".join(f"- {note}" for note in notes)
+        save(options.markdown, "\n\n".join([*parts, *([lines] if lines else []), in_words(where)]))
+
+
+def show(tables: list[Table], lines: list[str]) -> None:
+    """Prints tables, and lines below them."""
+    import rich.table
+    from rich.console import Console
+
+    console = Console()
+    for table in tables:
+        shown = rich.table.Table(title=table.title)
+        for column, cell in table.rows[0].items():
+            shown.add_column(column, justify="left" if isinstance(cell, str) else "right")
+        for row in table.rows:
+            shown.add_row(*[text(cell) for cell in row.values()])
+        console.print(shown)
+    for line in lines:
+        console.print(line, highlight=False, markup=False)
 
 
 def text(cell: Any) -> str:
@@ -84,13 +130,13 @@ def text(cell: Any) -> str:
     return "-" if cell is None else str(cell)
 
 
-def markdown(title: str, rows: list[Row], where: dict[str, Any]) -> str:
-    """The table in Markdown, with the machine below it."""
+def markdown(title: str, rows: list[Row]) -> str:
+    """The table in Markdown."""
     columns = list(rows[0])
     sides = ["---" if isinstance(rows[0][column], str) else "---:" for column in columns]
     lines = [columns, sides, *([text(row[column]) for column in columns] for row in rows)]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return f"{title}:\n\n{table}\n\n{in_words(where)}"
+    return f"{title}:\n\n{table}"
 
 
 def in_words(where: dict[str, Any]) -> str:
