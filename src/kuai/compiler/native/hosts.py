@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kuai.compiler.layout import Layout
+from kuai.compiler.native.locks import Lock
 
 if TYPE_CHECKING:
     from kuai.compiler.emit.program import HostCall
 
 _calls: list[HostCall | None] = []
 _free: list[tuple[int, int]] = []  # places in the table that programs have given back
-_lock = threading.Lock()
+_lock = Lock()
 _raised = threading.local()
 
 

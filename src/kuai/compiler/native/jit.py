@@ -7,15 +7,15 @@
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Sequence
 from typing import Any
 
 from kuai.compiler.native import cache
 from kuai.compiler.native.link import Library, link
+from kuai.compiler.native.locks import Lock
 from kuai.compiler.native.target import Target, host
 
-_lock = threading.RLock()
+_lock = Lock()
 
 
 @functools.cache

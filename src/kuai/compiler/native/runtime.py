@@ -9,18 +9,18 @@ import ctypes
 import functools
 import os
 import signal
-import threading
 from typing import Any
 
 from kuai import config
 from kuai.compiler.native import hosts, jit
 from kuai.compiler.native.interrupts import interrupts_text
 from kuai.compiler.native.link import Library, process_symbol
+from kuai.compiler.native.locks import Lock
 from kuai.compiler.native.pool import pool_text
 from kuai.compiler.native.target import host
 
 SYMBOLS = ("kuai_parallel", "kuai_interrupted", "kuai_grow", "kuai_free")
-_lock = threading.Lock()
+_lock = Lock()
 
 
 def text() -> str:
