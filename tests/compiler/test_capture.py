@@ -6,7 +6,7 @@ import pytest
 import kuai
 from kuai import nn
 from kuai.compiler import capture
-from kuai.errors import DataDependentError
+from kuai.errors import CompileError
 from kuai.nn import functional as F
 
 
@@ -94,14 +94,6 @@ def test_changes_in_place_and_views_become_values():
     )
 
 
-def test_a_branch_on_a_captured_value_is_refused():
-    def function(x):
-        return x if x.sum() > 1 else -x
-
-    with pytest.raises(DataDependentError, match="captured"):
-        capture(function, kuai.ones(3))
-
-
 def test_a_failed_capture_leaves_the_parameters_whole():
     net = nn.Linear(3, 2)
 
@@ -111,6 +103,6 @@ def test_a_failed_capture_leaves_the_parameters_whole():
         return net(x).sum().item()
 
     before = net.weight.detach().clone()
-    with pytest.raises(DataDependentError):
+    with pytest.raises(CompileError, match="item"):
         capture(function, kuai.ones(1, 3))
     assert kuai.equal(net.weight, before)

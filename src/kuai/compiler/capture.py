@@ -1,115 +1,398 @@
-"""Recording what a function does to tensors as a graph, without computing it.
+"""Capturing a call of a function: its graph, what it returned, its gradients, what it read.
 
-The function runs once, on tensors whose payloads are graph values. Every primitive that it
-applies is handed here by `kuai.core.primitive.intercept`; the tape works on those tensors as on
-any others, so that `backward()` inside the function adds the backward computation to the graph.
+The function runs once, rewritten, on tensors without values. What it does to them becomes a graph;
+what it reads from Python is noted; what cannot be captured is refused, and then nothing outside
+has changed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
-from kuai.compiler.graph import Graph, Operation, Value
+from kuai import dtypes
+from kuai.compiler import trees
+from kuai.compiler.graph import Graph, Value
+from kuai.compiler.numbers import Number, number
+from kuai.compiler.reads import Key, OfModes, OfTensor, Read, Reads, same
+from kuai.compiler.recorder import Recorder
+from kuai.compiler.session import EagerFirstError, Session
+from kuai.core import tape
 from kuai.core.base import TensorBase, wrap
-from kuai.core.primitive import Meta, Primitive, intercepted, meta_of
-from kuai.core.tape import refresh
+from kuai.core.primitive import Meta, intercepted, meta_of
+from kuai.core.tape import mode
+from kuai.errors import CompileError, DataDependentError
+from kuai.nn.hooks import captured_calls
+from kuai.nn.module import Module
+
+Source = int | TensorBase
 
 
-class Capture:
-    """A capture under way: the graph, and how to put the outer tensors back afterwards."""
+class Argument:
+    """A tensor or float among the arguments' leaves that is an input of the graph.
 
-    def __init__(self, names: dict[int, str]) -> None:
-        self.graph = Graph()
-        self._names = names
-        self._outer: dict[int, tuple[Any, Value, np.ndarray, Any]] = {}
-        self._values: dict[int, Value] = {}
-        self._moved: list[tuple[Any, np.ndarray]] = []
+    Attributes:
+        leaf: its number among the leaves.
+        value: the graph's input.
+        given: what it was in the call that was captured.
+        stand_in: the captured tensor that the function got for it.
+    """
 
-    def argument(self, x: TensorBase, name: str) -> Any:
-        """A captured tensor that stands for an argument."""
-        value = Value(self.graph, meta_of(x), name)
-        self.graph.inputs.append(value)
-        captured = wrap(value)
-        captured._requires_grad = x._requires_grad
-        return captured
+    def __init__(self, leaf: int, value: Value, given: Any, stand_in: Any) -> None:
+        self.leaf, self.value, self.given, self.stand_in = leaf, value, given, stand_in
 
-    def __call__(
-        self, primitive: Primitive, inputs: tuple[Any, ...], parameters: dict[str, Any]
-    ) -> Any:
-        """Record one application of a primitive."""
-        values = [self._value(x) if isinstance(x, TensorBase) else x for x in inputs]
-        typed = next((v for v in values if isinstance(v, Value)), None)
-        scalar = typed.meta.dtype if typed is not None else None
-        metas = [
-            v.meta if isinstance(v, Value) else Meta((), scalar)  # type: ignore[arg-type]
-            for v in values
-        ]
-        inferred = primitive.infer(*metas, **parameters)
-        if isinstance(inferred, tuple):
-            payload: Any = tuple([Value(self.graph, m) for m in inferred])
-            results = payload
-        else:
-            payload = Value(self.graph, inferred)
-            results = (payload,)
-        self.graph.operations.append(Operation(primitive, values, parameters, results))
-        return primitive.run(inputs, parameters, payload)
 
-    def _value(self, x: TensorBase) -> Value:
-        before = x._payload
-        refresh(x)
-        payload = x._payload
-        if isinstance(payload, Value):
-            if isinstance(before, np.ndarray):
-                self._moved.append((x, before))
-            return payload
-        if id(x) in self._outer:
-            return self._outer[id(x)][1]
-        value = self._values.get(id(payload))  # a snapshot shares the array of its tensor
-        if value is None:
-            name = self._names.get(id(payload), "")
-            value = self._values[id(payload)] = Value(self.graph, meta_of(x), name)
-            if payload.size <= 1 and not x._requires_grad and not name:
-                self.graph.constants.append((value, payload.copy()))
-            else:
-                self.graph.captured.append((value, wrap(payload)))
-        self._outer[id(x)] = (x, value, payload, x._grad)
+class NumberInput:
+    """A float from outside that is an input of the graph.
+
+    Attributes:
+        value: the graph's input.
+        fetch: gives the float as it is now.
+        key: of the read that it stands for.
+    """
+
+    def __init__(self, value: Value, fetch: Callable[[], float], key: Key) -> None:
+        self.value, self.fetch, self.key = value, fetch, key
+
+
+class Captured:
+    """A captured call.
+
+    Attributes:
+        graph: what it does to tensors. Its inputs are those of `arguments`, then those of
+            `numbers`, then `grad_inputs`.
+        arguments: the inputs that come from the call's arguments.
+        numbers: those that are fetched from outside.
+        output: what the function returned, with captured tensors in it.
+        differentiated: the returned tensors that need gradients.
+        spent: those whose part of the tape has been used up by `backward`.
+        grad_inputs: the graph's inputs for the gradients of `differentiated`.
+        leaf_gradients: for each leaf that gradients flow to (the number of an argument's leaf,
+            or a tensor from outside), its gradient, if one arrives.
+        reads: what was read, to be checked before the graph is used again.
+        function: the function as it was captured.
+    """
+
+    def __init__(self, graph: Graph, reads: Reads) -> None:
+        self.graph = graph
+        self.arguments: list[Argument] = []
+        self.numbers: list[NumberInput] = []
+        self.output: Any = None
+        self.differentiated: list[Any] = []
+        self.spent: list[Any] = []
+        self.grad_inputs: list[Value] = []
+        self.leaf_gradients: list[tuple[Source, Value | None]] = []
+        self.reads = reads
+        self.function: Any = None
+        self._outer: dict[int, Any] = {}
+        self._stand_ins: dict[int, int] = {}
+
+    def source(self, x: TensorBase) -> Source | None:
+        """Where a returned tensor comes from, if it is an argument or a tensor from outside."""
+        if id(x) in self._stand_ins:
+            return self._stand_ins[id(x)]
+        return x if id(x) in self._outer else None
+
+    @property
+    def records(self) -> list[Read]:
+        """What was read."""
+        return list(self.reads.records.values())
+
+    def evaluate(self, *arrays: Any) -> Any:
+        """What the function returns, by NumPy: tensors are arrays, captured numbers numbers.
+
+        Args:
+            arrays: one for each of `arguments`.
+        """
+        import numpy as np
+
+        numbers = [np.float64(n.fetch()) for n in self.numbers]
+        found = self.graph.evaluate(*arrays, *numbers)
+        changed = {id(v): new for v, new in self.graph.updates}
+
+        def of(x: Any) -> Any:
+            if not isinstance(x, TensorBase):
+                return x
+            payload: Any = x._payload
+            source = self.source(x)
+            if isinstance(source, int):
+                value = next(a.value for a in self.arguments if a.leaf == source)
+                payload = changed.get(id(value), value)
+            elif source is not None:
+                value = self._outer[id(x)].value
+                payload = changed.get(id(value), value)
+            array = found[payload] if isinstance(payload, Value) else payload
+            return array.item() if isinstance(x, Number) else array
+
+        return trees.map_leaves(of, self.output)
+
+    def __str__(self) -> str:
+        return str(self.graph)
+
+
+def changed_floats(records: Sequence[Read]) -> set[Key]:
+    """Of records that do not hold any more, those where one float has become another."""
+    found: set[Key] = set()
+    for record in records:
+        if record.kind == "block":
+            found |= _changed_in_block(record)
+        elif hasattr(record, "fetch"):
+            before, now = record.value, record.fetch()  # type: ignore[attr-defined]
+            if type(before) is float and type(now) is float and not same(before, now):
+                found.add(record.key)
+    return found
+
+
+def _changed_in_block(record: Any) -> set[Key]:
+    fields = record.block.__dict__
+    names, values = record.state[:2]
+    return {
+        ("item", id(fields), name)
+        for name, value in zip(names, values, strict=True)
+        if type(value) is float
+        and type(fields.get(name)) is float
+        and not same(value, fields[name])
+    }
+
+
+class _Capturing:
+    """One capture, step by step."""
+
+    def __init__(self, function: Any, floats: set[Key]) -> None:
+        self.function = function
+        names: dict[int, str] = {}
+        block = function if isinstance(function, Module) else getattr(function, "__self__", None)
+        if isinstance(block, Module):
+            names = {id(p._payload): name for name, p in block.named_parameters()}
+            names |= {id(b._payload): name for name, b in block.named_buffers()}
+        self.recorder = Recorder(names)
+        self.reads = Reads(floats, self._number)
+        self.session = Session(self.recorder, self.reads)
+        self.captured = Captured(self.recorder.graph, self.reads)
+        self._numbers: dict[Key, Any] = {}
+        self._apart = False  # the same tensor twice among the arguments is two inputs
+
+    # -- inputs -----------------------------------------------------------------------------
+
+    def leaf(self, place: int, x: Any, number_inputs: bool) -> Any:
+        """What stands for a leaf of the arguments while capturing."""
+        if isinstance(x, TensorBase):
+            return self._tensor(place, x)
+        if type(x) is float and number_inputs:
+            return self._float(place, x)
+        if isinstance(x, Module):
+            return x
+        return self.reads.outside(x)
+
+    def _input(self, meta: Meta, name: str) -> Value:
+        value = Value(self.recorder.graph, meta, name)
+        value.region = self.recorder.graph
+        self.recorder.graph.inputs.append(value)
         return value
 
-    def changing(self, x: TensorBase) -> None:
-        """Note an outer tensor before it is changed in place."""
-        self._value(x)
+    def _tensor(self, place: int, x: Any) -> Any:
+        for known in self.captured.arguments:
+            if known.given is x and not self._apart:
+                return known.stand_in
+        value = self._input(meta_of(x), f"x{place}")
+        stand_in = wrap(value)
+        stand_in._requires_grad = x._requires_grad
+        self.recorder.adopt(stand_in)
+        self.captured.arguments.append(Argument(place, value, x, stand_in))
+        self.captured._stand_ins[id(stand_in)] = place
+        return stand_in
 
-    def finish(self, outputs: Any) -> None:
-        """Note results, updates and gradients, and put the outer tensors back as they were."""
-        self.graph.outputs = [self._value(x) for x in _tensors(outputs)]
-        for x, value, _, grad in self._outer.values():
-            if isinstance(x._payload, Value):
-                self.graph.updates.append((value, x._payload))
-            if x._grad is not grad and x._grad is not None:
-                self.graph.gradients.append((value, self._value(x._grad)))
-        self.restore()
+    def _float(self, place: int, x: float) -> Any:
+        value = self._input(Meta((), dtypes.float64), f"x{place}")
+        stand_in = number(wrap(value))
+        self.captured.arguments.append(Argument(place, value, x, stand_in))
+        return stand_in
 
-    def restore(self) -> None:
-        """Put the outer tensors back as they were."""
-        for x, payload in self._moved:
-            x._payload = payload
-        for x, _, payload, grad in self._outer.values():
-            if isinstance(x._payload, Value):
-                x._payload = payload
-                x._node = None
-            x._grad = grad
+    def _number(self, key: Key, fetch: Callable[[], float], now: float) -> Any:
+        if key not in self._numbers:
+            value = self._input(Meta((), dtypes.float64), f"n{len(self._numbers)}")
+            self.captured.numbers.append(NumberInput(value, fetch, key))
+            self._numbers[key] = value
+        return number(wrap(self._numbers[key]))
+
+    # -- running ----------------------------------------------------------------------------
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """Hear of everything that happens; afterwards all is as it was."""
+        before = mode.grad, mode.inference
+        with (
+            self.recorder.recording(),
+            intercepted(self.recorder),
+            captured_calls(self.session),
+        ):
+            try:
+                yield
+            except DataDependentError as error:
+                raise self.recorder.explained(error) from error
+            finally:
+                mode.grad, mode.inference = before
+                self.recorder.restore()
+        if self.recorder.failure is not None:
+            raise self.recorder.failure
+
+    def run(
+        self,
+        args: Any,
+        kwargs: Any,
+        differentiate: bool,
+        number_inputs: bool,
+        every: bool = False,
+    ) -> Captured:
+        """Capture the call; with `every`, tensors that come from outside are outputs too."""
+        captured, recorder = self.captured, self.recorder
+        self._apart = every
+        self.reads.add(OfModes())
+        count = iter(range(1 << 30))
+        with self.under_way():
+            given = trees.map_leaves(
+                lambda x: self.leaf(next(count), x, number_inputs), [list(args), dict(kwargs)]
+            )
+            self._keep_containers(given)
+            captured.output = self.session.call(self.function, tuple(given[0]), given[1])
+            self._finish()
+            if differentiate:
+                self._differentiate()
+            recorder.graph.outputs = [
+                recorder.value(x)
+                for x in trees.leaves(captured.output)
+                if isinstance(x, TensorBase) and (every or self._is_computed(x))
+            ]
+        return captured
+
+    def _keep_containers(self, x: Any) -> None:
+        """Containers among the arguments belong to the caller, and must not be changed."""
+        found = trees.parts(x)
+        if found is not None:
+            for _, item in found[1]:
+                if trees.parts(item) is not None:
+                    self.reads.given(item)
+                self._keep_containers(item)
+
+    def _is_computed(self, x: Any) -> bool:
+        return self.captured.source(x) is None
+
+    def _finish(self) -> None:
+        """Note updates and gradients, and the tensors from outside that were used."""
+        recorder, graph = self.recorder, self.recorder.graph
+        if recorder.failure is not None:
+            raise recorder.failure
+        for argument in self.captured.arguments:
+            payload = recorder.value(argument.stand_in)
+            if isinstance(argument.given, TensorBase) and payload is not argument.value:
+                graph.updates.append((argument.value, payload))
+            if argument.stand_in._grad is not None:
+                recorder.refuse(
+                    "backward() gives an argument of the compiled function a gradient",
+                    "differentiate outside: return the loss, and call backward() on the result; "
+                    "or use kuai.autograd.grad",
+                )
+        updated: set[Value] = set()
+        for outer in list(recorder.outer.values()):
+            self._note_outer(outer, updated)
+        recorder.check_overlaps(updated)
+        self.captured._outer = dict(recorder.outer)
+
+    def _note_outer(self, outer: Any, updated: set[Value]) -> None:
+        recorder, graph = self.recorder, self.recorder.graph
+        x, value = outer.tensor, outer.value
+        if x._view is not None:
+            recorder.value(x)
+        elif isinstance(x._payload, Value) and value not in updated:
+            updated.add(value)
+            graph.updates.append((value, x._payload))
+        read = OfTensor(x, outer.payload, outer.requires_grad, outer.node is None)
+        if outer.requires_grad and (x._grad is not outer.grad or outer.reads_grad):
+            if not outer.overwritten:
+                read.grad = outer.grad is None
+        self.reads.add(read)
+        if x._grad is not outer.grad:
+            if outer.node is not None:
+                recorder.refuse(
+                    "backward() reaches a tensor that was computed outside of the compiled function",
+                    "detach() it, or compute it within",
+                )
+            graph.gradients.append((value, None if x._grad is None else recorder.value(x._grad)))
+
+    # -- gradients --------------------------------------------------------------------------
+
+    def _differentiate(self) -> None:
+        captured, recorder = self.captured, self.recorder
+        tensors: list[Any] = []
+        for x in trees.leaves(captured.output):
+            if isinstance(x, TensorBase) and self._is_computed(x) and x not in _Same(tensors):
+                recorder.value(x)
+                if x._requires_grad and not isinstance(x, Number):
+                    tensors.append(x)
+        for x in tensors:
+            (captured.spent if _is_spent(x) else captured.differentiated).append(x)
+        if not captured.differentiated:
+            return
+        seeds = []
+        for i, x in enumerate(captured.differentiated):
+            seeds.append(wrap(self._input(meta_of(x), f"grad{i}")))
+        captured.grad_inputs = [s._payload for s in seeds]  # type: ignore[misc]
+        leaves: list[tuple[Source, Any]] = [
+            (a.leaf, a.stand_in)
+            for a in captured.arguments
+            if isinstance(a.given, TensorBase) and a.given._requires_grad
+        ]
+        leaves += [(o.tensor, o.tensor) for o in recorder.outer.values() if o.requires_grad]
+        found = self._walk(captured.differentiated, seeds, [x for _, x in leaves])
+        captured.leaf_gradients = [
+            (source, None if g is None else recorder.value(g))
+            for (source, _), g in zip(leaves, found, strict=True)
+        ]
+
+    def _walk(self, roots: list[Any], seeds: list[Any], leaves: list[Any]) -> list[Any]:
+        hooks = [(x, x._hooks) for x in leaves]
+        for x, _ in hooks:
+            x._hooks = None  # they run outside, when the gradient arrives there
+        entered = [_entry(a) for a in leaves]
+        try:
+            return tape.backward(roots, seeds, True, False, entered, accumulate=False)
+        finally:
+            for x, kept in hooks:
+                x._hooks = kept
 
 
-def _tensors(x: Any) -> list[Any]:
-    if isinstance(x, TensorBase):
-        return [x]
-    if isinstance(x, dict):
-        x = list(x.values())
-    if isinstance(x, (list, tuple)):
-        return [t for item in x for t in _tensors(item)]
-    return []
+def _is_spent(x: Any) -> bool:
+    """Whether `backward` has used up a part of the tape that leads to `x`."""
+    seen: set[Any] = set()
+    pending = [tape.edge_of(x)]
+    while pending:
+        edge = pending.pop()
+        if edge is None or edge in seen or isinstance(edge, TensorBase):
+            continue
+        seen.add(edge)
+        if getattr(edge, "saved", None) is tape.FREED:
+            return True
+        pending += [edge.node] if type(edge) is tape.OutputEdge else list(edge.edges)
+    return False
+
+
+def _entry(x: Any) -> Any:
+    """A leaf as the tape knows it, even where the tensor has moved on."""
+    entry = wrap(x._payload)
+    entry._requires_grad = True
+    entry._node = x  # type: ignore[assignment]
+    return entry
+
+
+class _Same:
+    """A list whose `in` asks for the very object."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+
+    def __contains__(self, x: object) -> bool:
+        return any(x is item for item in self.items)
 
 
 def capture(function: Any, *args: Any) -> Graph:
@@ -118,24 +401,47 @@ def capture(function: Any, *args: Any) -> Graph:
     Args:
         function: a function or a block; it runs once, on tensors without values.
         args: its arguments; tensors among them become the graph's inputs, anything else is
-            taken as it is.
+            baked in.
 
     Raises:
-        DataDependentError: it asks for the value of a tensor, as a branch on one does.
+        CompileError: it does something that cannot be captured.
     """
-    names: dict[int, str] = {}
-    if hasattr(function, "named_parameters"):
-        names = {id(p._payload): name for name, p in function.named_parameters()}
-        names |= {id(b._payload): name for name, b in function.named_buffers()}
-    under_way = Capture(names)
-    captured = [
-        under_way.argument(a, f"x{i}") if isinstance(a, TensorBase) else a
-        for i, a in enumerate(args)
-    ]
+    return _Capturing(function, set()).run(args, {}, False, False, every=True).graph
+
+
+def capture_call(
+    function: Any,
+    args: Sequence[Any] = (),
+    kwargs: dict[str, Any] | None = None,
+    *,
+    differentiate: bool = False,
+    number_inputs: bool = True,
+    floats: set[Key] | None = None,
+) -> Captured:
+    """Capture one call of a function or block.
+
+    Args:
+        function: a function, a method or a block.
+        args, kwargs: its arguments; tensors and floats among their leaves become the graph's
+            inputs, anything else is baked in.
+        differentiate: whether the graph also computes gradients, given those of the results.
+        number_inputs: whether floats among the arguments become inputs.
+        floats: the keys of reads whose floats are to be inputs, because they change.
+
+    Raises:
+        CompileError: it does something that cannot be captured. Nothing has changed then.
+    """
+    kwargs = kwargs or {}
+    wanted = set(floats or ())
     try:
-        with intercepted(under_way):
-            outputs = function(*captured)
-            under_way.finish(outputs)
-    finally:
-        under_way.restore()
-    return under_way.graph
+        return _Capturing(function, wanted).run(args, kwargs, differentiate, number_inputs)
+    except EagerFirstError:
+        raise
+    except CompileError:
+        if not wanted and not (number_inputs and _has_floats(args, kwargs)):
+            raise
+    return _Capturing(function, set()).run(args, kwargs, differentiate, False)
+
+
+def _has_floats(args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
+    return any(type(x) is float for x in trees.leaves([list(args), dict(kwargs)]))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from kuai import ops
@@ -29,6 +30,7 @@ class _GlobalHooks(HookDict):
     def _changed(self) -> None:
         epoch[0] += 1
         global_hooks_in_use[:] = [hooks for hooks in _global_call_hooks if hooks]
+        global_hooks_in_use.extend(captures)
 
 
 _global_forward_pre_hooks = _GlobalHooks()
@@ -41,7 +43,10 @@ _global_call_hooks = (
     _global_backward_pre_hooks,
     _global_backward_hooks,
 )
-global_hooks_in_use: list[_GlobalHooks] = []
+global_hooks_in_use: list[Any] = []
+captures: list[Any] = []
+"""The captures under way, which make the calls of blocks themselves (`call_block`) and run hooks in
+a form that can be captured (`callable`); while there are any, no call takes the fast path."""
 _global_forward_hooks_with_kwargs: OrderedDict[int, bool] = OrderedDict()
 _global_forward_hooks_always_called: OrderedDict[int, bool] = OrderedDict()
 _global_is_full_backward_hook: bool | None = None
@@ -242,6 +247,23 @@ def registered(hooks: OrderedDict[int, Hook], block: Module, name: str, value: A
     return value
 
 
+@contextmanager
+def captured_calls(capture: Any) -> Iterator[None]:
+    """Let a capture make the calls of blocks."""
+    captures.append(capture)
+    global_hooks_in_use.append(capture)
+    try:
+        yield
+    finally:
+        captures.remove(capture)
+        global_hooks_in_use.remove(capture)
+
+
+def _runnable(hook: Hook) -> Hook:
+    """A hook as it is run: while a capture is under way, in the form that can be captured."""
+    return captures[-1].callable(hook) if captures and captures[-1].is_active() else hook
+
+
 def has_hooks(block: Module) -> bool:
     """Whether a call of `block` has more to do than `forward`, for hooks of its own."""
     return bool(
@@ -252,8 +274,10 @@ def has_hooks(block: Module) -> bool:
     )
 
 
-def call_with_hooks(block: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run the hooks of `block` and those of all blocks around its `forward`."""
+def call_with_hooks(
+    block: Module, args: tuple[Any, ...], kwargs: dict[str, Any], forward: Any = None
+) -> Any:
+    """Run the hooks of `block` and those of all blocks around its `forward`, or around `forward`."""
     called: set[int] = set()
     result = None
     try:
@@ -261,7 +285,7 @@ def call_with_hooks(block: Module, args: tuple[Any, ...], kwargs: dict[str, Any]
         backward = _backward_hooks_of(block)
         if backward is not None:
             args = backward.watch_inputs(args)
-        result = block.forward(*args, **kwargs)
+        result = (block.forward if forward is None else forward)(*args, **kwargs)
         result = _run_forward_hooks(block, args, kwargs, result, called)
         if backward is not None:
             result = backward.watch_outputs(result)
@@ -276,6 +300,7 @@ def _run_forward_pre_hooks(
     block: Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     for number, hook in [*_global_forward_pre_hooks.items(), *block._forward_pre_hooks.items()]:
+        hook = _runnable(hook)  # noqa: PLW2901
         if number in block._forward_pre_hooks_with_kwargs:
             new = hook(block, args, kwargs)
             if new is None:
@@ -298,7 +323,7 @@ def _forward_hooks_of(block: Module) -> list[tuple[int, Hook, bool, bool]]:
     return [
         (
             number,
-            hook,
+            _runnable(hook),
             number in _global_forward_hooks_with_kwargs,
             number in _global_forward_hooks_always_called,
         )
@@ -306,7 +331,7 @@ def _forward_hooks_of(block: Module) -> list[tuple[int, Hook, bool, bool]]:
     ] + [
         (
             number,
-            hook,
+            _runnable(hook),
             number in block._forward_hooks_with_kwargs,
             number in block._forward_hooks_always_called,
         )
@@ -379,7 +404,9 @@ def _backward_hooks_of(block: Module) -> BackwardHooks | None:
         hooks += _global_backward_hooks.values()
     if block._is_full_backward_hook:
         hooks += block._backward_hooks.values()
-    return BackwardHooks(block, hooks, pre_hooks) if hooks or pre_hooks else None
+    if not (hooks or pre_hooks):
+        return None
+    return BackwardHooks(block, [*map(_runnable, hooks)], [*map(_runnable, pre_hooks)])
 
 
 class BackwardHooks:

@@ -35,6 +35,7 @@ from kuai.nn.hooks import (
     _global_module_registration_hooks,
     _global_parameter_registration_hooks,
     call_with_hooks,
+    captures,
     global_hooks_in_use,
     has_hooks,
     register_module_backward_hook,
@@ -177,6 +178,8 @@ class Module(Hooks, State):
             )
         if "_plain_containers" in self.__dict__:
             warn_of_hidden_blocks(self)
+        if captures and captures[-1].is_active():
+            return captures[-1].call_block(self, args, kwargs)
         if has_hooks(self) or global_hooks_in_use:
             return call_with_hooks(self, args, kwargs)
         self.__dict__["_direct"] = True

@@ -276,7 +276,7 @@ class Transformer(ast.NodeTransformer):
         assigned = self._variables([*node.body, *node.orelse])
         then, orelse = self._fresh("then"), self._fresh("else")
         functions, state = self._state(assigned)
-        test = self.visit(node.test)
+        test = self._condition(node.test)
         body = [
             self._closure(then, self._statements(node.body), assigned),
             self._closure(orelse, self._statements(node.orelse), assigned),
@@ -294,7 +294,7 @@ class Transformer(ast.NodeTransformer):
         assigned = self._variables([node.test, *node.body])
         test, loop = self._fresh("test"), self._fresh("body")
         functions, state = self._state(assigned)
-        condition = self.visit(node.test)
+        condition = self._condition(node.test)
         body = [
             self._closure(test, [ast.Return(condition)], assigned),
             self._closure(loop, self._statements(node.body), assigned),
@@ -318,7 +318,7 @@ class Transformer(ast.NodeTransformer):
         stop = getattr(node, "kuai_stop", None)
         goes_on: ast.expr = ast.Constant(None)
         if stop is not None:
-            goes_on = ast.Lambda(_no_arguments(), self.visit(stop))
+            goes_on = ast.Lambda(_no_arguments(), self._condition(stop))
         temporaries = self._temporaries(assigned, [node])
         call = _hook("for_", iterable, _load(loop), goes_on, *state, temporaries)
         return self._placed([*body, ast.Expr(call)], node)
@@ -335,7 +335,7 @@ class Transformer(ast.NodeTransformer):
     def visit_Assert(self, node: ast.Assert) -> Any:
         message = ast.Constant(None) if node.msg is None else self.visit(node.msg)
         thunk = ast.Lambda(_no_arguments(), message)
-        return _place(ast.Expr(_hook("assert_", self.visit(node.test), thunk)), node)
+        return _place(ast.Expr(_hook("assert_", self._condition(node.test), thunk)), node)
 
     def visit_Try(self, node: ast.Try) -> Any:
         for handler in node.handlers:
@@ -463,6 +463,8 @@ class Transformer(ast.NodeTransformer):
             if scope.is_guarded(node.id):
                 return _place(_hook("load", node, ast.Constant(node.id)), node)
             return node
+        if node.id.startswith("__kuai_"):
+            return node  # a parameter that the rewriting has made
         if node.id in self.free and node.id not in scope.globals:
             if node.id == "__class__":
                 return node
@@ -521,6 +523,18 @@ class Transformer(ast.NodeTransformer):
         name = "and_" if isinstance(node.op, ast.And) else "or_"
         return _place(_hook(name, *thunks), node)
 
+    def _condition(self, node: ast.expr) -> ast.expr:
+        """An expression of which only the truth matters."""
+        if _binds(node):
+            return self.visit(node)  # type: ignore[no-any-return]
+        if isinstance(node, ast.BoolOp):
+            thunks = [ast.Lambda(_no_arguments(), self._condition(v)) for v in node.values]
+            name = "all_" if isinstance(node.op, ast.And) else "any_"
+            return _place(_hook(name, *thunks), node)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            return _place(_hook("not_", self._condition(node.operand)), node)
+        return self.visit(node)  # type: ignore[no-any-return]
+
     def visit_UnaryOp(self, node: ast.UnaryOp) -> Any:
         operand = self.visit(node.operand)
         if isinstance(node.op, ast.Not):
@@ -555,7 +569,7 @@ class Transformer(ast.NodeTransformer):
             return _place(node, node)
         then = ast.Lambda(_no_arguments(), self.visit(node.body))
         orelse = ast.Lambda(_no_arguments(), self.visit(node.orelse))
-        return _place(_hook("if_expression", self.visit(node.test), then, orelse), node)
+        return _place(_hook("if_expression", self._condition(node.test), then, orelse), node)
 
     def _comprehension(self, node: Any) -> Any:
         first = node.generators[0]

@@ -1,0 +1,344 @@
+"""What a capture does in the place of some functions of Python's and kuai's own."""
+
+from __future__ import annotations
+
+import builtins
+import copy
+import itertools
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from kuai import ops
+from kuai.compiler import numbers, trees
+from kuai.compiler.numbers import KINDS, Number, as_tensor, is_number, number
+from kuai.core.base import TensorBase, wrap
+from kuai.dtypes import float64
+from kuai.tensor import Tensor
+
+if TYPE_CHECKING:
+    from kuai.compiler.session import Session
+
+SPECIAL: dict[Any, Callable[..., Any]] = {}
+
+
+def special(*functions: Any) -> Callable[[Any], Any]:
+    """Decorator: call this, with the session first, in the place of these functions."""
+
+    def register(replacement: Any) -> Any:
+        for function in functions:
+            SPECIAL[function] = replacement
+        return replacement
+
+    return register
+
+
+def _captured(session: Session, *values: Any) -> bool:
+    return any(session.recorder.is_captured(x) for x in values)
+
+
+# -- types and conversions -------------------------------------------------------------------------
+
+
+@special(isinstance)
+def _isinstance(session: Session, x: Any, kinds: Any) -> bool:
+    if isinstance(x, Number):
+        return issubclass(KINDS[x.dtype], kinds)
+    return isinstance(x, kinds)
+
+
+@special(type)
+def _type(session: Session, *args: Any, **kwargs: Any) -> Any:
+    if len(args) == 1 and isinstance(args[0], Number):
+        return KINDS[args[0].dtype]
+    return type(*args, **kwargs)
+
+
+def _conversion(kind: Any) -> None:
+    def convert(session: Session, *args: Any) -> Any:
+        if len(args) == 1 and isinstance(args[0], TensorBase) and _captured(session, args[0]):
+            return numbers.to_kind(args[0], kind)
+        return kind(*args)
+
+    SPECIAL[kind] = convert
+
+
+for _kind in (int, float, bool):
+    _conversion(_kind)
+
+
+# -- functions of Python's ---------------------------------------------------------------------------
+
+
+@special(range)
+def _range(session: Session, *bounds: Any) -> Any:
+    from kuai.compiler.hooks import Range
+
+    return Range(*bounds) if _captured(session, *bounds) else range(*bounds)
+
+
+def _extreme(better: Callable[[Any, Any], Any], plain: Any) -> None:
+    def choose(session: Session, *args: Any, **kwargs: Any) -> Any:
+        items = list(session.reads.walked(args[0])) if len(args) == 1 else list(args)
+        if not _captured(session, *items):
+            args, kwargs = session._prepared(args, kwargs)
+            return plain(*args, **kwargs)
+        if "key" in kwargs:
+            session.recorder.refuse(
+                f"{plain.__name__}() of tensors with a key", "use kuai.argmax or kuai.argmin"
+            )
+        if isinstance(args[0], TensorBase) and len(args) == 1:
+            items = list(args[0])
+        best = items[0]
+        for item in items[1:]:
+            best = _one_of(better(item, best), item, best)
+        return best
+
+    SPECIAL[plain] = choose
+
+
+def _one_of(condition: Any, a: Any, b: Any) -> Any:
+    """`a if condition else b` for scalars, without a branch."""
+    if not isinstance(condition, TensorBase):
+        return a if condition else b
+    if is_number(a) and is_number(b):
+        dtype = numbers.common_dtype(a, b)
+        flag = wrap(condition._payload)
+        return number(ops.where(flag, as_tensor(a, dtype), as_tensor(b, dtype)))
+    like = a if not is_number(a) else b
+    a = as_tensor(a, like.dtype) if is_number(a) else a
+    b = as_tensor(b, like.dtype) if is_number(b) else b
+    return ops.where(wrap(condition._payload), a, b)
+
+
+_extreme(lambda a, b: a < b, min)
+_extreme(lambda a, b: a > b, max)
+
+
+def _quantifier(plain: Any, name: str) -> None:
+    def decide(session: Session, items: Any) -> Any:
+        items = session.reads.walked(items)
+        if isinstance(items, TensorBase) and not _captured(session, items):
+            return plain(items)
+        found = list(items)
+        if not _captured(session, *found):
+            return plain(found)
+        from kuai.compiler.hooks import Hooks
+
+        hooks = Hooks(session, _range)  # type: ignore[arg-type]
+        chain = getattr(hooks, name)
+        return chain(*[lambda x=x: x for x in found]) if found else plain(())
+
+    SPECIAL[plain] = decide
+
+
+_quantifier(any, "any_")
+_quantifier(all, "all_")
+
+
+def _walking(plain: Any) -> None:
+    def walk(session: Session, *args: Any, **kwargs: Any) -> Any:
+        args = tuple([session.reads.walked(x) for x in args])
+        args, kwargs = session._prepared(args, kwargs)
+        result = plain(*args, **kwargs)
+        return session.made(result) if isinstance(result, (list, dict, set)) else result
+
+    SPECIAL[plain] = walk
+
+
+for _function in (
+    list, tuple, dict, set, frozenset, len, sum, iter, enumerate, zip, reversed, map, filter,
+    itertools.chain, itertools.islice, itertools.product, itertools.accumulate,
+):
+    _walking(_function)
+
+
+@special(sorted)
+def _sorted(session: Session, items: Any, **kwargs: Any) -> Any:
+    found = list(session.reads.walked(items))
+    _, kwargs = session._prepared((), kwargs)
+    key = kwargs.get("key")
+    keys = found if key is None else [key(x) for x in found]
+    if _captured(session, *keys):
+        session.recorder.refuse(
+            "sorted() by the values of tensors", "use kuai.sort or kuai.argsort"
+        )
+    order = sorted(range(len(found)), key=keys.__getitem__, reverse=kwargs.get("reverse", False))
+    return session.made([found[i] for i in order])
+
+
+@special(getattr)
+def _getattr(session: Session, owner: Any, name: str, *default: Any) -> Any:
+    return session.attribute(owner, name, *default)
+
+
+@special(hasattr)
+def _hasattr(session: Session, owner: Any, name: str) -> bool:
+    missing = object()
+    return session.attribute(owner, name, missing) is not missing
+
+
+@special(setattr)
+def _setattr(session: Session, owner: Any, name: str, value: Any) -> None:
+    session.set_attribute(owner, name, value)
+
+
+@special(delattr)
+def _delattr(session: Session, owner: Any, name: str) -> None:
+    session.changes_object(owner, name)
+    delattr(owner, name)
+
+
+@special(print)
+def _print(session: Session, *args: Any, **kwargs: Any) -> None:
+    what = "of the values of tensors " if any(
+        session.recorder.is_captured(x) for x in trees.leaves(args)
+    ) else ""
+    session.recorder.refuse(
+        f"a print {what}in a compiled function: it would happen once, while compiling",
+        "use kuai.debug.print, which prints in each call",
+    )
+
+
+@special(copy.copy)
+def _copy(session: Session, x: Any) -> Any:
+    return session.made(copy.copy(session.reads.walked(x)))
+
+
+@special(abs)
+def _abs(session: Session, x: Any) -> Any:
+    return abs(x)
+
+
+@special(pow)
+def _pow(session: Session, base: Any, exponent: Any, modulus: Any = None) -> Any:
+    if modulus is None:
+        return base**exponent
+    return pow(base, exponent, modulus) if not _captured(session, base) else base**exponent % modulus
+
+
+@special(divmod)
+def _divmod(session: Session, x: Any, y: Any) -> Any:
+    return (x // y, x % y) if _captured(session, x, y) else divmod(x, y)
+
+
+@special(round)
+def _round(session: Session, x: Any, digits: Any = None) -> Any:
+    if isinstance(x, Number):
+        return x.__round__(digits)
+    return round(x) if digits is None else round(x, digits)
+
+
+# -- mathematics ---------------------------------------------------------------------------------------
+
+
+def _function_of_number(
+    plain: Any,
+    function: Callable[[Tensor], Tensor],
+    domain: Callable[[Tensor], Tensor] | None = None,
+) -> None:
+    def compute(session: Session, *args: Any) -> Any:
+        if not _captured(session, *args):
+            return plain(*args)
+        x = as_tensor(numbers.to_kind(args[0], float), float64)
+        if domain is not None:
+            session.recorder.check(domain(x), ValueError, "math domain error")
+        return number(function(x))
+
+    SPECIAL[plain] = compute
+
+
+_function_of_number(math.sqrt, ops.sqrt, lambda x: ~(x < 0))
+_function_of_number(math.log2, ops.log2, lambda x: ~(x <= 0))
+_function_of_number(math.log10, ops.log10, lambda x: ~(x <= 0))
+_function_of_number(math.log1p, ops.log1p, lambda x: ~(x <= -1))
+for _name in ("exp", "expm1", "sin", "cos", "tan", "sinh", "cosh", "tanh", "atan", "asinh", "erf"):
+    _function_of_number(getattr(math, _name), getattr(ops, _name))
+for _name in ("isnan", "isinf", "isfinite"):
+    _function_of_number(getattr(math, _name), getattr(ops, _name))
+_function_of_number(math.fabs, ops.abs)
+
+
+@special(math.log)
+def _log(session: Session, x: Any, *base: Any) -> Any:
+    if not _captured(session, x, *base):
+        return math.log(x, *base)
+    terms = []
+    for value in (x, *base):
+        v = numbers.to_kind(value, float) if isinstance(value, TensorBase) else value
+        t = as_tensor(v, float64)
+        session.recorder.check(~(t <= 0), ValueError, "math domain error")
+        terms.append(number(ops.log(t)))
+    return terms[0] / terms[1] if base else terms[0]
+
+
+@special(math.pow)
+def _math_pow(session: Session, x: Any, y: Any) -> Any:
+    if not _captured(session, x, y):
+        return math.pow(x, y)
+    return number(ops.pow(as_tensor(x, float64), as_tensor(y, float64)))
+
+
+for _name, _method in (("floor", "__floor__"), ("ceil", "__ceil__"), ("trunc", "__trunc__")):
+
+    def _rounded(
+        session: Session, x: Any, plain: Any = getattr(math, _name), method: str = _method
+    ) -> Any:
+        if not _captured(session, x):
+            return plain(x)
+        return getattr(numbers.to_kind(x, float), method)()
+
+    SPECIAL[getattr(math, _name)] = _rounded
+
+
+# -- tensors -------------------------------------------------------------------------------------------
+
+
+def _values(name: str) -> None:
+    method = getattr(Tensor, name)
+
+    def refuse(session: Session, x: Any, *args: Any, **kwargs: Any) -> Any:
+        if not _captured(session, x):
+            return method(x, *args, **kwargs)
+        session.recorder.refuse(
+            f".{name}() of a tensor whose values are known only when the program runs",
+            "compute with the tensor itself; conditions and loops on it are compiled; or return "
+            f"it, and call .{name}() on the result",
+        )
+        return None
+
+    SPECIAL[method] = refuse
+
+
+for _name in ("item", "numpy", "tolist", "__array__"):
+    _values(_name)
+
+
+@special(ops.tensor)
+def _tensor(session: Session, data: Any, *args: Any, **kwargs: Any) -> Any:
+    if not _captured(session, *trees.leaves(data)):
+        return ops.tensor(data, *args, **kwargs)
+    from kuai.compiler.creation import captured_tensor
+
+    return captured_tensor(session, data, *args, **kwargs)
+
+
+# -- what gives another answer each time ---------------------------------------------------------------
+
+_IMPURE = {"random", "time", "secrets", "uuid", "datetime", "numpy.random", "_random", "socket"}
+
+
+def refuse_impure(session: Session, function: Any) -> None:
+    """Refuse functions whose result would be baked in, though it differs from call to call."""
+    owner = getattr(function, "__self__", None)
+    module = getattr(function, "__module__", None)
+    if module is None and owner is not None:
+        module = getattr(owner, "__name__", None) or type(owner).__module__
+    if type(owner).__module__ in ("random", "numpy.random.mtrand", "numpy.random._generator"):
+        module = "random"
+    if module in _IMPURE or function in (builtins.input, builtins.open):
+        name = getattr(function, "__name__", "function")
+        session.recorder.refuse(
+            f"a call of {module}.{name}, whose result would be computed once, while compiling",
+            "pass the result as an argument; random numbers come from kuai.rand and its relatives",
+        )

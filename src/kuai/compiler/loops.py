@@ -1,0 +1,475 @@
+"""A loop on a captured condition: one round is captured, and what it changes is carried."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from kuai import dtypes
+from kuai.compiler import numbers, trees
+from kuai.compiler.branches import Get, Put, _equal, _nothing_like, described, note_again
+from kuai.compiler.gradients import finish_loop, parameter
+from kuai.compiler.numbers import Number, is_number, number
+from kuai.compiler.places import UNDEFINED, Maybe, Memory, Place, Scope, is_tensor
+from kuai.compiler.recorder import Recorder
+from kuai.core.base import TensorBase, wrap
+from kuai.core.primitive import Meta, is_floating, meta_of
+from kuai.core.tape import mode
+from kuai.errors import CompileError, DataDependentError
+from kuai.tensor import Tensor
+
+ATTEMPTS = 60
+
+
+class Slot:
+    """One leaf of a carried variable or place.
+
+    Attributes:
+        initial: what it is before the loop.
+        kind: "static" while no round changes it, else "tensor" or "number".
+        optional: whether it may have no value.
+    """
+
+    def __init__(self, initial: Any, name: str) -> None:
+        self.name = name
+        self.kind = "static"
+        self.optional = isinstance(initial, Maybe)
+        self.defined: Any = initial.defined if self.optional else True
+        self.initial = initial.value if self.optional else initial
+        self.meta: Any = None
+        self.requires_grad = False
+        self.widens = is_number(self.initial)
+        if initial is UNDEFINED:
+            self.defined = False
+        elif is_tensor(self.initial):
+            self.meta = meta_of(self.initial)
+
+    def start(self, recorder: Recorder) -> list[Tensor]:
+        """The first carried tensors."""
+        if self.kind == "static":
+            return []
+        if self.initial is UNDEFINED:
+            blank = _nothing_like(self.like)
+            value = blank if is_tensor(blank) else numbers.as_tensor(blank, self.meta.dtype)
+        elif self.kind == "number" or is_number(self.initial):
+            value = numbers.as_tensor(self.initial, self.meta.dtype)
+        else:
+            value = self.initial
+        return [value, numbers.as_tensor(self.defined, dtypes.bool_)] if self.optional else [value]
+
+    like: Any = None
+
+    def metas(self) -> list[tuple[Meta, bool]]:
+        """Shapes, types and whether gradients flow, of its carried tensors."""
+        if self.kind == "static":
+            return []
+        flags: list[tuple[Meta, bool]] = [(self.meta, self.requires_grad)]
+        return [*flags, (Meta((), dtypes.bool_), False)] if self.optional else flags
+
+    def value(self, tensors: list[Tensor]) -> Any:
+        """What the variable holds where its carried tensors are these; takes them off the list."""
+        if self.kind == "static":
+            return self.initial
+        x = tensors.pop(0)
+        result = number(x) if self.kind == "number" else x
+        return Maybe(result, number(tensors.pop(0))) if self.optional else result
+
+    def yielded(self, new: Any) -> list[Tensor]:
+        """The carried tensors where the variable holds `new`."""
+        if self.kind == "static":
+            return []
+        defined: Any = True
+        if isinstance(new, Maybe):
+            new, defined = new.value, new.defined
+        elif new is UNDEFINED:
+            new, defined = _nothing_like(self.like), False
+        value = new if is_tensor(new) else numbers.as_tensor(new, self.meta.dtype)
+        return [value, numbers.as_tensor(defined, dtypes.bool_)] if self.optional else [value]
+
+    def widen(self, new: Any, recorder: Recorder) -> bool:
+        """Become what can also hold `new`; whether that was a change.
+
+        Raises:
+            CompileError: it cannot.
+        """
+        before = (self.kind, self.optional, self.meta, self.requires_grad)
+        if new is self.initial and self.kind == "static":
+            return False
+        if new is UNDEFINED or isinstance(new, Maybe):
+            self.optional = True
+            if new is UNDEFINED:
+                return before[1] is False
+            new = new.value
+        if self.initial is UNDEFINED:
+            self.optional = True
+            self.like = new
+        if is_tensor(new):
+            self._hold_tensor(new, recorder)
+        elif is_number(new):
+            self._hold_number(new, recorder)
+        elif self.kind != "static" or not (
+            type(new) is type(self.initial) and _equal(new, self.initial)
+        ):
+            self._refuse(new, recorder)
+        return before != (self.kind, self.optional, self.meta, self.requires_grad)
+
+    def _hold_tensor(self, new: Any, recorder: Recorder) -> None:
+        meta = meta_of(new)
+        if self.kind != "tensor" and (self.initial is UNDEFINED or is_number(self.initial)):
+            if is_number(self.initial) and meta.shape:
+                self._refuse(new, recorder)
+            self.meta = meta
+        elif self.kind == "static" and not is_tensor(self.initial):
+            self._refuse(new, recorder)
+        elif meta != self.meta:
+            self._refuse(new, recorder)
+        self.kind = "tensor"
+        if mode.grad and new._requires_grad and is_floating(new._payload):
+            self.requires_grad = True
+        if is_tensor(self.initial) and self.initial._requires_grad and mode.grad:
+            self.requires_grad = True
+
+    def _hold_number(self, new: Any, recorder: Recorder) -> None:
+        if self.kind == "tensor" or is_tensor(self.initial):
+            if self.meta.shape:
+                self._refuse(new, recorder)
+            self.kind = "tensor"
+            return
+        if self.initial is UNDEFINED:
+            dtype = numbers.dtype_of(new)
+        elif is_number(self.initial):
+            if self.kind == "static" and type(new) is type(self.initial) and _same(
+                new, self.initial
+            ):
+                return
+            dtype = numbers.common_dtype(new, self.initial)
+        else:
+            self._refuse(new, recorder)
+        if self.meta is not None and self.kind == "number":
+            dtype = max(dtype, self.meta.dtype, key=lambda d: numbers._RANK[d])
+        self.kind, self.meta = "number", Meta((), dtype)
+
+    def _refuse(self, new: Any, recorder: Recorder) -> None:
+        recorder.refuse(
+            f"a round of this loop changes {self.name} from {described(self.initial)} to "
+            f"{described(new)}",
+            "give it the same structure, shape and type before the loop and after each round",
+        )
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, TensorBase) or isinstance(b, TensorBase):
+        return a is b
+    return bool(a == b or (a != a and b != b))
+
+
+class Carried:
+    """A variable or place that the rounds change, as slots in the structure of its value."""
+
+    def __init__(self, initial: Any, name: str) -> None:
+        self.name = name
+        self.initial = initial
+        self.content: Slot | list[Carried] = Slot(initial, name)
+        self.kind: Any = None
+        self.skipped = False  # has no value when a round starts
+
+    def slots(self) -> list[Slot]:
+        """All slots, in order."""
+        if isinstance(self.content, Slot):
+            return [self.content]
+        return [slot for part in self.content for slot in part.slots()]
+
+    def widen(self, new: Any, recorder: Recorder) -> bool:
+        """Become what can also hold `new`; whether that was a change."""
+        if self.skipped or new is self.initial:
+            return False
+        if isinstance(self.content, Slot):
+            slot = self.content
+            found = trees.parts(new)
+            if slot.kind == "static" and found is not None and slot.initial is not UNDEFINED:
+                have = trees.parts(slot.initial)
+                if have is None or have[0] != found[0]:
+                    slot._refuse(new, recorder)
+                assert have is not None
+                self.content = [Carried(item, self.name + label) for label, item in have[1]]
+            else:
+                return slot.widen(new, recorder)
+        found = trees.parts(new)
+        mine = trees.parts(self.initial)
+        if found is None or mine is None or found[0] != mine[0]:
+            Slot(self.initial, self.name)._refuse(new, recorder)
+        assert found is not None
+        return any(
+            [
+                part.widen(item, recorder)
+                for part, (_, item) in zip(self.content, found[1], strict=True)
+            ]
+        )
+
+    def value(self, tensors: list[Tensor]) -> Any:
+        """What it holds where its carried tensors are these; takes them off the list."""
+        if self.skipped:
+            return UNDEFINED
+        if isinstance(self.content, Slot):
+            return self.content.value(tensors)
+        return trees.rebuild(self.initial, [part.value(tensors) for part in self.content])
+
+    def yielded(self, new: Any) -> list[Tensor]:
+        """The carried tensors where it holds `new`."""
+        if self.skipped:
+            return []
+        if isinstance(self.content, Slot):
+            return self.content.yielded(new)
+        found = trees.parts(new)
+        assert found is not None
+        return [
+            t
+            for part, (_, item) in zip(self.content, found[1], strict=True)
+            for t in part.yielded(item)
+        ]
+
+
+class _TestChangesError(Exception):
+    """The condition of a loop changes something each time it is computed."""
+
+
+class Loop:
+    """A loop that is being captured, round by round, until a round changes nothing unforeseen."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        test: Callable[[], Any],
+        body: Callable[[], Any],
+        get: Get,
+        put: Put,
+        names: Sequence[str],
+        temporaries: Sequence[str],
+    ) -> None:
+        self.recorder = recorder
+        self.test, self.body, self.get, self.put = test, body, get, put
+        self.before = get()
+        self.variables = [
+            Carried(value, f"`{name}`") for name, value in zip(names, self.before, strict=True)
+        ]
+        self.temporary = [name in temporaries for name in names]
+        for carried, temporary in zip(self.variables, self.temporary, strict=True):
+            carried.skipped = temporary and carried.initial is UNDEFINED
+        self.places: dict[tuple[Any, ...], tuple[Place, Carried]] = {}
+
+    def run(self) -> None:
+        """Capture the loop, and leave in variables and places what it leaves."""
+        recorder = self.recorder
+        poisoned = recorder.poisoned
+        for _ in range(ATTEMPTS):
+            recorder.poisoned = poisoned
+            attempt = self._attempt()
+            if attempt is not None:
+                self._finish(*attempt)
+                return
+        recorder.refuse("a loop whose rounds go on changing new objects")
+
+    def _everything(self) -> list[Carried]:
+        return [*self.variables, *(carried for _, carried in self.places.values())]
+
+    def _metas(self) -> list[tuple[Meta, bool]]:
+        return [
+            meta
+            for carried in self._everything()
+            if not carried.skipped
+            for slot in carried.slots()
+            for meta in slot.metas()
+        ]
+
+    def _begin(self, scope: Scope, with_gradients: bool) -> None:
+        """Let variables and places hold the parameters of a region."""
+        recorder = self.recorder
+        given = [
+            parameter(recorder, scope, meta, flag and with_gradients)
+            for meta, flag in self._metas()
+        ]
+        self._entangle(given)
+        values = [carried.value(given) for carried in self.variables]
+        self.put(tuple(values))
+        for key, (place, carried) in self.places.items():
+            scope.note(key, lambda place=place: place)  # type: ignore[misc]
+            place.begin(carried.value(given))  # type: ignore[attr-defined]
+
+    def _entangle(self, given: list[Tensor]) -> None:
+        """In the first round, a carried variable is the very tensor that it was before."""
+        place = 0
+        for carried in self.variables:
+            if carried.skipped:
+                continue
+            for slot in carried.slots():
+                if slot.kind == "tensor" and is_tensor(slot.initial):
+                    self.recorder.entangle(given[place], slot.initial)
+                place += len(slot.metas())
+
+    def _attempt(self) -> Any:
+        recorder = self.recorder
+        self.put(self.before)
+        try:
+            with recorder.region("test") as test:
+                self._begin(test, False)
+                known = set(test.places)
+                proceeds = self.test()
+                if set(test.places) != known:
+                    test.restore()
+                    raise _TestChangesError
+            test.restore()
+            with recorder.region("body") as body:
+                self._begin(body, True)
+                try:
+                    self.body()
+                except (CompileError, DataDependentError):
+                    raise
+                except UnboundLocalError as error:
+                    if not self._unskip(error):
+                        raise
+                    body.restore()
+                    return None
+            new = self.get()
+            changed = self._widen(new, body)
+            if changed:
+                body.restore()
+                return None
+            with recorder.inside(body):
+                yielded = [
+                    t
+                    for carried, value in zip(self.variables, new, strict=True)
+                    for t in carried.yielded(value)
+                ]
+                for place, carried in self.places.values():
+                    yielded += carried.yielded(place.read())
+            body.restore()
+        finally:
+            self.put(self.before)
+        return test, body, proceeds, yielded
+
+    def _unskip(self, error: UnboundLocalError) -> bool:
+        """A variable that a round reads before it assigns it has to be carried after all."""
+        for carried in self.variables:
+            if carried.skipped and carried.name in str(error).replace("'", "`"):
+                carried.skipped = False
+                return True
+        return False
+
+    def _widen(self, new: tuple[Any, ...], body: Scope) -> bool:
+        recorder = self.recorder
+        changed = False
+        for carried, value, temporary in zip(self.variables, new, self.temporary, strict=True):
+            try:
+                changed |= carried.widen(value, recorder)
+            except CompileError:
+                if not temporary or carried.skipped:
+                    raise
+                recorder.failure = None
+                carried.skipped = changed = True
+        for key, place in body.places.items():
+            if key not in self.places:
+                now = place.read()
+                place.restore()
+                carried = Carried(place.read(), place.name or "a tensor changed in place")
+                if place.key[0] == "grad" and (now is None) != (carried.initial is None):
+                    recorder.refuse(
+                        "`grad` is None before this loop or after its rounds, and a tensor else",
+                        "let it be zeros before the loop: p.grad = kuai.zeros_like(p)",
+                    )
+                if isinstance(place, Memory) and not place.is_leaf:
+                    carried.content.requires_grad = (  # type: ignore[union-attr]
+                        mode.grad and carried.initial._requires_grad
+                    )
+                carried.widen(now, recorder)
+                self.places[key] = (place, carried)
+                changed = True
+            else:
+                changed |= self.places[key][1].widen(place.read(), recorder)
+        return changed
+
+    def _finish(
+        self, test: Scope, body: Scope, proceeds: Any, yielded: list[Tensor]
+    ) -> None:
+        recorder = self.recorder
+        everything = [c for c in self._everything() if not c.skipped]
+        initial = [t for c in everything for slot in c.slots() for t in slot.start(recorder)]
+        flags = [flag for _, flag in self._metas()]
+        if not isinstance(proceeds, TensorBase):
+            proceeds = wrap(numbers.as_tensor(bool(proceeds), dtypes.bool_)._payload)
+        poisoned, recorder.poisoned = recorder.poisoned, {}
+        results, _ = finish_loop(recorder, initial, flags, test, body, proceeds, yielded)
+        recorder.poisoned = poisoned
+        given = results[: len(initial)]
+        for x, first, last in zip(given, initial, yielded, strict=True):
+            recorder.entangle(x, first)
+            if last._payload.region is not body.region or last._view is not None:
+                recorder.entangle(x, last)
+        values = tuple(carried.value(given) for carried in self.variables)
+        for place, carried in self.places.values():
+            note_again(recorder, place)
+            place.write(carried.value(given))
+        self.put(values)
+
+
+def loop(
+    recorder: Recorder,
+    test: Callable[[], Any],
+    body: Callable[[], Any],
+    get: Get,
+    put: Put,
+    names: Sequence[str],
+    temporaries: Sequence[str] = (),
+) -> None:
+    """Capture `while test(): body()`.
+
+    Args:
+        recorder: the capture.
+        test: gives the condition: a captured bool.
+        body: one round.
+        get, put: read and write the variables that the round assigns.
+        names: what these are called.
+        temporaries: those of them that are not read outside of the loop.
+
+    Raises:
+        CompileError: a round changes the shape, type or structure of something.
+    """
+    try:
+        Loop(recorder, test, body, get, put, names, temporaries).run()
+    except _TestChangesError:
+        asking(recorder, test(), test, body, get, put, names, temporaries)
+
+
+def asking(
+    recorder: Recorder,
+    first: Any,
+    test: Callable[[], Any],
+    body: Callable[[], Any],
+    get: Get,
+    put: Put,
+    names: Sequence[str],
+    temporaries: Sequence[str] = (),
+) -> None:
+    """As `loop`, for a condition that changes something: it is computed before each round.
+
+    `first` is what it was before the first one.
+    """
+    goes_on = first
+
+    def round_() -> None:
+        nonlocal goes_on
+        body()
+        goes_on = test()
+
+    def read() -> tuple[Any, ...]:
+        return (*get(), goes_on)
+
+    def write(values: tuple[Any, ...]) -> None:
+        nonlocal goes_on
+        goes_on = values[-1]
+        put(values[:-1])
+
+    every = (*names, "the condition")
+    Loop(recorder, lambda: goes_on, round_, read, write, every, temporaries).run()
+
+
+__all__ = ["Loop", "Number", "asking", "loop"]

@@ -1,0 +1,279 @@
+"""Python numbers whose values are known only when the compiled program runs.
+
+A `Number` stands where the user's code has a float, an int or a bool that a loop carries, a branch
+decides, or that is an input of the program. It computes as Python does: in float64 and int64,
+with `/` always a float, and gives way to tensors in the promotion of types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from kuai import dtypes, ops
+from kuai.core import primitive as primitives
+from kuai.core.base import TensorBase, wrap
+from kuai.tensor import Tensor
+
+_new = object.__new__
+_RANK = {dtypes.bool_: 0, dtypes.int64: 1, dtypes.float64: 2}
+_DTYPES = (dtypes.bool_, dtypes.int64, dtypes.float64)
+KINDS: dict[dtypes.dtype, type] = {
+    dtypes.bool_: bool,
+    dtypes.int64: int,
+    dtypes.float64: float,
+}
+
+
+def is_number(x: object) -> bool:
+    """Whether `x` is a Python number, known or captured."""
+    return isinstance(x, (bool, int, float, Number))
+
+
+def dtype_of(x: Any) -> dtypes.dtype:
+    """The type in which a number is computed."""
+    if isinstance(x, TensorBase):
+        return x.dtype
+    if isinstance(x, bool):
+        return dtypes.bool_
+    return dtypes.int64 if isinstance(x, int) else dtypes.float64
+
+
+def common_dtype(*numbers: Any) -> dtypes.dtype:
+    """The type that holds all of these numbers."""
+    return _DTYPES[max(_RANK[dtype_of(x)] for x in numbers)]
+
+
+def as_tensor(x: Any, dtype: dtypes.dtype) -> Tensor:
+    """A number as a zero-dimensional tensor of this type."""
+    if isinstance(x, TensorBase):
+        plain = wrap(x._payload)
+        return plain if plain.dtype is dtype else ops.cast(plain, dtype=dtype)
+    return wrap(np.asarray(x, dtype.numpy))
+
+
+def number(x: Tensor) -> Number:
+    """A captured, zero-dimensional tensor as a Python number."""
+    dtype = x.dtype
+    if dtype.is_floating_point:
+        x = x if dtype is dtypes.float64 else ops.cast(x, dtype=dtypes.float64)
+    elif dtype is not dtypes.bool_ and dtype is not dtypes.int64:
+        x = ops.cast(x, dtype=dtypes.int64)
+    if x._payload.shape:
+        x = ops.reshape(x, ())
+    result = _new(Number)
+    result._payload = x._payload
+    result._requires_grad = False
+    result._grad = result._node = result._view = result._hooks = None
+    result._counter = [0, 0]
+    return result  # type: ignore[no-any-return]
+
+
+def _check_divisor(divisor: Any, message: str) -> None:
+    if isinstance(divisor, Number):
+        check = primitives.intercept.check  # type: ignore[union-attr]
+        zero = as_tensor(0, divisor.dtype)
+        check(ops.ne(as_tensor(divisor, divisor.dtype), zero), ZeroDivisionError, message)
+    elif divisor == 0:
+        raise ZeroDivisionError(message)
+
+
+def _add(x: Any, y: Any) -> Any:
+    return _arithmetic(ops.add, x, y)
+
+
+def _subtract(x: Any, y: Any) -> Any:
+    return _arithmetic(ops.sub, x, y)
+
+
+def _multiply(x: Any, y: Any) -> Any:
+    return _arithmetic(ops.mul, x, y)
+
+
+def _arithmetic(function: Callable[..., Any], x: Any, y: Any) -> Any:
+    dtype = _at_least_int(x, y)
+    return number(function(as_tensor(x, dtype), as_tensor(y, dtype)))
+
+
+def _at_least_int(*numbers: Any) -> dtypes.dtype:
+    return common_dtype(0, *numbers)
+
+
+def _divide(x: Any, y: Any) -> Any:
+    _check_divisor(y, "division by zero")
+    double = dtypes.float64
+    return number(ops.div(as_tensor(x, double), as_tensor(y, double)))
+
+
+def _floor_divide(x: Any, y: Any) -> Any:
+    floating = common_dtype(x, y) is dtypes.float64
+    words = "float floor division by zero" if floating else "integer division or modulo by zero"
+    _check_divisor(y, words)
+    return _arithmetic(ops.floor_divide, x, y)
+
+
+def _remainder(x: Any, y: Any) -> Any:
+    floating = common_dtype(x, y) is dtypes.float64
+    words = "float modulo" if floating else "integer modulo by zero"
+    _check_divisor(y, words)
+    return _arithmetic(ops.remainder, x, y)
+
+
+def _power(x: Any, y: Any) -> Any:
+    dtype = _at_least_int(x, y)
+    if dtype is dtypes.int64 and not isinstance(y, TensorBase) and y < 0:
+        dtype = dtypes.float64
+    return number(ops.pow(as_tensor(x, dtype), as_tensor(y, dtype)))
+
+
+def _bits(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    def combine(x: Any, y: Any) -> Any:
+        dtype = common_dtype(x, y)
+        if dtype is dtypes.float64:
+            raise TypeError("unsupported operand type(s) for a bitwise operator: 'float'")
+        return number(function(as_tensor(x, dtype), as_tensor(y, dtype)))
+
+    return combine
+
+
+def _shift(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    def combine(x: Any, y: Any) -> Any:
+        return number(function(as_tensor(x, dtypes.int64), as_tensor(y, dtypes.int64)))
+
+    return combine
+
+
+def _comparison(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    def compare(x: Any, y: Any) -> Any:
+        dtype = common_dtype(x, y)
+        return number(function(as_tensor(x, dtype), as_tensor(y, dtype)))
+
+    return compare
+
+
+def _operator(
+    on_numbers: Callable[[Any, Any], Any], on_tensors: Callable[[Any, Any], Any]
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """An operator and its reflected form."""
+
+    def forward(self: Number, other: Any) -> Any:
+        if is_number(other):
+            return on_numbers(self, other)
+        if isinstance(other, TensorBase):
+            return on_tensors(self, other)
+        return NotImplemented
+
+    def reflected(self: Number, other: Any) -> Any:
+        if is_number(other):
+            return on_numbers(other, self)
+        if isinstance(other, TensorBase):
+            return on_tensors(other, self)
+        return NotImplemented
+
+    return forward, reflected
+
+
+class Number(Tensor):
+    """A captured Python number. Made by `number`."""
+
+    __slots__ = ()
+    _weak = True
+
+    __add__, __radd__ = _operator(_add, ops.plus)
+    __sub__, __rsub__ = _operator(_subtract, ops.sub)
+    __mul__, __rmul__ = _operator(_multiply, ops.mul)
+    __truediv__, __rtruediv__ = _operator(_divide, ops.quotient)
+    __floordiv__, __rfloordiv__ = _operator(_floor_divide, ops.floor_divide)
+    __mod__, __rmod__ = _operator(_remainder, ops.remainder)
+    __pow__, __rpow__ = _operator(_power, ops.pow)
+    __and__, __rand__ = _operator(_bits(ops.bitwise_and), ops.bitwise_and)
+    __or__, __ror__ = _operator(_bits(ops.bitwise_or), ops.bitwise_or)
+    __xor__, __rxor__ = _operator(_bits(ops.bitwise_xor), ops.bitwise_xor)
+    __lshift__, __rlshift__ = _operator(_shift(ops.bitwise_left_shift), ops.bitwise_left_shift)
+    __rshift__, __rrshift__ = _operator(_shift(ops.bitwise_right_shift), ops.bitwise_right_shift)
+    __lt__, __gt__ = (
+        _operator(_comparison(ops.lt), ops.lt)[0],
+        _operator(_comparison(ops.gt), ops.gt)[0],
+    )
+    __le__, __ge__ = (
+        _operator(_comparison(ops.le), ops.le)[0],
+        _operator(_comparison(ops.ge), ops.ge)[0],
+    )
+    __iadd__ = __isub__ = __imul__ = __itruediv__ = __ifloordiv__ = __imod__ = None
+    __ipow__ = __iand__ = __ior__ = __ixor__ = __ilshift__ = __irshift__ = None
+
+    def __eq__(self, other: object) -> Any:
+        if is_number(other):
+            return _comparison(ops.eq)(self, other)
+        return ops.eq(self, other) if isinstance(other, TensorBase) else False
+
+    def __ne__(self, other: object) -> Any:
+        if is_number(other):
+            return _comparison(ops.ne)(self, other)
+        return ops.ne(self, other) if isinstance(other, TensorBase) else True
+
+    __hash__ = object.__hash__
+
+    def __neg__(self) -> Number:
+        return number(ops.neg(as_tensor(self, _at_least_int(self))))
+
+    def __pos__(self) -> Number:
+        return number(as_tensor(self, _at_least_int(self)))
+
+    def __abs__(self) -> Number:
+        return number(ops.abs(as_tensor(self, _at_least_int(self))))
+
+    def __invert__(self) -> Number:
+        if self.dtype is dtypes.float64:
+            raise TypeError("bad operand type for unary ~: 'float'")
+        return number(ops.bitwise_not(as_tensor(self, dtypes.int64)))
+
+    def __round__(self, digits: Any = None) -> Any:
+        if self.dtype is not dtypes.float64:
+            return self
+        rounded = ops.round(as_tensor(self, dtypes.float64), decimals=digits or 0)
+        return number(rounded if digits is not None else ops.cast(rounded, dtype=dtypes.int64))
+
+    def __floor__(self) -> Number:
+        return _whole(self, ops.floor)
+
+    def __ceil__(self) -> Number:
+        return _whole(self, ops.ceil)
+
+    def __trunc__(self) -> Number:
+        return _whole(self, ops.trunc)
+
+    def is_integer(self) -> Any:
+        """Whether it has no fraction."""
+        if self.dtype is not dtypes.float64:
+            return True
+        x = as_tensor(self, dtypes.float64)
+        return number(ops.eq(ops.floor(x), x))
+
+    @property
+    def real(self) -> Any:
+        """The number itself."""
+        return self
+
+
+def _whole(x: Number, function: Callable[..., Any]) -> Number:
+    if x.dtype is not dtypes.float64:
+        return number(as_tensor(x, dtypes.int64))
+    rounded = function(as_tensor(x, dtypes.float64))
+    return number(ops.cast(rounded, dtype=dtypes.int64))
+
+
+def to_kind(x: Any, kind: type) -> Number:
+    """`int(x)`, `float(x)` or `bool(x)` of a captured tensor of one element."""
+    plain = wrap(x._payload)
+    if plain._payload.size != 1:
+        raise ValueError("only one element tensors can be converted to Python scalars")
+    plain = ops.reshape(plain, ()) if plain._payload.shape else plain
+    if kind is bool:
+        return number(plain if plain.dtype is dtypes.bool_ else ops.ne(plain, 0))
+    dtype = dtypes.int64 if kind is int else dtypes.float64
+    if kind is int and plain.dtype.is_floating_point:
+        plain = ops.trunc(plain)
+    return number(plain if plain.dtype is dtype else ops.cast(plain, dtype=dtype))

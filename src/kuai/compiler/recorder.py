@@ -1,0 +1,474 @@
+"""What a function does to tensors, recorded as operations of a graph while it runs.
+
+Every primitive that the function applies is handed here by `kuai.core.primitive.intercept`. The
+tape works on captured tensors as on any others, so that `backward()` inside the function adds the
+backward computation to the graph.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+import kuai
+from kuai.compiler.control import check as check_
+from kuai.compiler.graph import Graph, Operation, Region, StackMeta, Value
+from kuai.compiler.places import Gradient, Memory, Place, Scope
+from kuai.core import base
+from kuai.core.base import TensorBase, wrap
+from kuai.core.inplace import detach, view_scatter
+from kuai.core.primitive import Meta, Primitive, meta_of
+from kuai.core.tape import mode, refresh
+from kuai.errors import CompileError
+from kuai.tensor import Tensor
+
+_OWN = str(Path(kuai.__file__).parent)
+
+
+class Recorder:
+    """A capture under way: the graph, the regions that are open, and the outer world's tensors.
+
+    Attributes:
+        graph: what has been recorded.
+        scopes: the open regions, outermost first; the graph itself is the first.
+        outer: for each tensor from outside, what it was and the value that stands for it.
+        tracked: the operations that the tape recorded.
+        orders: for each loop that reads stacks, whether its rounds take the items of each in
+            order (1) or in reverse (-1).
+        blocks: the paths of the blocks being called, outermost first.
+        failure: the refusal that ends the capture, even if the user's code swallowed it.
+    """
+
+    def __init__(self, names: dict[int, str] | None = None) -> None:
+        self.graph = Graph()
+        self.thread = threading.get_ident()
+        self.names = names or {}
+        self.scopes = [Scope(self.graph)]
+        self.outer: dict[int, Outer] = {}
+        self.tracked: set[Operation] = set()
+        self.orders: dict[Operation, dict[Value, int]] = {}
+        self.blocks: list[str] = []
+        self.failure: CompileError | None = None
+        self.tries = 0
+        self._values: dict[int, tuple[Any, Value]] = {}
+        self._born: dict[int, tuple[list[int], int]] = {}
+        self._moved: list[tuple[Any, Any, Any, Any]] = []
+        self._leaves: dict[int, Any] = {}
+        self._entangled: dict[int, list[list[int]]] = {}
+        self._poisoned: dict[int, str] = {}
+        self._changes = 0
+        self._place: tuple[str, str] | None = None
+
+    # -- being active -----------------------------------------------------------------------
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Hear of the memory that this thread makes."""
+        base.births[self.thread] = self._birth
+        base.inferring.add(0)
+        try:
+            yield
+        finally:
+            del base.births[self.thread]
+            if not base.births:
+                base.inferring.discard(0)
+
+    def _birth(self, counter: list[int]) -> None:
+        self._born[id(counter)] = (counter, len(self.scopes) - 1)
+
+    def adopt(self, x: TensorBase) -> None:
+        """Let a tensor count as one from outside."""
+        self._born.pop(id(x._counter), None)
+
+    def is_born(self, x: TensorBase) -> bool:
+        """Whether a tensor's memory was made during the capture."""
+        return id(x._counter) in self._born
+
+    def is_local(self, x: TensorBase) -> bool:
+        """Whether a tensor's memory was made in the innermost open region."""
+        return self._born.get(id(x._counter), (None, -1))[1] >= len(self.scopes) - 1
+
+    def is_captured(self, x: object) -> bool:
+        """Whether `x` is a tensor whose values are known only when the program runs."""
+        if not isinstance(x, TensorBase):
+            return False
+        return isinstance(x._payload, Value) or not self.is_born(x)
+
+    # -- operations -------------------------------------------------------------------------
+
+    def __call__(
+        self, primitive: Primitive, inputs: tuple[Any, ...], parameters: dict[str, Any]
+    ) -> Any:
+        """Record one application of a primitive."""
+        if threading.get_ident() != self.thread:
+            return primitive.run(inputs, parameters)
+        if primitive.decompose is not None:
+            return primitive.decompose(*inputs, **parameters)
+        return self.record(primitive, inputs, parameters)
+
+    def record(
+        self, primitive: Primitive, inputs: Sequence[Any], parameters: dict[str, Any]
+    ) -> Any:
+        """Record one application of a primitive as it is."""
+        values = [self.value(x) if isinstance(x, TensorBase) else x for x in inputs]
+        if primitive is detach and not inputs[0]._requires_grad:
+            return primitive.run(inputs, parameters, values[0])
+        if primitive is view_scatter and parameters["view"] is detach:
+            return primitive.run(inputs, parameters, values[1])
+        typed = next((v for v in values if isinstance(v, Value)), None)
+        scalar = typed.meta.dtype if typed is not None else None
+        metas = [
+            v.meta if isinstance(v, Value) else Meta((), scalar)  # type: ignore[arg-type]
+            for v in values
+        ]
+        inferred = primitive.infer(*metas, **parameters)
+        several = isinstance(inferred, tuple)
+        results = tuple([self.new(m) for m in (inferred if several else (inferred,))])
+        operation = self.emit(primitive, values, parameters, results)
+        result = primitive.run(inputs, parameters, results if several else results[0])
+        for x in result if several else (result,):
+            if x._requires_grad:
+                self.tracked.add(operation)
+        return result
+
+    def emit(
+        self,
+        primitive: Primitive,
+        inputs: Sequence[Any],
+        parameters: dict[str, Any],
+        results: Sequence[Value],
+        regions: Sequence[Region] = (),
+    ) -> Operation:
+        """Add an operation to the innermost open region."""
+        path, line = self._place or (self.blocks[-1] if self.blocks else "", user_line())
+        operation = Operation(primitive, inputs, parameters, results, regions, path, line)
+        self.scopes[-1].region.operations.append(operation)
+        return operation
+
+    @contextmanager
+    def placed(self, operation: Operation) -> Iterator[None]:
+        """Let what is recorded now have the place of an operation that it comes from."""
+        before, self._place = self._place, (operation.path, operation.line)
+        try:
+            yield
+        finally:
+            self._place = before
+
+    def new(self, meta: Meta, name: str = "") -> Value:
+        """A new value in the innermost open region."""
+        value = Value(self.graph, meta, name)
+        value.region = self.scopes[-1].region
+        return value
+
+    def check(self, condition: Any, error: type[Exception], message: str) -> None:
+        """Raise when the program runs, unless the condition holds."""
+        if self.tries:
+            self.refuse(
+                f"a check of values ({error.__name__}: {message}) inside a `try` whose handlers "
+                "would have to run in the compiled program",
+                "move the check out of the `try`, or choose with kuai.where",
+            )
+        parameters = {"error": error, "message": message}
+        self.emit(check_, [self.value(condition)], parameters, ())
+
+    # -- values -----------------------------------------------------------------------------
+
+    def value(self, x: Any) -> Value:
+        """The value that stands for a tensor, or for the one that it has become."""
+        if x._view is not None:
+            before = (x._payload, x._node, x._requires_grad)
+            refresh(x)
+            if isinstance(x._payload, Value) and isinstance(before[0], np.ndarray):
+                self._moved.append((x, *before))
+        payload = x._payload
+        if not isinstance(payload, Value):
+            payload = self._outer_value(x, payload)
+        if self._poisoned and id(x._counter) in self._poisoned:
+            self.refuse(
+                self._poisoned[id(x._counter)],
+                "change a clone(), or write y = y + 1 in the place of y += 1",
+            )
+        if x._requires_grad and mode.grad:
+            edge = x if x._node is None else x._node
+            if edge is x:
+                self._leaves.setdefault(id(x), x)
+            # What was made within a region as the end of its tape is nothing outside of it.
+            made = self._born.get(id(getattr(edge, "_counter", None)), (None, -1))[1]
+            for scope in reversed(self.scopes[made + 1 :]):
+                if payload.region is scope.region:
+                    break
+                scope.uses.setdefault(payload, edge)
+        return payload
+
+    def _outer_value(self, x: Any, payload: Any) -> Value:
+        if not isinstance(payload, np.ndarray):
+            payload.shape  # an uninitialised parameter says so  # noqa: B018
+        if id(x) in self.outer:
+            return self.outer[id(x)].value
+        kept = self._values.get(id(payload))
+        if kept is None:
+            name = self.names.get(id(payload), "")
+            value = Value(self.graph, meta_of(x), name)
+            value.region = self.graph
+            self._values[id(payload)] = (payload, value)
+            if self.is_born(x) and payload.size <= 1 and not name:
+                self.graph.constants.append((value, payload.copy()))
+            else:
+                self.graph.captured.append((value, self._source(x, payload)))
+        else:
+            value = kept[1]
+        if not self.is_born(x):
+            self.outer[id(x)] = Outer(x, value)
+            if x._node is not None and x._requires_grad:
+                x._node = None  # what it was computed from is not part of this program
+        return value
+
+    def _source(self, x: Any, payload: Any) -> Any:
+        if self.is_born(x) or isinstance(x._node, TensorBase):
+            found = wrap(payload)
+            if isinstance(x._node, TensorBase):
+                return x._node  # a snapshot of a leaf
+            return found
+        return x
+
+    def touch(self, x: Any) -> None:
+        """Note a tensor from outside before anything can happen to its `grad`."""
+        if isinstance(x._payload, np.ndarray) and not self.is_born(x):
+            self._outer_value(x, x._payload)
+        if x._requires_grad and x._node is None:
+            self._leaves.setdefault(id(x), x)
+
+    def set_order(self, loop: Operation, stack: Any, order: int) -> None:
+        """Note in which order a loop reads a stack."""
+        self.orders.setdefault(loop, {})[stack] = order
+
+    # -- changes ----------------------------------------------------------------------------
+
+    def changing(self, x: Any) -> None:
+        """Note a tensor, and what it is a view of, before it is changed in place."""
+        while True:
+            if isinstance(x._payload, np.ndarray):
+                self.value(x)
+            if x._view is None:
+                break
+            x = x._view.source
+        self._check_entangled(x)
+        self._changes += 1
+        if not self.is_local(x):
+            self.scopes[-1].note(("memory", id(x)), lambda: Memory(x))
+
+    def reshaping(self, x: Any) -> None:
+        """Note a tensor before it becomes a view of another shape."""
+        if isinstance(x._payload, np.ndarray):
+            self.value(x)
+        if len(self.scopes) > 1 and not self.is_local(x):
+            self.refuse(
+                "a tensor that changes its shape in place under a condition or in a loop",
+                "assign the result of the out-of-place method to a new variable",
+            )
+
+    def note(self, key: tuple[Any, ...], make: Callable[[], Place]) -> None:
+        """Note a place before it changes."""
+        self._changes += 1
+        if len(self.scopes) > 1:
+            self.scopes[-1].note(key, make)
+
+    def entangle(self, x: TensorBase, other: TensorBase) -> None:
+        """Note that two tensors may or may not be the same memory when the program runs."""
+        a, b = x._counter, other._counter
+        if a is not b:
+            self._entangled.setdefault(id(a), []).append(b)
+            self._entangled.setdefault(id(b), []).append(a)
+
+    def _check_entangled(self, x: Any) -> None:
+        for other in self._entangled.get(id(x._counter), ()):
+            message = (
+                "a change in place of a tensor that may or may not be the same as another one, "
+                "as a condition or a number of rounds decides"
+            )
+            if id(other) not in self._born:
+                self.refuse(message, "change a clone(), or write y = y + 1 for y += 1")
+            self._poisoned[id(other)] = message
+
+    def mark(self) -> tuple[int, int]:
+        """Where the innermost region and the count of changes stand."""
+        return len(self.scopes[-1].region.operations), self._changes
+
+    def rewind(self, mark: tuple[int, int]) -> bool:
+        """Forget the operations since `mark`, whose results nobody has; false if they changed
+        something.
+        """
+        if self._changes != mark[1]:
+            return False
+        del self.scopes[-1].region.operations[mark[0] :]
+        return True
+
+    # -- regions ----------------------------------------------------------------------------
+
+    @contextmanager
+    def region(self, name: str) -> Iterator[Scope]:
+        """Capture into a region of its own."""
+        scope = Scope(Region(name))
+        with self.inside(scope):
+            yield scope
+
+    @contextmanager
+    def inside(self, scope: Scope) -> Iterator[None]:
+        """Capture into an open or reopened region."""
+        before = {key: leaf._grad for key, leaf in self._leaves.items()}
+        known = mode.grad
+        self.scopes.append(scope)
+        try:
+            yield
+        finally:
+            for key, leaf in list(self._leaves.items()):
+                old = before.get(key, self.outer[key].grad if key in self.outer else None)
+                if leaf._grad is not old and not self.is_local(leaf):
+                    scope.note(("grad", key), lambda: Gradient(leaf, old))  # noqa: B023
+            self.scopes.pop()
+            mode.grad = known
+
+    @property
+    def poisoned(self) -> dict[int, str]:
+        """A copy of the notes on memory that must not be read, to return to."""
+        return dict(self._poisoned)
+
+    @poisoned.setter
+    def poisoned(self, notes: dict[int, str]) -> None:
+        self._poisoned = dict(notes)
+
+    # -- refusing ---------------------------------------------------------------------------
+
+    def refuse(self, reason: str, advice: str = "") -> NoReturn:
+        """Give up, with the user's line.
+
+        Raises:
+            CompileError: always.
+        """
+        import linecache
+
+        file, line = user_place()
+        error = CompileError(reason, advice, file, line, linecache.getline(file, line))
+        self.failure = self.failure or error
+        raise error
+
+    def failed(self, error: CompileError) -> CompileError:
+        """Note the refusal that ends the capture; returns it."""
+        self.failure = self.failure or error
+        return error
+
+    def explained(self, error: Exception) -> CompileError:
+        """A refusal for an error that arose where the values of a tensor were asked for."""
+        import linecache
+        import traceback
+
+        file, line = "", 0
+        for frame, number in traceback.walk_tb(error.__traceback__):
+            if not _is_own(frame.f_code.co_filename):
+                file, line = frame.f_code.co_filename, number
+        advice = "compute with tensors throughout; conditions and loops on them are compiled"
+        source = linecache.getline(file, line)
+        self.failure = self.failure or CompileError(str(error), advice, file, line, source)
+        return self.failure
+
+    def check_overlaps(self, updated: set[Value]) -> None:
+        """Refuse changes of memory that the program also knows as another tensor."""
+        arrays = [(o.value, o.payload) for o in self.outer.values()]
+        for value, array in arrays:
+            if value not in updated:
+                continue
+            for other, memory in arrays:
+                if (
+                    other is not value
+                    and memory is not array
+                    and np.may_share_memory(array, memory)
+                    and not self._is_view(other)
+                ):
+                    self.refuse(
+                        "a change in place of a tensor from outside whose memory another tensor "
+                        "from outside, used here too, has a part in",
+                        "use one of the two throughout, or clone() one outside",
+                    )
+
+    def _is_view(self, value: Value) -> bool:
+        return any(o.value is value and o.tensor._view is not None for o in self.outer.values())
+
+    def restore(self) -> None:
+        """Put the outer tensors back as they were."""
+        for scope in reversed(self.scopes):
+            for place in reversed(list(scope.places.values())):
+                if not isinstance(place, (Memory, Gradient)):
+                    place.restore()
+        for x, payload, node, requires_grad in self._moved:
+            x._payload, x._node, x._requires_grad = payload, node, requires_grad
+        for outer in self.outer.values():
+            outer.restore()
+
+
+class Outer:
+    """A tensor from outside, as it was before the capture."""
+
+    def __init__(self, x: Any, value: Value) -> None:
+        self.tensor = x
+        self.value = value
+        self.payload = x._payload
+        self.node = x._node
+        self.requires_grad = x._requires_grad
+        self.grad = x._grad
+        self.counter = tuple(list.__iter__(x._counter))
+        self.reads_grad = False
+        self.overwritten = False  # its grad was written before anything read it
+
+    @property
+    def changed(self) -> bool:
+        """Whether the capture has given it another value."""
+        return self.tensor._payload is not self.payload
+
+    def restore(self) -> None:
+        """Put it back as it was."""
+        x = self.tensor
+        if x._payload is not self.payload or x._counter[1] != self.counter[1]:
+            x._payload = self.payload
+            x._counter[1] = self.counter[1]
+            x._counter[0] = self.counter[0]
+        if x._view is not None:
+            x._view.generation = x._counter[1]
+        x._node, x._requires_grad = self.node, self.requires_grad
+        x._grad = self.grad
+
+
+def _is_own(file: str) -> bool:
+    return file.startswith((_OWN, "<")) or file.endswith("contextlib.py")
+
+
+def user_place() -> tuple[str, int]:
+    """File and line of the innermost frame that is not kuai's."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        code = frame.f_code
+        if not _is_own(code.co_filename):
+            return code.co_filename, frame.f_lineno
+        frame = frame.f_back  # type: ignore[assignment]
+    return "", 0
+
+
+def user_line() -> str:
+    """The user's line, as `file:line`."""
+    file, line = user_place()
+    return f"{file}:{line}" if file else ""
+
+
+def tensor_on(value: Value) -> Tensor:
+    """A new tensor, off the tape, on a value."""
+    return wrap(value)
+
+
+def is_stack(value: Value) -> bool:
+    """Whether a value is a loop's stack."""
+    return isinstance(value.meta, StackMeta)

@@ -1,0 +1,621 @@
+"""One capture of Python code: calls, attributes and items as the rewritten code asks for them.
+
+Functions of the user's are rewritten when they are called; everything read from outside is noted;
+changes of what lives outside, and calls of functions that nobody can look into with tensors that
+have no values yet, are refused.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections import deque
+from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+from kuai import ops
+from kuai.compiler import trees
+from kuai.compiler.calls import SPECIAL, refuse_impure
+from kuai.compiler.hooks import Hooks, Range
+from kuai.compiler.numbers import Number
+from kuai.compiler.places import Attribute, Item
+from kuai.compiler.reads import Reads
+from kuai.compiler.recorder import Recorder
+from kuai.compiler.rewrite.functions import is_library, is_own, is_rewritten, rewritten
+from kuai.compiler.rewrite.source import SourceError
+from kuai.core import primitive as primitives
+from kuai.core.base import TensorBase, wrap
+from kuai.core.inplace import assign
+from kuai.errors import CompileError
+from kuai.nn.block_path import _abbreviated, _name_within
+from kuai.nn.hooks import call_with_hooks
+from kuai.nn.module import Module
+from kuai.optim.optimizer import Optimizer
+
+_CHANGING = {
+    list: {"append", "extend", "insert", "remove", "pop", "clear", "sort", "reverse"},
+    dict: {"update", "pop", "popitem", "clear", "setdefault"},
+    set: {"add", "discard", "remove", "pop", "clear", "update"},
+    deque: {"append", "appendleft", "extend", "pop", "popleft", "clear", "rotate"},
+}
+_CONTAINERS = (list, dict, set, deque)
+_FUNCTIONS = (FunctionType, MethodType, functools.partial)
+_MISSING: Any = object()
+
+
+class Session:
+    """A capture under way, as the hooks see it.
+
+    Args:
+        recorder: records the operations.
+        reads: notes what is read.
+    """
+
+    def __init__(self, recorder: Recorder, reads: Reads) -> None:
+        self.recorder = recorder
+        self.reads = reads
+        self.blocks: list[tuple[Module, str]] = []
+        self._rewritten: dict[int, tuple[Any, FunctionType]] = {}
+        self._made: dict[int, tuple[Any, int]] = {}
+        self._paths: dict[tuple[int, int], str] = {}
+
+    def is_active(self) -> bool:
+        """Whether this capture is under way in this thread."""
+        recorder = self.recorder
+        return primitives.intercept is recorder and threading.get_ident() == recorder.thread
+
+    # -- calls --------------------------------------------------------------------------------
+
+    def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """`function(*args, **kwargs)` as the capture does it."""
+        kind = type(function)
+        if kind is FunctionType:
+            return self._call_function(function, args, kwargs)
+        if kind is MethodType:
+            return self._call_method(function, args, kwargs)
+        try:
+            special = SPECIAL.get(function)
+        except TypeError:
+            special = None
+        if special is not None:
+            return special(self, *args, **kwargs)
+        if isinstance(function, Module):
+            return function(*args, **kwargs)
+        if isinstance(function, type):
+            return self._construct(function, args, kwargs)
+        if kind is functools.partial:
+            return self.call(function.func, function.args + args, {**function.keywords, **kwargs})
+        if isinstance(function, BuiltinFunctionType):
+            return self._call_builtin(function, args, kwargs)
+        call = getattr(kind, "__call__", None)
+        inner = getattr(function, "__wrapped__", None)
+        if isinstance(inner, FunctionType) and kind.__module__ == "functools":
+            return self.call(inner, args, kwargs)  # what a cache keeps must not be captured
+        if isinstance(call, FunctionType) and not is_own(call):
+            return self.function(call)(function, *args, **kwargs)
+        return self._call_foreign(function, args, kwargs)
+
+    def _call_function(
+        self, function: FunctionType, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if function in SPECIAL:
+            return SPECIAL[function](self, *args, **kwargs)
+        if is_own(function) or is_library(function):
+            refuse_impure(self, function)
+            args, kwargs = self._prepared(args, kwargs)
+            result = self.function(function)(*args, **kwargs)
+            return self.made(result) if isinstance(result, _CONTAINERS) else result
+        if str(function.__globals__.get("__name__", "")).split(".")[0] == "numpy":
+            return self._call_foreign(function, args, kwargs)
+        return self.function(function)(*args, **kwargs)
+
+    def _call_method(
+        self, method: MethodType, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        owner, function = method.__self__, method.__func__
+        if not isinstance(function, FunctionType):
+            return self._call_foreign(method, args, kwargs)
+        if isinstance(owner, Module) and is_own(function):
+            self._touch_parts(owner, function.__name__)
+        if isinstance(owner, Optimizer):
+            return self._call_optimizer(owner, function, args, kwargs)
+        if isinstance(owner, TensorBase) and is_own(function):
+            special = SPECIAL.get(function)
+            if special is not None:
+                return special(self, owner, *args, **kwargs)
+        return self._call_function(function, (owner, *args), kwargs)
+
+    def _call_builtin(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        owner = getattr(function, "__self__", None)
+        name = function.__name__
+        refuse_impure(self, function)
+        for kind, names in _CHANGING.items():
+            if isinstance(owner, kind):
+                if name in names:
+                    self.changes_container(owner, name)
+                else:
+                    self.reads.walked(owner)
+                args, kwargs = self._prepared(args, kwargs)
+                return function(*args, **kwargs)
+        if isinstance(owner, (str, bytes, tuple, int, float, type(None), ModuleType, type)):
+            args, kwargs = self._prepared(args, kwargs)
+        return self._call_foreign(function, args, kwargs)
+
+    def _call_foreign(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A function whose inside nobody can see; it may have plain values."""
+        module = getattr(function, "__module__", None) or type(function).__module__
+        root = str(module).split(".")[0]
+        refuse_impure(self, function)
+        if root not in _TRUSTED:
+            captured = [x for x in trees.leaves((args, kwargs)) if self.recorder.is_captured(x)]
+            if captured:
+                name = getattr(function, "__qualname__", repr(function))
+                self.recorder.refuse(
+                    f"a call of {module}.{name}, which is not Python code that can be captured, "
+                    "with a tensor whose values are known only when the program runs",
+                    "use kuai's own operations",
+                )
+        args, kwargs = self._prepared(args, kwargs)
+        result = function(*args, **kwargs)
+        return self.made(result) if isinstance(result, _CONTAINERS) else result
+
+    def _prepared(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Arguments for code that is not rewritten: functions among them are."""
+        new = tuple([self._for_others(x) for x in args])
+        return new, {k: self._for_others(x) for k, x in kwargs.items()}
+
+    def _for_others(self, x: Any) -> Any:
+        if isinstance(x, _FUNCTIONS):
+            return self.callable(x)
+        if isinstance(x, Range):
+            self.recorder.refuse(
+                "a range whose length is the value of a tensor, handed to another function",
+                "walk through it with a `for` loop",
+            )
+        if isinstance(x, (list, tuple, dict, set)):
+            self.reads.walked(x)
+        if isinstance(x, TensorBase):
+            self.recorder.touch(x)
+        elif isinstance(x, (list, tuple)):
+            for item in x:
+                if isinstance(item, TensorBase):
+                    self.recorder.touch(item)
+        return x
+
+    def callable(self, function: Any) -> Any:
+        """A function that code which is not rewritten may call, in its rewritten form."""
+        if isinstance(function, FunctionType):
+            return self.function(function)
+        if isinstance(function, MethodType) and isinstance(function.__func__, FunctionType):
+            return MethodType(self.function(function.__func__), function.__self__)
+        if isinstance(function, functools.partial):
+            return functools.partial(
+                self.callable(function.func), *function.args, **function.keywords
+            )
+        return function
+
+    def function(self, function: FunctionType) -> FunctionType:
+        """A function in its rewritten form; kuai's and Python's own stay as they are."""
+        if is_rewritten(function):
+            return function
+        kept = self._rewritten.get(id(function))
+        if kept is not None:
+            return kept[1]
+        if is_own(function) or is_library(function):
+            new = self._around(function)
+        else:
+            self.reads.function(function)
+            try:
+                new = rewritten(function, Hooks(self, function))
+            except SourceError as error:
+                self.recorder.refuse(
+                    f"{error}, so that `{function.__qualname__}` cannot be captured",
+                    "define it in a file, or compile only what does not call it",
+                )
+        self._rewritten[id(function)] = (function, new)
+        return new
+
+    def _around(self, function: FunctionType) -> FunctionType:
+        """A wrapper of kuai's or Python's around functions of the user's, which are rewritten."""
+        cells = function.__closure__
+        if not cells:
+            return function
+        changed = False
+        new: list[CellType] = []
+        for cell in cells:
+            try:
+                content = cell.cell_contents
+            except ValueError:
+                new.append(cell)
+                continue
+            other = self.callable(content) if isinstance(content, _FUNCTIONS) else content
+            changed = changed or other is not content
+            new.append(cell if other is content else CellType(other))
+        if not changed:
+            return function
+        result = FunctionType(
+            function.__code__,
+            function.__globals__,
+            function.__name__,
+            function.__defaults__,
+            tuple(new),
+        )
+        result.__kwdefaults__ = function.__kwdefaults__
+        result.__dict__.update(function.__dict__)
+        return result
+
+    def _construct(self, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A new object, whose `__init__` is captured where it is the user's."""
+        if cls.__new__ is object.__new__ and type(cls).__call__ is type.__call__:
+            start = cls.__init__
+            if isinstance(start, FunctionType) and not is_own(start) and not is_library(start):
+                result = self.made(cls.__new__(cls))
+                if start.__code__.co_filename.startswith("<"):  # a dataclass's
+                    start(result, *args, **kwargs)
+                else:
+                    self.function(start)(result, *args, **kwargs)
+                return result
+        args, kwargs = self._prepared(args, kwargs)
+        if cls.__module__.split(".")[0] not in (*_TRUSTED, "kuai"):
+            root = cls.__module__.split(".")[0]
+            if root in ("numpy", "torch"):
+                return self._call_foreign(cls, args, kwargs)
+        result = cls(*args, **kwargs)
+        if not isinstance(result, (TensorBase, type)):
+            self.made(result)
+        return result
+
+    # -- blocks and optimizers ------------------------------------------------------------------
+
+    def call_block(self, block: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call of a block: its `forward` is captured, and its path is noted."""
+        self.reads.block(block)
+        forward = block.forward
+        function = getattr(forward, "__func__", forward)
+        if isinstance(function, FunctionType) and not is_own(function):
+            if "forward" not in block.__dict__:
+                self.reads.attribute(type(block), "forward", function)
+            forward = self.callable(forward)
+        path = self._path(block)
+        self.blocks.append((block, path))
+        self.recorder.blocks.append(f"{path}: {_abbreviated(block)}")
+        try:
+            return call_with_hooks(block, args, kwargs, forward)
+        finally:
+            self.blocks.pop()
+            self.recorder.blocks.pop()
+
+    def _path(self, block: Module) -> str:
+        if not self.blocks:
+            return block._get_name()
+        outer, path = self.blocks[-1]
+        key = (id(outer), id(block))
+        if key not in self._paths:
+            self._paths[key] = _name_within(outer, block)
+        return f"{path}.{self._paths[key]}"
+
+    def _touch_parts(self, block: Module, method: str) -> None:
+        for part in block.modules():
+            self.reads.block(part)
+        for p in block.parameters():
+            self.touch_gradient(p, overwritten=method == "zero_grad")
+
+    def touch_gradient(self, p: Any, overwritten: bool = False) -> None:
+        """Note a leaf whose `grad` is about to be read, or written without being read."""
+        if not isinstance(p._payload, (TensorBase, type(None))):
+            known = id(p) in self.recorder.outer
+            self.recorder.touch(p)
+            outer = self.recorder.outer.get(id(p))
+            if outer is not None and not (overwritten and not known):
+                outer.reads_grad = outer.reads_grad or not outer.overwritten
+            elif outer is not None:
+                outer.overwritten = True
+
+    def _call_optimizer(
+        self,
+        optimizer: Optimizer,
+        function: FunctionType,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """A method of an optimizer: its options are read, and its learning rates may be inputs."""
+        set_to_none = kwargs.get("set_to_none", args[0] if args else True)
+        overwritten = function.__name__ == "zero_grad" and bool(set_to_none)
+        replaced: list[tuple[dict[str, Any], str, Any]] = []
+        reads = self.reads
+        reads.item(optimizer.__dict__, "param_groups", optimizer.param_groups, "param_groups")
+        reads.walked(optimizer.param_groups)
+        for number, group in enumerate(optimizer.param_groups):
+            reads.item(group, "params", group["params"], "params")
+            reads.walked(group["params"])
+            for p in group["params"]:
+                self.touch_gradient(p, overwritten)
+                self._read_state(optimizer, p)
+            for option, value in list(group.items()):
+                if option in ("params", "param_names") or overwritten:
+                    continue
+                if option == "lr" and type(value) is float:
+                    reads.floats.add(("item", id(group), "lr"))
+                name = f"param_groups[{number}][{option!r}]"
+                seen = reads.item(group, option, value, name)
+                if seen is not value:
+                    replaced.append((group, option, value))
+                    group[option] = seen
+        before = {p: dict(state) for p, state in optimizer.state.items()}
+        try:
+            result = self._call_function(function, (optimizer, *args), kwargs)
+        finally:
+            for group, option, value in replaced:
+                group[option] = value
+            grown = _restore_state(optimizer, before)
+        if grown:
+            raise self.recorder.failed(
+                EagerFirstError(
+                    "the state of an optimizer, which its first step makes, cannot be made in a "
+                    "compiled program",
+                    "let the first step run eagerly",
+                )
+            )
+        return result
+
+    def _read_state(self, optimizer: Optimizer, p: Any) -> None:
+        reads = self.reads
+        state = optimizer.state.get(p)
+        if state is None:
+            reads.missing(optimizer.state, p)
+            return
+        reads.item(optimizer.state, p, state, "state")
+        for name, value in state.items():
+            reads.item(state, name, value, f"state[{name!r}]")
+
+    # -- attributes and items -------------------------------------------------------------------
+
+    def attribute(self, owner: Any, name: str, default: Any = _MISSING) -> Any:
+        """`owner.name`, noted as read where it came from outside."""
+        if isinstance(owner, TensorBase):
+            return self._tensor_attribute(owner, name)
+        if default is _MISSING:
+            value = self._attribute(owner, name)
+        else:
+            value = getattr(owner, name, default)
+        if isinstance(owner, Module):
+            return self._block_attribute(owner, name, value)
+        if isinstance(owner, ModuleType):
+            root = owner.__name__.split(".")[0]
+            if root == "kuai" or root in _TRUSTED or name not in owner.__dict__:
+                return value
+            return self.reads.item(owner.__dict__, name, value, f"{owner.__name__}.{name}")
+        if isinstance(owner, type):
+            return self._class_attribute(owner, name, value)
+        if type(owner) in _QUIET or isinstance(owner, _CONTAINERS):
+            return value
+        fields = getattr(owner, "__dict__", None)
+        if isinstance(fields, dict) and name in fields:
+            if self.reads.is_outside(owner):
+                return self.reads.item(fields, name, value, f"{type(owner).__name__}.{name}")
+            return value
+        if hasattr(type(owner), name):
+            if not isinstance(value, (BuiltinFunctionType, property)):
+                self._class_attribute(type(owner), name, getattr(type(owner), name))
+            if self.reads.is_outside(owner) and not callable(value):
+                return self.reads.attribute(owner, name, value)
+        return value
+
+    def _attribute(self, owner: Any, name: str) -> Any:
+        """`getattr`, with the user's properties captured."""
+        found = getattr(type(owner), name, None)
+        if type(found) is property and isinstance(found.fget, FunctionType):
+            if not is_own(found.fget) and not is_library(found.fget):
+                return self.function(found.fget)(owner)
+        return getattr(owner, name)
+
+    def _block_attribute(self, block: Module, name: str, value: Any) -> Any:
+        self.reads.block(block)
+        if name in block.__dict__:
+            return self.reads.block_item(block, name, value)
+        self._class_attribute(type(block), name, getattr(type(block), name, None))
+        return value
+
+    def _class_attribute(self, cls: type, name: str, value: Any) -> Any:
+        if cls.__module__.split(".")[0] in ("kuai", *_TRUSTED):
+            return value
+        if isinstance(value, property) or name.startswith("__"):
+            return value
+        return self.reads.attribute(cls, name, value)
+
+    def _tensor_attribute(self, x: Any, name: str) -> Any:
+        if name in ("grad", "requires_grad", "is_leaf", "grad_fn"):
+            self.recorder.touch(x)
+            if name == "grad":
+                self.touch_gradient(x)
+        return getattr(x, name)
+
+    def item(self, owner: Any, index: Any) -> Any:
+        """`owner[index]`, noted as read where it came from outside."""
+        if isinstance(owner, TensorBase):
+            return owner[self._index(index)]
+        if self.recorder.is_captured(index):
+            return self._chosen(owner, index)
+        value = self._user_item(owner, index)
+        if isinstance(owner, (list, tuple)):
+            self.reads.walked(owner)
+        elif isinstance(owner, dict) and self.reads.is_outside(owner):
+            if index in owner:
+                return self.reads.item(owner, index, value, f"[{index!r}]")
+        return value
+
+    def _user_item(self, owner: Any, index: Any) -> Any:
+        found = getattr(type(owner), "__getitem__", None)
+        if isinstance(found, FunctionType) and not is_own(found) and not is_library(found):
+            return self.function(found)(owner, index)
+        return owner[index]
+
+    def _chosen(self, owner: Any, index: Any) -> Any:
+        """An item that a captured number chooses, of tensors or numbers that stack."""
+        items = list(self.reads.walked(owner)) if isinstance(owner, (list, tuple)) else []
+        if items and all(isinstance(x, (TensorBase, bool, int, float)) for x in items):
+            from kuai.compiler.numbers import as_tensor, common_dtype, is_number, number
+
+            if all(is_number(x) for x in items):
+                dtype = common_dtype(*items)
+                table = ops.stack([as_tensor(x, dtype) for x in items])
+                return number(table[self._index(index)])
+            return ops.stack(items)[self._index(index)]
+        self.recorder.refuse(
+            f"an item of a {type(owner).__name__} that the value of a tensor chooses",
+            "stack the tensors into one, and index that",
+        )
+        return None
+
+    def _index(self, index: Any) -> Any:
+        """An index in which captured numbers are tensors."""
+        if isinstance(index, Number):
+            return wrap(index._payload)
+        if type(index) is tuple:
+            return tuple([self._index(i) for i in index])
+        return index
+
+    # -- changes --------------------------------------------------------------------------------
+
+    def made(self, x: Any) -> Any:
+        """Note an object that the captured code made itself."""
+        self._made[id(x)] = (x, len(self.recorder.scopes))
+        return x
+
+    def _is_local(self, x: Any) -> bool:
+        """Whether an object was made in the innermost region that is being captured."""
+        return self._made.get(id(x), (None, 0))[1] >= len(self.recorder.scopes)
+
+    def changes_container(self, x: Any, how: str) -> None:
+        """Refuse a change of a list, set or dict that would be seen outside, or only once."""
+        kind = type(x).__name__
+        if self.reads.is_outside(x):
+            self.recorder.refuse(
+                f"a change ({how}) of a {kind} that lives outside of the compiled function: it "
+                "would happen once, when the function is compiled, and not in each call",
+                "build a new one and return it, or keep the values in a buffer (register_buffer)",
+            )
+        if len(self.recorder.scopes) > 1 and not self._is_local(x):
+            self.recorder.refuse(
+                f"a change ({how}) of a {kind} in a loop or branch whose course depends on the "
+                "values of tensors: how long it is would depend on them",
+                "write into a tensor of fixed size: y[i] = value",
+            )
+
+    def changes_object(self, owner: Any, name: str) -> None:
+        """Refuse a change of an object from outside."""
+        if isinstance(owner, (Module, type, ModuleType)) or self.reads.is_outside(owner):
+            self.recorder.refuse(
+                f"a change of the attribute `{name}` of a {type(owner).__name__} that lives outside "
+                "of the compiled function",
+                "return the value instead, or keep it in a buffer (register_buffer), which may be "
+                "changed",
+            )
+
+    def set_attribute(self, owner: Any, name: str, value: Any) -> None:
+        """`owner.name = value`."""
+        if isinstance(owner, TensorBase):
+            self._set_on_tensor(owner, name, value)
+            return
+        if isinstance(owner, Module):
+            self.reads.block(owner)
+            have = owner.__dict__.get("_buffers", {}).get(name)
+            if isinstance(have, TensorBase) and isinstance(value, TensorBase):
+                self._set_buffer(owner, name, have, value)
+                return
+        if isinstance(owner, Module) or self.reads.is_outside(owner):
+            have = getattr(owner, name, _MISSING)
+            if have is value or (type(have) is type(value) and _equal(have, value)):
+                return
+        self.changes_object(owner, name)
+        if not self._is_local(owner):
+            key = ("attribute", id(owner), name)
+            self.recorder.note(key, lambda: Attribute(owner, name))
+        setattr(owner, name, value)
+
+    def _set_on_tensor(self, x: Any, name: str, value: Any) -> None:
+        if name == "grad":
+            self.touch_gradient(x, overwritten=True)
+        elif name == "data":
+            if not isinstance(value, TensorBase) or value._payload.shape != x._payload.shape:
+                self.recorder.refuse(
+                    "an assignment to `data` that changes the shape of a tensor",
+                    "make a new tensor",
+                )
+            from kuai.core.tape import no_grad
+
+            with no_grad():
+                assign(x, value)
+            return
+        elif name == "requires_grad":
+            self.recorder.touch(x)
+        setattr(x, name, value)
+
+    def _set_buffer(self, block: Module, name: str, have: Any, value: Any) -> None:
+        if have is value:
+            return
+        if have._payload.shape != value._payload.shape or have.dtype is not value.dtype:
+            self.recorder.refuse(
+                f"an assignment to the buffer `{name}` of a {block._get_name()} that changes its "
+                f"shape or type from {have.dtype.name}{list(have._payload.shape)} to "
+                f"{value.dtype.name}{list(value._payload.shape)}",
+                "give the buffer that shape and type when it is registered",
+            )
+        assign(have, ops.clone(value))
+
+    def set_item(self, owner: Any, index: Any, value: Any) -> None:
+        """`owner[index] = value`."""
+        if isinstance(owner, TensorBase):
+            owner[self._index(index)] = value
+            return
+        if isinstance(owner, _CONTAINERS) and self.reads.is_outside(owner):
+            self.changes_container(owner, "an assignment to an item")
+        if self.recorder.is_captured(index):
+            self.recorder.refuse(
+                f"an assignment to an item of a {type(owner).__name__} that the value of a tensor "
+                "chooses",
+                "keep the items in one tensor",
+            )
+        if isinstance(owner, (list, dict)) and not self._is_local(owner):
+            if isinstance(owner, dict) and index not in owner and len(self.recorder.scopes) > 1:
+                self.changes_container(owner, "a new key")
+            self.recorder.note(("item", id(owner), index), lambda: Item(owner, index))
+        owner[index] = value
+
+
+def _restore_state(optimizer: Optimizer, before: dict[Any, dict[str, Any]]) -> bool:
+    """Put an optimizer's state back as it was; whether it has grown."""
+    grown = False
+    for p, state in list(optimizer.state.items()):
+        known = before.get(p)
+        if known is None:
+            grown = grown or bool(state)
+            del optimizer.state[p]
+        elif any(state.get(name) is not value for name, value in known.items()) or (
+            len(state) != len(known)
+        ):
+            grown = True
+            state.clear()
+            state.update(known)
+    return grown
+
+
+class EagerFirstError(CompileError):
+    """The call has to run eagerly once, because it makes what lasts: an optimizer's state."""
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, TensorBase):
+        return False
+    try:
+        return bool(a == b)
+    except Exception:
+        return False
+
+
+_TRUSTED = ("builtins", "math", "operator", "functools", "itertools", "collections", "typing",
+            "dataclasses", "enum", "abc", "copy", "contextlib", "types", "warnings", "string",
+            "re", "bisect", "heapq", "numbers", "inspect")
+_QUIET = {str, int, float, bool, type(None), bytes, tuple, Range, super}
