@@ -73,8 +73,8 @@ e, inf, nan, pi, newaxis = _math.e, _math.inf, _math.nan, _math.pi, None
 _ON_FIRST_USE: dict[str, str | None] = {
     **dict.fromkeys(
         [
-            "autograd", "backends", "cuda", "data", "debug", "distributions", "func", "io", "linalg",
-            "nn", "optim", "special", "utils",
+            "amp", "autograd", "backends", "cuda", "data", "debug", "distributions", "func", "io",
+            "linalg", "nn", "optim", "random", "special", "testing", "utils",
         ]
     ),
     **dict.fromkeys(
@@ -105,6 +105,11 @@ _ON_FIRST_USE: dict[str, str | None] = {
         "kuai.nn.functional.recurrent",
     ),
     **dict.fromkeys(["summary", "draw"], "kuai.show"),
+    **dict.fromkeys(
+        ["autocast", "get_autocast_dtype", "is_autocast_enabled"],
+        "kuai.amp",
+    ),
+    "compile": "kuai.compiler.compile",
     "vmap": "kuai.func",
     "return_types": "kuai.ops",
     "set_printoptions": "kuai.printing",

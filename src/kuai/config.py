@@ -12,6 +12,9 @@ threads = array("q", (os.cpu_count() or 1,))
 _deterministic = False
 
 
+autocast_dtype: Any = None  # the type that products are computed in, while autocasting
+
+
 def get_num_threads() -> int:
     """How many threads compute."""
     return threads[0]

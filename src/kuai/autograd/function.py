@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kuai.autograd.packing import Packed, pack_now
 from kuai.core.base import TensorBase, alias, wrap
 from kuai.core.primitive import _changed, is_floating
 from kuai.core.tape import (
@@ -73,6 +74,8 @@ class FunctionCtx:
     def _unpack(self, saved: Any) -> Any:
         if saved is None:
             return None
+        if isinstance(saved, Packed):
+            return saved.unpack()
         kind, x, version, payload, counter = saved
         if counter[0] != version:
             raise _changed(payload, counter[0], version, self._node)  # type: ignore[attr-defined]
@@ -269,6 +272,10 @@ class Function:
         for x in context.__dict__.get("_to_save", ()):
             if x is None:
                 saved.append(None)
+                continue
+            packed = pack_now(x)
+            if packed is not None:
+                saved.append(packed)
                 continue
             place = next((i for i, t in enumerate(results) if t is x), None)
             saved.append(

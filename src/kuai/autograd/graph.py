@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from kuai.autograd.packing import packed, refused
 from kuai.core.tape import Node, edge_of
 
-__all__ = ["Node", "get_gradient_edge", "save_on_cpu", "saved_tensors_hooks"]
+__all__ = [
+    "Node",
+    "disable_saved_tensors_hooks",
+    "get_gradient_edge",
+    "save_on_cpu",
+    "saved_tensors_hooks",
+]
 
 
 def get_gradient_edge(tensor: Any) -> Any:
@@ -16,14 +24,40 @@ def get_gradient_edge(tensor: Any) -> Any:
 
 
 class saved_tensors_hooks:
-    """Not supported: what is saved is the tensors themselves.
+    """A context in which what operations save for their gradients passes through two functions.
 
-    Raises:
-        NotImplementedError: always.
+    Args:
+        pack_hook: is called with each tensor that is saved; what it returns is kept in its place.
+        unpack_hook: is called with that when the gradient is computed, and gives a tensor of the
+            same values back.
     """
 
-    def __init__(self, pack_hook: Callable[..., Any], unpack_hook: Callable[..., Any]) -> None:
-        raise NotImplementedError("kuai saves the tensors themselves; there are no packing hooks")
+    def __init__(self, pack_hook: Callable[[Any], Any], unpack_hook: Callable[[Any], Any]) -> None:
+        self.pack_hook = pack_hook
+        self.unpack_hook = unpack_hook
+        self._contexts: list[Any] = []
+
+    def __enter__(self) -> None:
+        context = packed(self.pack_hook, self.unpack_hook)
+        context.__enter__()
+        self._contexts.append(context)
+
+    def __exit__(self, *exc: Any) -> None:
+        self._contexts.pop().__exit__(*exc)
+
+
+@contextmanager
+def disable_saved_tensors_hooks(error_message: str) -> Iterator[None]:
+    """A context in which `saved_tensors_hooks` may not be entered.
+
+    Args:
+        error_message: what the error says.
+
+    Raises:
+        RuntimeError: it is entered.
+    """
+    with refused(error_message):
+        yield
 
 
 class save_on_cpu:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kuai import dtypes, ops
+from kuai import config, dtypes, ops
 from kuai.core import primitive as primitives
 from kuai.core import tape
 from kuai.core.primitive import Meta, Primitive, primitive
 from kuai.errors import DtypeError, ShapeError
 from kuai.ops import movement, reduce
 from kuai.ops.out import takes_out, write_out
-from kuai.ops.pointwise import broadcast_shapes, sum_to
+from kuai.ops.pointwise import broadcast_shapes, lowered, sum_to
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
@@ -201,6 +201,8 @@ def linear(
         or x.shape[-1] != w.shape[-1]
         or (bias is not None and bias._payload.dtype != w.dtype)
     ):
+        if config.autocast_dtype is not None:
+            input, weight, bias = lowered(input, weight, bias)
         given = (input, weight) if bias is None else (input, weight, bias)
         _check_linear(*[Meta(t._payload.shape, t.dtype) for t in given])
     if w.ndim == 1:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from kuai import dtypes
+from kuai import config, dtypes
 from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import Meta, Primitive, primitive
@@ -49,6 +49,17 @@ def to_dtype(x: Tensor, dtype: dtypes.dtype) -> Tensor:
     """`x` in the given data type; `x` itself when it has it."""
     dtype = dtypes.named(dtype)
     return x if x.dtype is dtype else cast(x, dtype=dtype)
+
+
+def lowered(*operands: Any) -> tuple[Any, ...]:
+    """The operands of a product, float32 ones in the type that autocasting computes in."""
+    dtype = config.autocast_dtype
+    if dtype is None:
+        return operands
+    short = (dtypes.float32, dtypes.bfloat16, dtypes.float16)
+    return tuple(
+        [to_dtype(x, dtype) if x is not None and x.dtype in short else x for x in operands]
+    )
 
 
 def _category(x: Any) -> int:

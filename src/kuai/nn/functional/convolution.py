@@ -11,6 +11,7 @@ from kuai.errors import DtypeError, ShapeError
 from kuai.nn.functional.padding import pad
 from kuai.nn.functional.precision import narrow, widen
 from kuai.ops.conv import convolution_, convolution_input_gradient, input_sizes
+from kuai.ops.pointwise import lowered
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
@@ -174,6 +175,7 @@ def _convolution(
     dilation: int | Sequence[int],
     groups: int,
 ) -> Tensor:
+    input, weight, bias = lowered(input, weight, bias)
     _check(name, n, input, weight, bias, weight._payload.shape[0])
     strides = spread(stride, n, "stride")
     dilations = spread(dilation, n, "dilation")
@@ -223,6 +225,7 @@ def _transposed(
     geometry: tuple[int | Sequence[int], ...],
     groups: int,
 ) -> Tensor:
+    input, weight, bias = lowered(input, weight, bias)
     _check(name, n, input, weight, bias, weight._payload.shape[1] * groups)
     names = ("stride", "padding", "output_padding", "dilation")
     strides, pads, output_pads, dilations = (
