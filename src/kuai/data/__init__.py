@@ -1,4 +1,4 @@
-"""Data sets, samplers and loaders, as in `torch.utils.data`, and real data: `digits`, `shakespeare`."""
+"""Data sets, samplers and loaders, as in `torch.utils.data`; real data: `digits`, `shakespeare`."""
 
 from __future__ import annotations
 
