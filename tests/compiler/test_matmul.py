@@ -7,6 +7,7 @@ import functools
 import itertools
 from dataclasses import replace
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -66,13 +67,15 @@ def multiply(
     run = PROTOTYPE(library["program"])
     c = np.zeros((p.m, p.n), a.dtype)
     needed = workspace_bytes(p, target)
-    memory = np.full(needed + 64, 0xFF, np.uint8)  # NaN, read as floats
+    memory = np.full(needed + 256, 0xFF, np.uint8)  # NaN, read as floats
     start = -memory.ctypes.data % 64
     pointers = (a.ctypes.data, b.ctypes.data, c.ctypes.data, memory.ctypes.data + start)
     total = blocks(p, target)
     bounds = [total * i // parts for i in range(parts + 1)] if parts else [0, 0]
     for first, last in itertools.pairwise(bounds):
         run(*pointers, first, last)
+    assert (memory[:start] == 0xFF).all(), "memory before the workspace was written"
+    assert (memory[start + needed :] == 0xFF).all(), "memory after the workspace was written"
     return c
 
 
@@ -124,3 +127,120 @@ def test_products_of_all_small_sizes(layouts: str, target: str) -> None:
             first, second = layouts.split()
             a, b = matrix(m, k, first), matrix(k, n, second)
             assert_is_product(multiply(a, b, TARGETS[target]()), a, b)
+
+
+LAYOUTS = ["plain", "transposed", "wide", "spread", "reversed", "one row", "one column"]
+
+
+@pytest.mark.parametrize("first", LAYOUTS)
+@pytest.mark.parametrize("second", LAYOUTS)
+def test_operands_may_lie_anyhow(first: str, second: str) -> None:
+    for m, n, k in [(3, 7, 5), (20, 33, 19), (1, 18, 6), (19, 1, 6), (1, 1, 30)]:
+        a, b = matrix(m, k, first), matrix(k, n, second)
+        assert_is_product(multiply(a, b), a, b)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("layouts", ["plain plain", "plain transposed", "transposed transposed"])
+@pytest.mark.parametrize("size", [(47, 300, 850), (200, 1100, 401), (1003, 40, 390)])
+def test_large_products(size: tuple[int, int, int], layouts: str, dtype: str, target: str) -> None:
+    m, n, k = size
+    first, second = layouts.split()
+    a, b = matrix(m, k, first, dtype), matrix(k, n, second, dtype)
+    assert_is_product(multiply(a, b, TARGETS[target]()), a, b)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "int32", "int64"])
+@pytest.mark.parametrize("size", [(2, 10, 20), (20, 33, 40), (40, 700, 500), (30, 1, 20)])
+def test_integers_wrap_around(size: tuple[int, int, int], dtype: str) -> None:
+    m, n, k = size
+    a, b = matrix(m, k, "plain", dtype), matrix(k, n, "transposed", dtype)
+    np.testing.assert_array_equal(multiply(a, b), a @ b)
+    a, b = matrix(m, k, "transposed", dtype), matrix(k, n, "plain", dtype)
+    np.testing.assert_array_equal(multiply(a, b), a @ b)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("size", [(2, 10, 20), (20, 33, 40), (40, 700, 500), (30, 1, 20)])
+@pytest.mark.parametrize("layout", ["plain", "transposed"])
+def test_short_floats_are_summed_in_float32(
+    size: tuple[int, int, int], layout: str, dtype: str
+) -> None:
+    m, n, k = size
+    a, b = (
+        matrix(*shape, layout).astype(getattr(ml_dtypes, dtype, dtype))
+        for shape in ((m, k), (k, n))
+    )
+    exact = a.astype(np.float64) @ b.astype(np.float64)
+    c = multiply(a, b).astype(np.float64)
+    step = {"float16": 2.0**-11, "bfloat16": 2.0**-8}[dtype]
+    assert (np.abs(c - exact) <= step * np.abs(exact) * 1.01 + 1e-3).all()
+
+
+@pytest.mark.parametrize("layouts", ["plain plain", "plain transposed", "transposed plain"])
+@pytest.mark.parametrize("size", [(2, 70, 20), (70, 30, 30), (100, 500, 600), (500, 60, 500)])
+def test_the_result_does_not_depend_on_the_division_into_parts(
+    size: tuple[int, int, int], layouts: str
+) -> None:
+    m, n, k = size
+    first, second = layouts.split()
+    a, b = matrix(m, k, first), matrix(k, n, second)
+    whole = multiply(a, b)
+    assert_is_product(whole, a, b)
+    for parts in (1, 2, 3, 5):
+        np.testing.assert_array_equal(multiply(a, b, parts=parts), whole)
+
+
+@pytest.mark.parametrize("layouts", ["plain plain", "plain transposed", "transposed plain"])
+@pytest.mark.parametrize("size", [(2, 10, 20), (3, 40, 37), (30, 45, 33), (50, 700, 420)])
+def test_what_is_no_number_stays_in_its_row_and_column(
+    size: tuple[int, int, int], layouts: str
+) -> None:
+    m, n, k = size
+    first, second = layouts.split()
+    a, b = matrix(m, k, first).copy(), matrix(k, n, second).copy()
+    a = a.T.copy().T if first == "transposed" else a
+    b = b.T.copy().T if second == "transposed" else b
+    a[1, k - 1], b[2, n - 1], a[0, 0] = np.nan, np.inf, -np.inf
+    with np.errstate(invalid="ignore"):
+        exact = a.astype(np.float64) @ b.astype(np.float64)
+    c = multiply(a, b)
+    np.testing.assert_array_equal(np.isnan(c), np.isnan(exact))
+    np.testing.assert_array_equal(np.isinf(c), np.isinf(exact))
+    sane = np.isfinite(exact)
+    np.testing.assert_allclose(c[sane], exact[sane], rtol=1e-4, atol=1e-4)
+
+
+def test_an_empty_sum_is_zero() -> None:
+    for m, n in [(3, 5), (1, 20), (20, 1)]:
+        c = multiply(np.zeros((m, 0), np.float32), np.zeros((0, n), np.float32))
+        np.testing.assert_array_equal(c, np.zeros((m, n)))
+
+
+def test_nothing_is_stored_where_there_is_nothing() -> None:
+    assert multiply(matrix(0, 3, "plain"), matrix(3, 5, "plain")).shape == (0, 5)
+    assert multiply(matrix(3, 2, "plain"), matrix(2, 0, "plain")).shape == (3, 0)
+
+
+def test_lanes_go_along_the_rows_of_a_single_column_only_if_asked() -> None:
+    a, b = matrix(40, 24, "plain"), matrix(24, 1, "plain")
+    p = Product(40, 1, 24, (24, 1), (1, 1), from_numpy_dtype(a.dtype))
+    for along_rows in (False, True):
+        seen: list[int] = []
+        f = Module().function("f", "void", [("ptr", "a"), ("ptr", "b")])
+
+        def store(
+            f: Function,
+            row: Ref,
+            column: Ref,
+            value: Ref,
+            lanes: int,
+            mask: Ref | None,
+            seen: list[int] = seen,
+        ) -> None:
+            seen.append(lanes)
+
+        emit_product(f, p, *f.arguments, store, host(), along_rows=along_rows)
+        assert (max(seen) > 0) == along_rows
+    assert_is_product(multiply(a, b), a, b)

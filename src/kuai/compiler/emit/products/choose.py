@@ -12,6 +12,8 @@ from kuai.compiler.emit.products.packed import Packed
 from kuai.compiler.emit.products.product import Part, Product, Put, Store, mask_of, plus
 from kuai.compiler.native.target import Target
 
+FEW = 16  # rows of A for which copying B into panels would not pay
+
 
 class Strategy(Protocol):
     """A way to compute one product."""
@@ -33,16 +35,19 @@ class Strategy(Protocol):
 @functools.lru_cache(maxsize=1024)
 def strategy(p: Product, target: Target) -> Strategy:
     """The way in which a product of normal strides is computed; C has one row, or columns."""
-    import os
-    force = os.environ.get("FORCE")
-    if force == "packed": return Packed(p, target)
-    if force == "direct" and p.b[1] == 1: return Direct(p, target)
-    if force == "dot" and p.b[0] == p.a[1] == 1: return Dot(p, target)
-    if p.b[1] == 1 and p.k * p.n * p.itemsize <= target.l2:
+    along_k = p.b[0] == 1 and p.a[1] == 1
+    if p.n == 1 and along_k and p.k:
+        return Dot(p, target)
+    if p.k == 0 or (p.b[1] == 1 and (p.m <= FEW or _is_near(p, target))):
         return Direct(p, target)
-    if p.b[0] == 1 and p.a[1] == 1 and p.m <= 4:
+    if along_k and (p.m <= FEW or p.k == 1):
         return Dot(p, target)
     return Packed(p, target)
+
+
+def _is_near(p: Product, target: Target) -> bool:
+    """Whether B stays in the second cache while all rows of A are multiplied with it."""
+    return p.k * p.n * p.itemsize <= 0.3 * target.l2
 
 
 def _turned(p: Product) -> bool:

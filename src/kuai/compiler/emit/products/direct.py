@@ -51,7 +51,7 @@ class Direct:
         """Vectors in a row of a tile."""
         needed = -(-self.product.n // self.lanes)
         if self.product.m == 1:
-            return balanced(needed, min(8, self.target.registers // 2))
+            return balanced(needed, self.target.registers // 2)
         if needed <= 2 or self.product.m == 2:
             return min(needed, 2 if self.product.m > 2 else 4)
         if needed % 2 and needed % 3 == 0:

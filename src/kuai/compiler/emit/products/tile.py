@@ -30,6 +30,8 @@ def accumulate(
 ) -> Sums:
     """The sums of a tile over all of `k`, in registers."""
     vectors = rows * len(columns)
+    if k == 0:
+        return [[numbers.zero(f, c.lanes) for c in columns] for _ in range(rows)]
     if k * vectors <= UNROLLED and k <= 32:
         return _written_out(f, numbers, k, rows, columns, read_a, read_b)
     ways = 1

@@ -1,0 +1,321 @@
+"""Large products: blocks of the operands are copied into panels that a micro-kernel reads.
+
+The method is that of Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication"
+(2008): a block of B stays in the second cache, a panel of A in the first one, a tile of C in
+registers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+from kuai.compiler.emit.builder import BITS, Function, Ref, vector
+from kuai.compiler.emit.products.kernel import Kernel, tile_of
+from kuai.compiler.emit.products.panels import pack_columns, pack_panel, pack_row
+from kuai.compiler.emit.products.product import (
+    Part,
+    Product,
+    Put,
+    balanced,
+    index,
+    number,
+    pieces,
+    plus,
+    smaller,
+)
+from kuai.compiler.emit.products.tile import put_from
+from kuai.compiler.native.target import Target
+
+DEPTH = 384  # of a panel: how much of k is summed before the sums leave the registers
+LINE, SPAN = 64, 4096  # bytes of a cache line; of memory after which the sets of L1 repeat
+ROWS = 960  # of which the sums are kept in memory, where k is deeper than that
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Panels of B, and of A where its rows lie badly, in the workspace."""
+
+    product: Product
+    target: Target
+
+    # -- sizes -----------------------------------------------------------------------------
+
+    @cached_property
+    def lanes(self) -> int:
+        """Lanes of a vector."""
+        return self.product.numbers.lanes(self.target)
+
+    @cached_property
+    def height(self) -> int:
+        """Rows of a tile."""
+        return balanced(self.product.m, tile_of(self.target, self.product.numbers)[0])
+
+    @cached_property
+    def vectors(self) -> int:
+        """Vectors in a row of a tile."""
+        return min(-(-self.product.n // self.lanes), tile_of(self.target, self.product.numbers)[1])
+
+    @property
+    def width(self) -> int:
+        """Columns of a tile."""
+        return self.vectors * self.lanes
+
+    @cached_property
+    def depth(self) -> int:
+        """How much of k is summed at once."""
+        most = DEPTH * 4 // self.sumsize
+        return balanced(self.product.k, most) if self.product.k > most else self.product.k
+
+    @cached_property
+    def columns(self) -> int:
+        """Columns of B in a block, which fill most of the second cache."""
+        fit = self.target.l2 * 5 // 8 // max(1, self.depth * self.sumsize)
+        blocks = -(-self.product.n // self.width)
+        return balanced(blocks, max(1, fit // self.width)) * self.width
+
+    @cached_property
+    def rows(self) -> int:
+        """Rows of C that are treated with one block of B after the other."""
+        if self.product.k <= self.depth:
+            return _up(self.product.m, self.height)
+        return min(_up(self.product.m, self.height), _up(ROWS, self.height))
+
+    @cached_property
+    def panel_rows(self) -> int:
+        """Rows of A that are packed at once, into a sixteenth of the second cache."""
+        fit = self.target.l2 // 16 // max(1, self.depth * self.sumsize)
+        return min(self.rows, max(1, fit // self.height) * self.height)
+
+    @cached_property
+    def sumsize(self) -> int:
+        """Bytes of a sum."""
+        return BITS[self.product.numbers.sum] // 8
+
+    @cached_property
+    def packs_a(self) -> bool:
+        """Whether A is copied, too."""
+        p = self.product
+        return (
+            p.numbers.memory != p.numbers.sum
+            or p.a[1] != 1
+            or self._collisions > self.target.l1 // SPAN // 2  # half of the ways
+        )
+
+    @property
+    def _collisions(self) -> int:
+        """How many rows of a tile fall into the same set of the first cache."""
+        step = self.product.a[0] * self.product.itemsize
+        sets = [r * step % SPAN // LINE for r in range(self.height)]
+        return max(map(sets.count, sets))
+
+    @cached_property
+    def a_strides(self) -> tuple[int, int]:
+        """The strides within a panel of A."""
+        if not self.packs_a:
+            return self.product.a
+        if self.product.a[1] == 1:
+            return self.depth + 16 // self.sumsize, 1
+        return 1, self.height
+
+    @cached_property
+    def by_rows(self) -> bool:
+        """Whether the blocks of a part are of rows, not of columns."""
+        tall, wide = -(-self.product.m // self.height), -(-self.product.n // self.width)
+        return wide < 8 and tall > wide
+
+    @property
+    def blocks(self) -> int:
+        """Into how many blocks the work can be divided."""
+        p = self.product
+        return -(-p.m // self.height) if self.by_rows else -(-p.n // self.width)
+
+    @cached_property
+    def _room(self) -> tuple[int, int, int]:
+        """Bytes of the panels of B, of A, and of the sums."""
+        b = self.columns * self.depth
+        if self.product.a[1] == 1:
+            a = self.panel_rows * self.a_strides[0]
+        else:
+            a = self.panel_rows * self.depth + self.lanes
+        c = self.rows * self.columns if self.product.k > self.depth else 0
+        sizes = (b, a if self.packs_a else 0, c)
+        return tuple([_up(size * self.sumsize, 64) for size in sizes])  # type: ignore[return-value]
+
+    @property
+    def workspace(self) -> int:
+        """Bytes of scratch memory."""
+        return sum(self._room)
+
+    # -- code ------------------------------------------------------------------------------
+
+    def emit(
+        self, f: Function, a: Ref, b: Ref, put: Put, workspace: Ref | None, part: Part | None
+    ) -> None:
+        """Build the loops over blocks, panels and tiles."""
+        assert workspace is not None
+        p = self.product
+        b_room, a_room, _ = self._room
+        panels_b = workspace
+        panels_a = f.at(workspace, b_room, "i8")
+        sums = f.at(workspace, b_room + a_room, "i8")
+        rows, columns = self._bounds(f, part)
+        tile = f.alloca(p.numbers.sum, self.height * self.width)
+        with (
+            _steps(f, *rows, self.rows, p.m) as (top, bottom),
+            _steps(f, *columns, self.columns, p.n) as (left, right),
+            _steps(f, number(0), number(p.k), self.depth, p.k) as (p0, p1),
+        ):
+            block = _Block(top, left, p0, f.sub(p1, p0), sums, tile)
+            self._pack_b(f, b, panels_b, block, right)
+            with _steps(f, top, bottom, self.panel_rows, p.m) as (i0, i1):
+                if self.packs_a:
+                    self._pack_a(f, a, panels_a, block, i0, i1)
+                with f.loop(i0, i1, self.height) as i:
+                    if self.packs_a:
+                        line = f.sub(i, i0)
+                        panel_a = f.at(panels_a, index(f, line, self._panel), p.numbers.sum)
+                    else:
+                        panel_a = f.at(a, index(f, i, p.a[0]), p.numbers.memory)
+                        panel_a = f.at(panel_a, p0, p.numbers.memory)
+                    height = smaller(f, self.height, f.sub(i1, i))
+                    for j, width in self._columns(f, left, right):
+                        offset = f.mul(f.sub(j, left), number(self.depth))
+                        panel_b = f.at(panels_b, offset, p.numbers.sum)
+                        self._tile(f, panel_a, panel_b, block, i, height, j, width, put)
+
+    @property
+    def _panel(self) -> int:
+        """Elements of a packed panel of A, for each of its rows."""
+        return self.a_strides[0] if self.product.a[1] == 1 else self.depth
+
+    def _bounds(self, f: Function, part: Part | None) -> tuple[Part, Part]:
+        p = self.product
+        rows, columns = (number(0), number(p.m)), (number(0), number(p.n))
+        if part is not None:
+            size, limit = (self.height, p.m) if self.by_rows else (self.width, p.n)
+            given = (index(f, part[0], size), smaller(f, index(f, part[1], size), limit))
+            rows, columns = (given, columns) if self.by_rows else (rows, given)
+        return rows, columns
+
+    def _columns(self, f: Function, left: Ref, right: Ref) -> Iterator[tuple[Ref, int]]:
+        """The tiles' first columns, and how many columns they have."""
+        full, rest = divmod(self.product.n, self.width)
+        if full:
+            with f.loop(left, smaller(f, right, full * self.width), self.width) as j:
+                yield j, self.width
+        if rest:
+            with f.when(f.compare("eq", right, number(self.product.n))):
+                yield number(full * self.width), rest
+
+    def _pack_b(self, f: Function, b: Ref, to: Ref, block: _Block, right: Ref) -> None:
+        p = self.product
+        numbers, left, depth = p.numbers, block.left, block.depth
+        start = f.at(b, index(f, block.first, p.b[0]), numbers.memory)
+        if p.b[1] == 1:
+            with f.loop(0, depth) as k:
+                line = f.at(start, index(f, k, p.b[0]), numbers.memory)
+                for j, width in self._columns(f, left, right):
+                    panel = f.at(to, f.mul(f.sub(j, left), number(self.depth)), numbers.sum)
+                    panel = f.at(panel, index(f, k, _up(width, self.lanes)), numbers.sum)
+                    pack_row(
+                        f, p, self.target, f.at(line, j, numbers.memory), panel, width, self.lanes
+                    )
+            return
+        for j, width in self._columns(f, left, right):
+            panel = f.at(to, f.mul(f.sub(j, left), number(self.depth)), numbers.sum)
+            source = f.at(start, index(f, j, p.b[1]), numbers.memory)
+            pack_panel(f, p, source, panel, depth, width, self.lanes)
+
+    def _pack_a(self, f: Function, a: Ref, to: Ref, block: _Block, i0: Ref, i1: Ref) -> None:
+        p, panel, lanes = self.product, self._panel, self.lanes
+        start = f.at(a, index(f, block.first, p.a[1]), p.numbers.memory)
+        pack_columns(f, p, self.target, start, to, block.depth, i0, i1, self.height, panel, lanes)
+
+    def _tile(
+        self,
+        f: Function,
+        a: Ref,
+        b: Ref,
+        block: _Block,
+        i: Ref,
+        height: Ref,
+        j: Ref,
+        width: int,
+        put: Put,
+    ) -> None:
+        """Compute a tile from its panels; hand it on once the sums are whole."""
+        p, numbers = self.product, self.product.numbers
+        columns = pieces(width, self.lanes, self.target)
+        kernel = Kernel(numbers, self.height, -(-width // self.lanes), self.lanes, self.a_strides)
+        if p.k <= self.depth:
+            self._call(f, kernel, a, b, block.tile, block.depth, height)
+            put_from(f, numbers, block.tile, kernel.width, height, columns, i, j, put)
+            return
+        row = f.mul(f.sub(i, block.top), number(self.columns))
+        column = f.mul(f.sub(j, block.left), number(self.height))
+        sums = f.at(block.sums, f.add(row, column), numbers.sum)
+        more = f.compare("ne", block.first, number(0))
+        to = f.select(more, block.tile, sums)
+        self._call(f, kernel, a, b, to, block.depth, height)
+        with (
+            f.when(more),
+            f.loop(0, f.mul(height, number(kernel.width)), self.lanes) as at,
+        ):
+            type = vector(numbers.sum, self.lanes)
+            place = f.at(sums, at, numbers.sum)
+            value = f.load(type, f.at(block.tile, at, numbers.sum))
+            f.store(f.add(f.load(type, place), value), place)
+        end = f.add(block.first, block.depth)
+        with f.when(f.compare("eq", end, number(p.k))):
+            put_from(f, numbers, sums, kernel.width, height, columns, i, j, put)
+
+    def _call(
+        self, f: Function, kernel: Kernel, a: Ref, b: Ref, to: Ref, depth: Ref, height: Ref
+    ) -> None:
+        """Call the micro-kernel for as many rows as there are."""
+        rest = self.product.m % self.height
+        if not rest:
+            kernel.call(f, a, b, to, depth)
+            return
+        short, full, end = f.label("short"), f.label("full"), f.label("end")
+        f.branch_if(f.compare("eq", height, number(rest)), short, full)
+        f.begin_after(full)
+        kernel.call(f, a, b, to, depth)
+        f.branch(end)
+        f.begin_after(short)
+        replace(kernel, rows=rest).call(f, a, b, to, depth)
+        f.begin(end)
+
+
+class _Block(NamedTuple):
+    """A block of C: its first row and column, the part of k that is summed, and memory.
+
+    Attributes:
+        sums: where sums lie that are not whole yet, tile by tile.
+        tile: where the micro-kernel puts a tile.
+    """
+
+    top: Ref
+    left: Ref
+    first: Ref
+    depth: Ref
+    sums: Ref
+    tile: Ref
+
+
+@contextmanager
+def _steps(f: Function, start: Ref, stop: Ref, size: int, count: int) -> Iterator[Part]:
+    """Repeat for blocks of `size`, of which `count` elements need one or more."""
+    if count <= size:
+        yield start, stop
+        return
+    with f.loop(start, stop, size) as first:
+        yield first, smaller(f, stop, plus(f, first, size))
+
+
+def _up(n: int, size: int) -> int:
+    return -(-n // size) * size
