@@ -4,6 +4,9 @@ A graph's operations become `Step`s:
 
 * a `Nest` computes elementwise operations over one domain, and reductions of them;
 * a `Product` multiplies matrices, and computes elementwise operations on what comes out;
+* a `Move` lays arrays into parts of another one;
+* a `Push` puts elements, one by one, at computed positions;
+* a `Fold` goes along a dimension with a state: running totals, and where the extremes stand;
 * a `Host` step runs one primitive's NumPy kernel, for which there is no native form;
 * a `Special` step runs one primitive that emits itself;
 * a `Loop` and a `Branch` hold steps of their own.
@@ -122,6 +125,16 @@ class Nest(Step):
         first = next((op for p in self.passes for op in p.reductions), None)
         return None if first is None else first.results[0].shape
 
+    @property
+    def pulls(self) -> bool:
+        """Whether something is read at positions other than the nest's own."""
+        return any(is_pull(op) for op in self.operations)
+
+    @property
+    def elsewhere(self) -> list[Value]:
+        """The arrays that are read at such positions."""
+        return list(dict.fromkeys(v for op in self.operations for v in read_elsewhere(op)))
+
     def body_pass(self, value: Value) -> int | None:
         """The number of the pass whose body makes a value."""
         return _pass_of(value, [p.body for p in self.passes])
@@ -161,6 +174,35 @@ class Product(Step):
     def title(self) -> str:
         shapes = " x ".join(str(list(v.shape)) for v in self.product.inputs[:2])
         return f"product {shapes}"
+
+
+class Move(Step):
+    """One operation whose result is made of its inputs, each laid into a part of it.
+
+    Attributes:
+        pieces: for each, a part of the result, the number of an input, and a part of that.
+    """
+
+    def __init__(self, operation: Operation, pieces: Sequence[tuple[Layout, int, Layout]]) -> None:
+        super().__init__([operation])
+        self.pieces = pieces
+
+    def title(self) -> str:
+        return f"move {self.operations[0].primitive.name}"
+
+
+class Push(Step):
+    """One operation that puts elements of its inputs at computed positions of its result."""
+
+    def title(self) -> str:
+        return f"push {self.operations[0].primitive.name}"
+
+
+class Fold(Step):
+    """One operation that goes along dimensions from element to element with a state."""
+
+    def title(self) -> str:
+        return f"fold {self.operations[0].primitive.name}"
 
 
 class Host(Step):
@@ -271,6 +313,29 @@ def is_elementwise(operation: Operation) -> bool:
     return operation.primitive.lower is not None and len(operation.results) == 1
 
 
+def is_pull(operation: Operation) -> bool:
+    """Whether each element of the result is read at a computed position of an input."""
+    return operation.primitive.pull is not None
+
+
+def read_here(operation: Operation) -> list[bool]:
+    """For each input, whether an element of the result takes the element at its own place."""
+    inputs = operation.inputs
+    if not is_pull(operation):
+        return [True] * len(inputs)
+    names, here = operation.primitive.inputs, operation.primitive.here
+    return [names[min(i, len(names) - 1)] in here for i in range(len(inputs))]
+
+
+def read_elsewhere(operation: Operation) -> list[Value]:
+    """The inputs of a pull that are read at computed positions."""
+    return [
+        v
+        for v, here in zip(operation.inputs, read_here(operation), strict=True)
+        if not here and isinstance(v, Value)
+    ]
+
+
 def is_reduction(operation: Operation) -> bool:
     """Whether the primitive says how two partial results combine."""
     return getattr(operation.primitive, "combine", None) is not None
@@ -286,11 +351,33 @@ class _Grouping:
 
     def region(self, region: Region) -> list[Step]:
         """The steps of a region."""
-        for operation in region.operations:
+        for operation in self.numbers_first(region.operations):
             self.add(operation)
         for value in region.results:
             self.kernels.store(value)
         return self.steps
+
+    def numbers_first(self, operations: Sequence[Operation]) -> list[Operation]:
+        """The operations, those on single numbers from outside before the others.
+
+        So that what uses them (a learning rate, a count of steps) can join the step that makes
+        its other operand.
+        """
+        early: list[Operation] = []
+        late: list[Operation] = []
+        made_late: set[Value] = set()
+        for operation in operations:
+            inputs = [v for v in operation.inputs if isinstance(v, Value)]
+            if (
+                is_elementwise(operation)
+                and operation.results[0].size == 1
+                and all(v.size == 1 and v not in made_late for v in inputs)
+            ):
+                early.append(operation)
+            else:
+                late.append(operation)
+                made_late.update(operation.results)
+        return early + late
 
     def add(self, operation: Operation) -> None:
         primitive, kernels = operation.primitive, self.kernels
@@ -307,6 +394,14 @@ class _Grouping:
             self.reduction(operation)
         elif primitive.name in PRODUCTS and _multipliable(operation):
             self.product(operation)
+        elif is_pull(operation):
+            self.pull(operation)
+        elif (pieces := self.pieces(operation)) is not None:
+            self.finish(Move(operation, pieces), operation)
+        elif primitive.push is not None:
+            self.finish(Push([operation]), operation)
+        elif primitive.fold is not None:
+            self.finish(Fold([operation]), operation)
         elif getattr(primitive, "emit_special", None) is not None:
             self.finish(Special([operation]), operation)
         else:
@@ -341,14 +436,13 @@ class _Grouping:
         if not isinstance(source, Value) or isinstance(source.meta, StackMeta):
             return False
         if source in kernels.constants:
-            kind = operation.primitive
-            if (kind.is_view and kind.name != "view_as_dtype") or kind.name in ("reshape", "clone"):
-                for value in operation.results:
-                    kernels.constants[value] = kernels.constants[source]
-                return True
-            return False
+            if operation.primitive.alias is None or source.dtype != operation.results[0].dtype:
+                return False
+            for value in operation.results:
+                kernels.constants[value] = kernels.constants[source]
+            return True
         found = layout.views(operation.primitive, operation.parameters, kernels.layout_of(source))
-        if found is None and operation.primitive.name in ("reshape", "view_as_shape"):
+        if found is None and operation.primitive.alias is not None:
             source = self.in_order(source)
             where = kernels.layout_of(source)
             found = layout.views(operation.primitive, operation.parameters, where)
@@ -372,6 +466,26 @@ class _Grouping:
         """The number of the last step that makes one of the inputs; -1 without."""
         made = [self.made_by.get(v, -1) for v in operation.inputs if isinstance(v, Value)]
         return max(made, default=-1)
+
+    def pieces(self, operation: Operation) -> list[tuple[Layout, int, Layout]] | None:
+        """What lies where in the result, if it is made of its inputs."""
+        if operation.primitive.pieces is None:
+            return None
+        kernels = self.kernels
+        given = [
+            layout.contiguous(v.shape, v.meta.dtype)
+            if v in kernels.constants
+            else kernels.layout_of(v)
+            for v in operation.inputs
+        ]
+        whole = kernels.layout_of(operation.results[0])
+        return layout.pieces(operation.primitive, operation.parameters, whole, given)
+
+    def pull(self, operation: Operation) -> None:
+        """A member of a nest, which reads arrays that are finished before."""
+        for value in read_elsewhere(operation):
+            self.kernels.store(value)
+        self.elementwise(operation)
 
     def elementwise(self, operation: Operation) -> None:
         shape = operation.results[0].shape
@@ -404,6 +518,12 @@ class _Grouping:
         ]
         if any(v in self.kernels.aliases for v in inside):
             return None  # a view of what the step stores: it must be finished first
+        if is_pull(operation) and (
+            shape != step.domain
+            or isinstance(step, Product)
+            or any(self.made_by.get(v, -1) == last for v in read_elsewhere(operation))
+        ):
+            return None
         if isinstance(step, Nest):
             return self.place_in_nest(step, inside, shape)
         if shape == step.domain and all(v.shape == shape for v in inside):

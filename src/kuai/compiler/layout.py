@@ -1,6 +1,6 @@
 """How the elements of an array lie in memory, and what views make of it.
 
-The layout of a view is found by taking the view, with the primitive's own kernel, of an array
+The layout of a view is found by taking the view, as the primitive's `alias` does, of an array
 that has the layout and no elements: nothing here knows any view by name.
 """
 
@@ -89,24 +89,47 @@ def views(
         parameters: its parameters.
         source: the layout of that input.
     """
-    name = primitive.name
-    if name in ("clone", "contiguous_copy"):
-        return (source,)  # values of a graph never change: a copy may be the thing itself
+    if primitive.alias is None:
+        return None
     hollow = source.hollow()
     try:
-        if name in ("reshape", "view_as_shape"):
-            result: Any = hollow.reshape(parameters["shape"], copy=False)
-        elif primitive.is_view or name in ("split", "unbind"):
-            result = primitive.kernel(hollow, **parameters)
-        else:
-            return None
+        result = primitive.alias(hollow, **parameters)
     except ValueError:
         return None
-    start = hollow.__array_interface__["data"][0]
     results = result if isinstance(result, tuple) else (result,)
-    found = []
-    for array in results:
-        place = array.__array_interface__["data"][0] - start if array.size else 0
-        dtype = dtypes.from_numpy_dtype(array.dtype)
-        found.append(Layout(array.shape, array.strides, source.offset + place, dtype))
-    return tuple(found)
+    return tuple([part_of(source, hollow, array) for array in results])
+
+
+def pieces(
+    primitive: Primitive, parameters: dict[str, Any], whole: Layout, given: Sequence[Layout]
+) -> list[tuple[Layout, int, Layout]] | None:
+    """What lies where in a result that is made of its inputs; `None` where memory forbids it.
+
+    Args:
+        primitive: one that has `pieces`.
+        parameters: its parameters.
+        whole: the layout of the result.
+        given: those of the inputs.
+
+    Returns:
+        For each piece, in order, a part of the result, the number of an input, and the part of
+        it that lies there.
+    """
+    hollow, hollows = whole.hollow(), [where.hollow() for where in given]
+    try:
+        found = primitive.pieces(hollow, *hollows, **parameters)
+    except ValueError:
+        return None
+    return [
+        (part_of(whole, hollow, to), i, part_of(given[i], hollows[i], view))
+        for to, i, view in found
+        if to.size
+    ]
+
+
+def part_of(source: Layout, hollow: np.ndarray, view: np.ndarray) -> Layout:
+    """The layout of a view of a layout's `hollow` array."""
+    start = hollow.__array_interface__["data"][0]
+    place = view.__array_interface__["data"][0] - start if view.size else 0
+    dtype = dtypes.from_numpy_dtype(view.dtype)
+    return Layout(view.shape, view.strides, source.offset + place, dtype)

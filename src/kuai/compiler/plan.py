@@ -172,6 +172,7 @@ def _reads_in_place(kernels: Kernels, step: Step, old: Value) -> bool:
     for value in reads(step):
         if kernels.base_of(value) is old and (
             (isinstance(step, Product) and value in step.product.inputs)
+            or value in getattr(step, "elsewhere", ())
             or kernels.layout_of(value) != where
             or value.shape not in (step.domain, getattr(step, "reduced_shape", None))  # type: ignore[attr-defined]
         ):

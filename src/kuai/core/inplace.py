@@ -264,6 +264,16 @@ class view_scatter(Primitive):
         view.kernel(result, **parameters)[...] = y
         return result
 
+    def pieces(
+        self,
+        result: np.ndarray,
+        x: np.ndarray,
+        y: np.ndarray,
+        view: Primitive,
+        parameters: dict[str, Any],
+    ) -> list[tuple[np.ndarray, int, np.ndarray]]:
+        return [(result, 0, x), (view.alias(result, **parameters), 1, y)]
+
     def infer(self, x: Meta, y: Meta, view: Primitive, parameters: dict[str, Any]) -> Meta:
         return x
 

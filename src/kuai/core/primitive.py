@@ -160,6 +160,19 @@ class Primitive:
     # a view of the array `x`, or a tuple of them, and raises ValueError where memory does not allow
     # it. Values of a graph never change, so that a compiled copy may be a view.
     alias: ClassVar[Any] = None
+    may_fail: ClassVar[bool] = False  # whether the values can be refused when a program runs
+    pieces: ClassVar[Any] = None  # the result is made of the inputs: what lies where
+    zeros_between: ClassVar[bool] = False  # whether zeros lie where `pieces` puts nothing
+    pull: ClassVar[Any] = None  # one element of the result, read at computed positions
+    here: ClassVar[tuple[str, ...]] = ()  # the inputs that `pull` takes from its own position
+    push: ClassVar[Any] = None  # where an element goes, for each position of `push_domain`
+    push_domain: ClassVar[Any] = None
+    meet: ClassVar[Any] = None  # what stands where `push` puts a value onto an older one
+    onto: ClassVar[str] = ""  # the input that `push` starts from; from zeros without one
+    fold: ClassVar[Any] = None  # the state after one more element along the dimension `dim`
+    fold_start: ClassVar[Any] = None  # the state before the first
+    folded: ClassVar[Any] = None  # the result's element, of a state
+    running: ClassVar[bool] = True  # whether there is one after each element, or after the last
     silent: ClassVar[bool] = False  # whether NumPy never warns in the kernel, on its own floats
 
     kernel: Callable[..., Any]
@@ -630,9 +643,10 @@ class ViewPrimitive(Primitive):
 
     is_view = True
 
-    def alias(self, x: np.ndarray, **parameters: Any) -> np.ndarray:
-        """The view itself."""
+    def _alias(self, x: np.ndarray, **parameters: Any) -> np.ndarray:
         return self.kernel(x, **parameters)
+
+    alias: ClassVar[Callable[..., Any]] = _alias
 
     def retake(self, x: TensorBase, view: View) -> None:
         """Take the view anew after its source changed on the tape or in the graph."""

@@ -119,6 +119,8 @@ def diagonal_scatter(
 class _Triangle(Primitive):
     """Matrices, in the last two dimensions, with zeros outside a triangle."""
 
+    here = ("x",)
+
     def infer(self, x: Meta, diagonal: int) -> Meta:
         return x
 
@@ -133,6 +135,9 @@ class tril_(_Triangle):
     def kernel(self, x: np.ndarray, diagonal: int) -> np.ndarray:
         return np.tril(x, diagonal)
 
+    def pull(self, emit, at, x, diagonal):
+        return emit.where(emit.le(emit.sub(at[-1], at[-2]), diagonal), x, 0)
+
 
 @primitive
 class triu_(_Triangle):
@@ -140,6 +145,9 @@ class triu_(_Triangle):
 
     def kernel(self, x: np.ndarray, diagonal: int) -> np.ndarray:
         return np.triu(x, diagonal)
+
+    def pull(self, emit, at, x, diagonal):
+        return emit.where(emit.ge(emit.sub(at[-1], at[-2]), diagonal), x, 0)
 
 
 def _check_matrix(name: str, x: Tensor) -> None:

@@ -32,6 +32,43 @@ def check_range(index: np.ndarray, n: int, dim: int, error: type[Exception] = Ru
         raise error(f"index {wrong} is out of bounds for dimension {dim} with size {n}")
 
 
+def _out_of_bounds(n: int, dim: int) -> str:
+    return f"index is out of bounds for dimension {dim} with size {n}"
+
+
+class AlongIndex(Primitive):
+    """A primitive that puts `src`, of the shape of `index`, at `index` along `dim`."""
+
+    inputs = ("x", "index", "src")
+    onto = "x"
+    may_fail = True
+
+    def push_domain(self, x: Meta, index: Meta, src: Meta, **parameters: Any) -> tuple[int, ...]:
+        return index.shape
+
+    def push(self, emit, at, target, x, index, src, dim, **parameters):
+        message = _out_of_bounds(target.shape[dim], dim)
+        place = target.checked(index.at(*at), dim, RuntimeError, message)
+        return (*at[:dim], place, *at[dim + 1 :]), src.at(*at)
+
+
+class SlicesAtIndex(Primitive):
+    """A primitive that puts the slices of `source` at `index`, a vector, along `dim`."""
+
+    inputs = ("x", "index", "source")
+    onto = "x"
+    may_fail = True
+    refusal: type[Exception] = RuntimeError
+
+    def push_domain(self, x: Meta, index: Meta, source: Meta, dim: int) -> tuple[int, ...]:
+        return source.shape
+
+    def push(self, emit, at, target, x, index, source, dim):
+        message = _out_of_bounds(target.shape[dim], dim)
+        place = target.checked(index.at(at[dim]), dim, self.refusal, message)
+        return (*at[:dim], place, *at[dim + 1 :]), source.at(*at)
+
+
 def _zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
     return wrap(np.zeros(shape, like._payload.dtype))
 
@@ -44,6 +81,8 @@ class gather_(Primitive):
     """`x` at `index` along `dim`, and at the position itself along the other dimensions."""
 
     inputs = ("x", "index")
+    here = ("index",)
+    may_fail = True
 
     def kernel(self, x: np.ndarray, index: np.ndarray, dim: int) -> Any:
         check_range(index, x.shape[dim], dim)
@@ -51,6 +90,10 @@ class gather_(Primitive):
             return x.reshape(-1)[flat_positions(index, dim, x.shape)]
         part = tuple([slice(n if d != dim else None) for d, n in enumerate(index.shape)])
         return np.take_along_axis(x[part], index, dim)
+
+    def pull(self, emit, at, x, index, dim):
+        place = x.checked(index, dim, RuntimeError, _out_of_bounds(x.shape[dim], dim))
+        return x.at(*at[:dim], place, *at[dim + 1 :])
 
     def infer(self, x: Meta, index: Meta, dim: int) -> Meta:
         return Meta(index.shape, x.dtype)
@@ -60,16 +103,17 @@ class gather_(Primitive):
 
 
 @primitive
-class scatter_(Primitive):
+class scatter_(AlongIndex):
     """`x` with `src`, of the shape of `index`, stored at `index` along `dim`."""
-
-    inputs = ("x", "index", "src")
 
     def kernel(self, x: np.ndarray, index: np.ndarray, src: np.ndarray, dim: int) -> np.ndarray:
         check_range(index, x.shape[dim], dim)
         result = x.copy()
         result.reshape(-1)[flat_positions(index, dim, x.shape)] = src
         return result
+
+    def meet(self, emit, old, new, **parameters):
+        return new
 
     def infer(self, x: Meta, index: Meta, src: Meta, dim: int) -> Meta:
         return x
@@ -84,10 +128,8 @@ class scatter_(Primitive):
 
 
 @primitive
-class scatter_add_(Primitive):
+class scatter_add_(AlongIndex):
     """`x` with `src`, of the shape of `index`, added at `index` along `dim`."""
-
-    inputs = ("x", "index", "src")
 
     def kernel(self, x: np.ndarray, index: np.ndarray, src: np.ndarray, dim: int) -> np.ndarray:
         check_range(index, x.shape[dim], dim)
@@ -96,6 +138,9 @@ class scatter_add_(Primitive):
             result.reshape(-1), flat_positions(index, dim, x.shape).reshape(-1), src.reshape(-1)
         )
         return result
+
+    def meet(self, emit, old, new, **parameters):
+        return emit.add(old, new)
 
     def infer(self, x: Meta, index: Meta, src: Meta, dim: int) -> Meta:
         return x
@@ -248,11 +293,16 @@ class index_select_(Primitive):
     """The slices of `x` along `dim` that `index`, a vector, names."""
 
     inputs = ("x", "index")
+    may_fail = True
 
     def kernel(self, x: np.ndarray, index: np.ndarray, dim: int) -> np.ndarray:
         if index.size and (index.min() < 0 or index.max() >= x.shape[dim]):
             raise IndexError("index out of range in self")
         return x.take(index, dim)
+
+    def pull(self, emit, at, x, index, dim):
+        place = x.checked(index.at(at[dim]), dim, IndexError, "index out of range in self")
+        return x.at(*at[:dim], place, *at[dim + 1 :])
 
     def infer(self, x: Meta, index: Meta, dim: int) -> Meta:
         return Meta((*x.shape[:dim], *index.shape, *x.shape[dim + 1 :]), x.dtype)
@@ -262,16 +312,17 @@ class index_select_(Primitive):
 
 
 @primitive
-class index_add_(Primitive):
+class index_add_(SlicesAtIndex):
     """`x` with the slices of `source` added at `index`, a vector, along `dim`."""
-
-    inputs = ("x", "index", "source")
 
     def kernel(self, x: np.ndarray, index: np.ndarray, source: np.ndarray, dim: int) -> np.ndarray:
         check_range(index, x.shape[dim], dim)
         result = x.copy()
         add_rows(np.moveaxis(result, dim, 0), index, np.moveaxis(source, dim, 0))
         return result
+
+    def meet(self, emit, old, new, dim):
+        return emit.add(old, new)
 
     def infer(self, x: Meta, index: Meta, source: Meta, dim: int) -> Meta:
         return x
@@ -281,16 +332,19 @@ class index_add_(Primitive):
 
 
 @primitive
-class index_copy_(Primitive):
+class index_copy_(SlicesAtIndex):
     """`x` with the slices of `source` stored at `index`, a vector, along `dim`."""
 
-    inputs = ("x", "index", "source")
+    refusal = IndexError
 
     def kernel(self, x: np.ndarray, index: np.ndarray, source: np.ndarray, dim: int) -> np.ndarray:
         check_range(index, x.shape[dim], dim, IndexError)
         result = x.copy()
         np.moveaxis(result, dim, 0)[index] = np.moveaxis(source, dim, 0)
         return result
+
+    def meet(self, emit, old, new, dim):
+        return new
 
     def infer(self, x: Meta, index: Meta, source: Meta, dim: int) -> Meta:
         return x

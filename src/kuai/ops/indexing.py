@@ -59,6 +59,23 @@ def indexed_shape(
     return (*rest[:first], *common, *rest[first:])
 
 
+def _indexed_place(
+    target: Any, indices: Sequence[Any], at: Sequence[Any], positions: tuple[int, ...]
+) -> list[Any]:
+    """The position in `target` that index tensors name for the position `at` of the result."""
+    count = max(len(i.shape) for i in indices)
+    neighbours = positions[-1] - positions[0] + 1 == len(positions)
+    start = positions[0] if neighbours else 0  # where what the indices broadcast to stands
+    common = at[start : start + count]
+    place = [*at[:start], *at[start + count :]]
+    for p, index in zip(positions, indices, strict=True):
+        n = target.shape[p]
+        found = index.at(*common[count - len(index.shape) :])
+        message = f"index is out of bounds for dimension {p} with size {n}"
+        place.insert(p, target.checked(found, p, IndexError, message, wraps=True))
+    return place
+
+
 def _mismatch(shapes: list[tuple[int, ...]]) -> str:
     listed = ", ".join(str(list(s)) for s in shapes)
     return f"shape mismatch: indexing tensors could not be broadcast together with shapes {listed}"
@@ -76,12 +93,16 @@ class index_(Primitive):
     """`x` at the positions that integer tensors say, one for each dimension in `positions`."""
 
     inputs = ("x", "*indices")
+    may_fail = True
 
     def kernel(self, x: np.ndarray, *indices: np.ndarray, positions: tuple[int, ...]) -> Any:
         try:
             return x[_numpy_key(positions, indices)]
         except IndexError as error:
             raise _index_error(error, indices) from None
+
+    def pull(self, emit, at, x, *indices, positions):
+        return x.at(*_indexed_place(x, indices, at, positions))
 
     def infer(self, x: Meta, *indices: Meta, positions: tuple[int, ...]) -> Meta:
         return Meta(indexed_shape(x.shape, [i.shape for i in indices], positions), x.dtype)
@@ -107,6 +128,7 @@ class index_embed(Primitive):
 
     inputs = ("x", "*indices")
     gradient_name = "IndexPutBackward0"
+    may_fail = True
 
     def kernel(
         self,
@@ -118,6 +140,18 @@ class index_embed(Primitive):
         result = np.zeros(shape, x.dtype)
         add_at(result, _numpy_key(positions, indices), x)
         return result
+
+    def push_domain(
+        self, x: Meta, *indices: Meta, shape: tuple[int, ...], positions: tuple[int, ...]
+    ) -> tuple[int, ...]:
+        return indexed_shape(shape, [i.shape for i in indices], positions)
+
+    def push(self, emit, at, target, x, *indices, shape, positions):
+        place = _indexed_place(target, indices, at, positions)
+        return place, x.at(*at[len(at) - len(x.shape) :])
+
+    def meet(self, emit, old, new, **parameters):
+        return emit.add(old, new)
 
     def infer(
         self, x: Meta, *indices: Meta, shape: tuple[int, ...], positions: tuple[int, ...]
@@ -133,6 +167,8 @@ class index_put_(Primitive):
     """`x` with `values` at the positions that integer tensors say: stored, or added."""
 
     inputs = ("x", "values", "*indices")
+    onto = "x"
+    may_fail = True
 
     def kernel(
         self,
@@ -145,6 +181,23 @@ class index_put_(Primitive):
         result = x.copy()
         put(result, values, indices, positions, accumulate)
         return result
+
+    def push_domain(
+        self,
+        x: Meta,
+        values: Meta,
+        *indices: Meta,
+        positions: tuple[int, ...],
+        accumulate: bool,
+    ) -> tuple[int, ...]:
+        return indexed_shape(x.shape, [i.shape for i in indices], positions)
+
+    def push(self, emit, at, target, x, values, *indices, positions, accumulate):
+        place = _indexed_place(target, indices, at, positions)
+        return place, values.at(*at[len(at) - len(values.shape) :])
+
+    def meet(self, emit, old, new, positions, accumulate):
+        return emit.add(old, new) if accumulate else new
 
     def infer(
         self,

@@ -34,6 +34,15 @@ class cat_(Primitive):
     def kernel(self, *x: np.ndarray, dim: int) -> np.ndarray:
         return np.concatenate(x, dim)
 
+    def pieces(self, result: np.ndarray, *x: np.ndarray, dim: int) -> list[Any]:
+        found = []
+        start = 0
+        for i, part in enumerate(x):
+            stop = start + part.shape[dim]
+            found.append((result[(_FULL,) * dim + (slice(start, stop),)], i, part))
+            start = stop
+        return found
+
     def infer(self, *x: Meta, dim: int) -> Meta:
         first = x[0].shape
         total = 0
@@ -139,6 +148,9 @@ class stack_(Primitive):
     def kernel(self, *x: np.ndarray, dim: int) -> np.ndarray:
         key = (_FULL,) * dim + (None, ...)
         return np.concatenate([a[key] for a in x], dim)
+
+    def pieces(self, result: np.ndarray, *x: np.ndarray, dim: int) -> list[Any]:
+        return [(result[(_FULL,) * dim + (i, ...)], i, part) for i, part in enumerate(x)]
 
     def infer(self, *x: Meta, dim: int) -> Meta:
         first = x[0].shape

@@ -87,14 +87,25 @@ class roll_(Primitive):
     def kernel(self, x: np.ndarray, shifts: tuple[int, ...], dims: tuple[int, ...]) -> np.ndarray:
         return np.roll(x, shifts, dims)
 
-    def pull(self, emit, at, x, shifts, dims):
+    def pieces(
+        self, result: np.ndarray, x: np.ndarray, shifts: tuple[int, ...], dims: tuple[int, ...]
+    ) -> list[tuple[np.ndarray, int, np.ndarray]]:
+        found = [(result, x)]
         moved = dict.fromkeys(dims, 0)
         for shift, dim in zip(shifts, dims, strict=True):
             moved[dim] += shift
-        position = [
-            x.moved(i, -moved[d] % x.shape[d], d) if moved.get(d) else i for d, i in enumerate(at)
-        ]
-        return x.at(*position)
+        for dim, shift in moved.items():
+            by = shift % max(x.shape[dim], 1)
+            front = (slice(None),) * dim
+            back, ahead = (*front, slice(None, by)), (*front, slice(by, None))
+            end = (*front, slice(x.shape[dim] - by, None))
+            start = (*front, slice(None, x.shape[dim] - by))
+            found = [
+                pair
+                for to, part in found
+                for pair in ((to[back], part[end]), (to[ahead], part[start]))
+            ]
+        return [(to, 0, part) for to, part in found]
 
     def infer(self, x: Meta, shifts: tuple[int, ...], dims: tuple[int, ...]) -> Meta:
         return x

@@ -383,7 +383,9 @@ class Arg(Primitive):
     """Where along `dim` (all values in a row for `None`) the extreme stands."""
 
     differentiable = False
+    running = False
     function: Any
+    greatest = True
 
     def kernel(self, x: np.ndarray, dim: int | None, keepdim: bool) -> Any:
         if x.dtype.kind == "V":
@@ -393,6 +395,19 @@ class Arg(Primitive):
         if x.size == 0:
             _need_values(self.name, x, range(x.ndim) if dim is None else (dim,))
         return np.asarray(type(self).function(x, axis=dim, keepdims=keepdim), np.int64)
+
+    def fold_start(self, dtype: dtypes.dtype) -> Any:
+        return (_limit(dtype, greatest=not self.greatest), dtype), (0, dtypes.int64)
+
+    def fold(self, emit, state, x, place):
+        best, index = state
+        better = (emit.gt if self.greatest else emit.lt)(x, best)
+        first_nan = emit.logical_and(emit.isnan(x), emit.logical_not(emit.isnan(best)))
+        better = emit.logical_or(better, first_nan)
+        return emit.where(better, x, best), emit.where(better, place, index)
+
+    def folded(self, emit, state):
+        return state[1]
 
     def infer(self, x: Meta, dim: int | None, keepdim: bool) -> Meta:
         dims = tuple(range(x.ndim)) if dim is None else (dim,)
@@ -411,6 +426,7 @@ class argmin_(Arg):
     """The index of the least value."""
 
     function = np.argmin
+    greatest = False
 
 
 @takes_out
@@ -701,6 +717,15 @@ class cumsum_(Primitive):
     def kernel(self, x: np.ndarray, dim: int) -> np.ndarray:
         return np.add.accumulate(x, dim) if x.ndim else x.copy()
 
+    def fold_start(self, dtype: dtypes.dtype) -> Any:
+        return ((-0.0 if dtype.is_floating_point else 0, dtype),)
+
+    def fold(self, emit, state, x, place):
+        return (emit.add(state[0], x),)
+
+    def folded(self, emit, state):
+        return state[0]
+
     def infer(self, x: Meta, dim: int) -> Meta:
         return x
 
@@ -727,6 +752,15 @@ class cumprod_(Primitive):
 
     def kernel(self, x: np.ndarray, dim: int) -> np.ndarray:
         return np.multiply.accumulate(x, dim) if x.ndim else x.copy()
+
+    def fold_start(self, dtype: dtypes.dtype) -> Any:
+        return ((1, dtype),)
+
+    def fold(self, emit, state, x, place):
+        return (emit.mul(state[0], x),)
+
+    def folded(self, emit, state):
+        return state[0]
 
     def infer(self, x: Meta, dim: int) -> Meta:
         return x
@@ -761,6 +795,7 @@ class RunningExtreme(Primitive):
 
     differentiable = False
     better: Any
+    greatest = True
 
     def kernel(self, x: np.ndarray, dim: int) -> np.ndarray:
         if x.ndim == 0:
@@ -772,6 +807,18 @@ class RunningExtreme(Primitive):
         positions = np.arange(len(rows)).reshape((-1,) + (1,) * (x.ndim - 1))
         index = np.maximum.accumulate(np.where(here, positions, 0), 0)
         return np.ascontiguousarray(np.moveaxis(index, 0, dim))
+
+    def fold_start(self, dtype: dtypes.dtype) -> Any:
+        return (_limit(dtype, greatest=not self.greatest), dtype), (0, dtypes.int64)
+
+    def fold(self, emit, state, x, place):
+        best, index = state
+        best = (emit.max if self.greatest else emit.min)(best, x)
+        here = emit.logical_or(emit.eq(x, best), emit.isnan(x))
+        return best, emit.where(here, place, index)
+
+    def folded(self, emit, state):
+        return state[1]
 
     def infer(self, x: Meta, dim: int) -> Meta:
         return Meta(x.shape, dtypes.int64)
@@ -789,6 +836,7 @@ class cummin_index(RunningExtreme):
     """Where the least value so far stands."""
 
     better = np.minimum
+    greatest = False
 
 
 @takes_out
@@ -817,6 +865,15 @@ class logcumsumexp_(Primitive):
         if x.ndim == 0:
             return x.copy()
         return np.logaddexp.accumulate(x.astype(np.float64), dim).astype(x.dtype)
+
+    def fold_start(self, dtype: dtypes.dtype) -> Any:
+        return ((-math.inf, dtypes.float64),)
+
+    def fold(self, emit, state, x, place):
+        return (emit.logaddexp(state[0], emit.cast(x, dtypes.float64)),)
+
+    def folded(self, emit, state):
+        return state[0]
 
     def infer(self, x: Meta, dim: int) -> Meta:
         return x

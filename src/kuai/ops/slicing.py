@@ -63,12 +63,24 @@ class select_(Basic):
 class embed(Primitive):
     """Zeros of `shape`, with `x` where `view(zeros, **parameters)` shows them."""
 
+    zeros_between = True
+
     def kernel(
         self, x: np.ndarray, shape: tuple[int, ...], view: Primitive, parameters: dict[str, Any]
     ) -> np.ndarray:
         result = np.zeros(shape, x.dtype)
         view.kernel(result, **parameters)[...] = x
         return result
+
+    def pieces(
+        self,
+        result: np.ndarray,
+        x: np.ndarray,
+        shape: tuple[int, ...],
+        view: Primitive,
+        parameters: dict[str, Any],
+    ) -> list[tuple[np.ndarray, int, np.ndarray]]:
+        return [(view.alias(result, **parameters), 0, x)]
 
     def infer(
         self, x: Meta, shape: tuple[int, ...], view: Primitive, parameters: dict[str, Any]

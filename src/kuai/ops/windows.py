@@ -52,6 +52,19 @@ class sum_windows(Primitive):
             result[(*front, slice(i, i + step * (n - 1) + 1, step))] += x[..., i]
         return result
 
+    def push_domain(
+        self, x: Meta, shape: tuple[int, ...], dim: int, size: int, step: int
+    ) -> tuple[int, ...]:
+        return (x.shape[-1], *x.shape[:-1])
+
+    def push(self, emit, at, target, x, shape, dim, size, step):
+        inside, *rest = at
+        place = emit.add(emit.mul(rest[dim], step), inside)
+        return (*rest[:dim], place, *rest[dim + 1 :]), x.at(*rest, inside)
+
+    def meet(self, emit, old, new, **parameters):
+        return emit.add(old, new)
+
     def infer(self, x: Meta, shape: tuple[int, ...], dim: int, size: int, step: int) -> Meta:
         return Meta(shape, x.dtype)
 
@@ -143,6 +156,23 @@ class as_strided_(ViewPrimitive):
         row[inside] = x
         row.flags.writeable = False
         return _as_strided(row[offset:], size, strides)
+
+    def alias(
+        self,
+        x: np.ndarray,
+        size: tuple[int, ...],
+        stride: tuple[int, ...],
+        offset: int,
+        x_stride: tuple[int, ...],
+        x_offset: int,
+    ) -> np.ndarray:
+        first = offset - x_offset
+        reach = first + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
+        last = sum((n - 1) * s for n, s in zip(x.shape, x_stride, strict=True))
+        if 0 in size or 0 in x.shape or not _lies(x, x_stride) or first < 0 or reach > last:
+            raise ValueError("the view leaves the memory of the values")
+        row = _as_strided(x, (last + 1,), (x.itemsize,))
+        return _as_strided(row[first:], size, [s * x.itemsize for s in stride])
 
     def infer(self, x: Meta, size: tuple[int, ...], **geometry: Any) -> Meta:
         return Meta(size, x.dtype)

@@ -57,14 +57,31 @@ class Memory(Values):
                 raise ValueError("one element is read whole or not at all")
             value = f.splat(f.load(element, pointer, align), self.lanes)
         elif stride == 1:
-            type = vector(element, self.lanes)
-            if mask is None:
-                value = f.load(type, pointer, align)
-            else:
-                value = f.load_masked(type, pointer, mask, f.const(0, type))
+            value = self._contiguous(pointer, element, mask, align)
+        elif stride == -1:
+            first = f.at(pointer, 1 - self.lanes, element)
+            order = range(self.lanes - 1, -1, -1)
+            under = mask if mask is None else f.shuffle(mask, mask, order)
+            value = self._contiguous(first, element, under, None)
+            value = f.shuffle(value, value, order)
         else:
             value = self._gather(pointer, element, stride, mask)
         return Scalar(self._to_register(value, dtype), dtype)
+
+    def _contiguous(self, pointer: Ref, element: str, mask: Ref | None, align: int | None) -> Ref:
+        f = self.function
+        type = vector(element, self.lanes)
+        if mask is None:
+            return f.load(type, pointer, align)
+        return f.load_masked(type, pointer, mask, f.const(0, type))
+
+    def load_at(
+        self, pointer: Ref, offsets: Ref, dtype: dtypes.dtype, mask: Ref | None = None
+    ) -> Scalar:
+        """The elements that lie `offsets` bytes (i64 in each lane) from `pointer`."""
+        f = self.function
+        where = f.op(vector("ptr", self.lanes), f"getelementptr i8, {pointer}, {offsets}")
+        return Scalar(self._to_register(self._gathered(where, stored(dtype), mask), dtype), dtype)
 
     def store(
         self,
@@ -88,6 +105,12 @@ class Memory(Values):
         else:
             self._scatter(value, pointer, stride, mask)
 
+    def store_at(self, x: Scalar, pointer: Ref, offsets: Ref, mask: Ref | None = None) -> None:
+        """Put the lanes `offsets` bytes (i64 in each lane) from `pointer`."""
+        f = self.function
+        where = f.op(vector("ptr", self.lanes), f"getelementptr i8, {pointer}, {offsets}")
+        self._scattered(self._to_memory(self.splat(x)), where, mask)
+
     def tail(self, count: Ref) -> Ref:
         """A mask of the first `count` (i64) lanes."""
         f = self.function
@@ -108,9 +131,11 @@ class Memory(Values):
         return self.function.const(True, vector("i1", self.lanes))
 
     def _gather(self, pointer: Ref, element: str, stride: int | Ref, mask: Ref | None) -> Ref:
+        return self._gathered(self._addresses(pointer, element, stride), element, mask)
+
+    def _gathered(self, where: Ref, element: str, mask: Ref | None) -> Ref:
         f = self.function
         type = vector(element, self.lanes)
-        where = self._addresses(pointer, element, stride)
         mask = mask or self._all()
         name = f"llvm.masked.gather.{mangled(type)}.{mangled(where.type)}"
         f.module.declare(name, type, [where.type, "i32", mask.type, type])
@@ -118,8 +143,10 @@ class Memory(Values):
         return f.call(name, type, where, align, mask, f.const(0, type))
 
     def _scatter(self, value: Ref, pointer: Ref, stride: int | Ref, mask: Ref | None) -> None:
+        self._scattered(value, self._addresses(pointer, value.element, stride), mask)
+
+    def _scattered(self, value: Ref, where: Ref, mask: Ref | None) -> None:
         f = self.function
-        where = self._addresses(pointer, value.element, stride)
         mask = mask or self._all()
         name = f"llvm.masked.scatter.{mangled(value.type)}.{mangled(where.type)}"
         f.module.declare(name, "void", [value.type, where.type, "i32", mask.type])

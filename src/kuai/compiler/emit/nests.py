@@ -6,9 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kuai import dtypes
-from kuai.compiler.emit.builder import Function, Ref, Variable
+from kuai.compiler.emit import pulls
+from kuai.compiler.emit.builder import Function, Ref
+from kuai.compiler.emit.checks import Checks
 from kuai.compiler.emit.scalars import Emit, Scalar
 from kuai.compiler.graph import Operation, Value
+from kuai.compiler.kernels import is_pull, read_here
+from kuai.compiler.layout import Layout
 from kuai.compiler.native.target import Target
 
 ACCUMULATORS = 4  # sums beside each other, so that one addition need not wait for the last
@@ -148,6 +152,8 @@ class Nest:
         dims: the dimensions that are reduced.
         body: computes an element: gets an `Emit` and what the loads gave, returns the values
             that are stored and those that are reduced.
+        sources: the arrays that pulls read at positions of their own; the nest then knows where
+            it is, for which it counts along each dimension of the domain.
     """
 
     def __init__(
@@ -160,22 +166,28 @@ class Nest:
         results: list[tuple[Value, Access]],
         code: Code,
         part: Part | None = None,
+        sources: dict[Value, tuple[Layout, Ref]] | None = None,
     ) -> None:
         self.part = part
+        self.domain = domain
+        self.sources = sources
         self.f = function
         self.operands = operands
         self.results = results
         self.code = code
         self.accesses = [*operands.values(), *(a for _, a in results)]
+        self.counted = [d for d, n in enumerate(domain) if n != 1] if sources is not None else []
+        for d in self.counted:  # a count is an address of numbers: it moves by 1 along its own
+            along = [int(d == e) for e in range(len(domain))]
+            self.accesses.append(Access(Ref("0", "i64"), along, dtypes.int8))
         self.loops = Loops(
             domain,
             dims,
             [a.strides for a in self.accesses],
             [a.dtype.itemsize for a in self.accesses],
-            [False] * len(operands) + [True] * len(results),
+            [False] * len(operands) + [True] * len(results) + [False] * len(self.counted),
         )
-        self.failures: list[tuple[type[Exception], str]] = []
-        self.failed: Variable | None = None
+        self.checks = Checks(function)
         widest = max((a.dtype.itemsize for a in self.accesses), default=4)
         width = target.vector_bytes // (8 if widest == 8 else 4)
         v = self.loops.vector
@@ -184,26 +196,7 @@ class Nest:
     def emit(self) -> None:
         """Write the loops; where something may fail, return the number of what failed."""
         self._kept(0, [a.pointer for a in self.accesses], 0, None)
-        if self.failed is not None:
-            self.f.ret(self.failed.get())
-
-    def _check(self, emit: Emit, mask: Ref | None) -> None:
-        """Note where one of the checks of what was just computed fails."""
-        f = self.f
-        for bad, exception, message in emit.checks:
-            if self.failed is None:
-                self.failed = Variable(f, "i32", None)
-                f.store_first(Ref("0", "i32"), self.failed.pointer)
-            failure = (exception, message)
-            if failure not in self.failures:
-                self.failures.append(failure)
-            if mask is not None and bad.lanes:
-                bad = f.binary("and", bad, mask)
-            if bad.lanes:
-                bad = f.intrinsic("vector.reduce.or", bad, result="i1")
-            number = Ref(str(self.failures.index(failure) + 1), "i32")
-            self.failed.set(f.select(bad, number, self.failed.get()))
-        emit.checks = []
+        self.checks.finish()
 
     # -- the dimensions that are kept -------------------------------------------------------
 
@@ -256,8 +249,28 @@ class Nest:
                 else:
                     offsets[stride] = self.f.mul(index, Ref(str(stride), "i64"))
             offset = offsets[stride]
-            moved.append(pointer if offset is None else self.f.at(pointer, offset, "i8"))
+            if offset is None:
+                moved.append(pointer)
+            elif pointer.type == "i64":
+                moved.append(pulls.plus(self.f, pointer, offset))
+            else:
+                moved.append(self.f.at(pointer, offset, "i8"))
         return moved
+
+    def _place(self, emit: Emit, pointers: list[Ref], mask: Ref | None) -> pulls.Place | None:
+        """Where the nest is, for pulls."""
+        if self.sources is None:
+            return None
+        first = len(self.accesses) - len(self.counted)
+        counts = {d: first + i for i, d in enumerate(self.counted)}
+        at = []
+        for d in range(len(self.domain)):
+            i = counts.get(d)
+            if i is None:
+                at.append(pulls.Index(emit, Ref("0", "i64")))
+            else:
+                at.append(pulls.Index(emit, pointers[i], self._stride(i, emit.lanes), d))
+        return pulls.Place(at, self.sources, mask)
 
     # -- one point of what is kept: a single element, or a reduction ------------------------
 
@@ -272,7 +285,7 @@ class Nest:
             emit = Emit(self.f, lanes)
             self._load(emit, known, pointers, mask, code.tail_inputs, True)
             self.code.run(emit, known, code.tail)
-            self._check(emit, mask)
+            self.checks.note(emit, mask)
             self._store(emit, known, pointers, mask, code.kept)
 
     def _body(
@@ -287,8 +300,8 @@ class Nest:
         emit = Emit(self.f, lanes)
         env = dict(known)
         self._load(emit, env, pointers, mask, code.body_inputs, False)
-        self.code.run(emit, env, code.body)
-        self._check(emit, mask)
+        self.code.run(emit, env, code.body, self._place(emit, pointers, mask))
+        self.checks.note(emit, mask)
         self._store(emit, env, pointers, mask, code.inner)
         return emit, env
 
@@ -534,13 +547,33 @@ class Code:
             return emit.const(self.constants[x], x.meta.dtype)
         return env[x]
 
-    def run(self, emit: Emit, env: dict[Value, Scalar], operations: Sequence[Operation]) -> None:
+    def run(
+        self,
+        emit: Emit,
+        env: dict[Value, Scalar],
+        operations: Sequence[Operation],
+        place: pulls.Place | None = None,
+    ) -> None:
         """Compute the operations."""
         for op in operations:
             emit.dtype = op.results[0].meta.dtype
-            operands = [self.operand(emit, env, x) for x in op.inputs]
-            env[op.results[0]] = op.primitive.lower(emit, *operands, **op.parameters)
+            if not is_pull(op):
+                operands = [self.operand(emit, env, x) for x in op.inputs]
+                env[op.results[0]] = op.primitive.lower(emit, *operands, **op.parameters)
+                continue
+            assert place is not None
+            operands = [
+                self.operand(emit, env, x) if here else place.source(emit, x, self.constants)
+                for x, here in zip(op.inputs, read_here(op), strict=True)
+            ]
+            env[op.results[0]] = op.primitive.pull(emit, place.at, *operands, **op.parameters)
 
 
 def _inputs(operations: Sequence[Operation]) -> list[Value]:
-    return [v for op in operations for v in op.inputs if isinstance(v, Value)]
+    """The values that operations take from their own place."""
+    return [
+        v
+        for op in operations
+        for v, here in zip(op.inputs, read_here(op), strict=True)
+        if here and isinstance(v, Value)
+    ]

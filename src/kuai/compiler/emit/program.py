@@ -7,11 +7,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kuai.compiler import layout
-from kuai.compiler.emit import cost, nests, product_step
+from kuai.compiler.emit import cost, folds, moves, nests, product_step, pushes
 from kuai.compiler.emit.builder import Function, Module, Ref
 from kuai.compiler.emit.control import emit_control
 from kuai.compiler.graph import Operation, StackMeta, Value
-from kuai.compiler.kernels import Control, Host, Nest, Product, Special, Step
+from kuai.compiler.kernels import (
+    Control,
+    Fold,
+    Host,
+    Move,
+    Nest,
+    Product,
+    Push,
+    Special,
+    Step,
+)
 from kuai.compiler.layout import Layout
 from kuai.compiler.native.target import Target
 from kuai.compiler.plan import ALIGNMENT, Buffer, Plan
@@ -201,10 +211,17 @@ class Program:
                 self._nest(step)
             elif isinstance(step, Product):
                 self._product(step)
+            elif isinstance(step, Move):
+                moves.emit_move(self, step)
+            elif isinstance(step, Push):
+                pushes.emit_push(self, step.operations[0])
+            elif isinstance(step, Fold):
+                folds.emit_fold(self, step.operations[0])
             elif isinstance(step, Host):
                 self.host(step.operations[0])
             elif isinstance(step, Special):
-                step.operations[0].primitive.emit_special(self, step.operations[0])
+                operation = step.operations[0]
+                operation.primitive.emit_special(self, operation)  # type: ignore[attr-defined]
             elif isinstance(step, Control):
                 emit_control(self, step)
             else:
@@ -318,6 +335,11 @@ class Program:
         pointer = pointers[buffer or self.plan.buffer_of(value)]
         return nests.Access(f.at(pointer, found.offset, "i8"), found.broadcast(domain), found.dtype)
 
+    def source(self, f: Function, pointers: dict[Buffer, Ref], value: Value) -> tuple[Layout, Ref]:
+        """How a value lies, and the address of its first element in a kernel."""
+        where = self.kernels.layout_of(value)
+        return where, f.at(pointers[self.plan.buffer_of(value)], where.offset, "i8")
+
     def stored(self, operations: Iterable[Operation]) -> list[Value]:
         """The results that lie in memory."""
         return [r for op in operations for r in op.results if r in self.plan.buffers]
@@ -330,6 +352,7 @@ class Program:
         loaded = [(v, once) for v in order for once, values in wanted if v in values]
         results = self.stored(step.operations)
         dims = step.dims or ()
+        elsewhere = [v for v in step.elsewhere if v not in self.kernels.constants]
 
         def build(f: Function, pointers: dict[Buffer, Ref], part: nests.Part | None) -> Any:
             def reach(value: Value, outer: bool) -> nests.Access:
@@ -339,13 +362,16 @@ class Program:
 
             operands = {(v, once): reach(v, once) for v, once in loaded}
             places = [(v, reach(v, v not in code.inner)) for v in results]
-            nest = nests.Nest(f, self.target, step.domain, dims, operands, places, code, part)
+            sources = {v: self.source(f, pointers, v) for v in elsewhere} if step.pulls else None
+            nest = nests.Nest(
+                f, self.target, step.domain, dims, operands, places, code, part, sources
+            )
             nest.emit()
-            return nest.failures
+            return nest.checks.failures
 
         self.kernel(
             "_".join(dict.fromkeys(op.primitive.name for op in step.operations[:4])),
-            self.buffers_of([*(v for v, _ in loaded), *results]),
+            self.buffers_of([*(v for v, _ in loaded), *elsewhere, *results]),
             build,
             step.operations[0],
             cost.parts_of_nest(step, len(loaded) + len(results)),

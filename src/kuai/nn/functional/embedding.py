@@ -22,6 +22,7 @@ class embedding_rows(Primitive):
 
     inputs = ("weight", "indices")
     gradient_name = "EmbeddingBackward0"
+    may_fail = True
 
     def kernel(
         self, weight: np.ndarray, indices: np.ndarray, padding_idx: int, by_frequency: bool
@@ -34,6 +35,12 @@ class embedding_rows(Primitive):
                     f"among the {len(weight)} rows (0 to {len(weight) - 1})"
                 )
         return weight.take(indices, axis=0)
+
+    def pull(self, emit, at, weight, indices, padding_idx, by_frequency):  # type: ignore[no-untyped-def]
+        n, count = weight.shape[0], len(indices.shape)
+        message = f"embedding: index out of range in self: not among the {n} rows (0 to {n - 1})"
+        row = weight.checked(indices.at(*at[:count]), 0, IndexError, message)
+        return weight.at(row, *at[count:])
 
     def infer(self, weight: Meta, indices: Meta, padding_idx: int, by_frequency: bool) -> Meta:
         return Meta((*indices.shape, *weight.shape[1:]), weight.dtype)

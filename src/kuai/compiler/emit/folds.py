@@ -1,0 +1,188 @@
+"""A walk along dimensions with a state: running totals, and where the extremes stand.
+
+`fold_start(self, dtype)` gives the state before the first element, as pairs of a number and its
+type; `fold(self, emit, state, x, place)` the state after the element `x`, the `place`-th of the
+walk (int64); `folded(self, emit, state)` what the result has: after each element where `running`,
+else after the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from kuai import dtypes
+from kuai.compiler.emit import cost, nests, pulls
+from kuai.compiler.emit.builder import Function, Ref
+from kuai.compiler.emit.scalars import Emit, Scalar
+from kuai.compiler.graph import Operation
+from kuai.compiler.layout import Layout
+from kuai.compiler.plan import Buffer
+
+if TYPE_CHECKING:
+    from kuai.compiler.emit.program import Program
+
+PER_ELEMENT = 1.0  # nanoseconds
+
+
+def emit_fold(program: Program, operation: Operation) -> None:
+    """Walk along the dimensions that the operation names."""
+    kernels = program.kernels
+    (source,), (result,) = operation.inputs, operation.results
+    dim = operation.parameters["dim"]
+    dims = tuple(range(source.ndim)) if dim is None else (dim,) if source.ndim else ()
+
+    def build(f: Function, pointers: dict[Buffer, Ref], part: nests.Part | None) -> None:
+        if not result.size:
+            return
+        if source in kernels.constants:
+            where = Layout(source.shape, (0,) * source.ndim, 0, source.meta.dtype)
+            read: tuple[Layout, Ref | None] = where, None
+        else:
+            read = program.source(f, pointers, source)
+        written = program.source(f, pointers, result)
+        number = kernels.constants.get(source)
+        _Fold(program, operation, f, dims, read, written, number, part).emit()
+
+    kept = [n for d, n in enumerate(source.shape) if d not in dims]
+    parts = cost.parts(source.size * PER_ELEMENT) if kept else 1
+    program.kernel(
+        operation.primitive.name,
+        program.buffers_of([source, result]),
+        build,
+        operation,
+        max(1, min(parts, kept[0])) if kept else 1,
+    )
+
+
+class _Fold:
+    """The loops of one fold."""
+
+    def __init__(
+        self,
+        program: Program,
+        operation: Operation,
+        f: Function,
+        dims: tuple[int, ...],
+        read: tuple[Layout, Ref | None],
+        written: tuple[Layout, Ref],
+        number: Any,
+        part: nests.Part | None,
+    ) -> None:
+        self.primitive = operation.primitive
+        self.f = f
+        self.dims = dims
+        self.read, self.written, self.number = read, written, number
+        self.part = part
+        self.domain = read[0].shape
+        self.kept = [d for d in range(len(self.domain)) if d not in dims]
+        state = self.primitive.fold_start(read[0].dtype)
+        size = max(
+            [read[0].dtype.itemsize, written[0].dtype.itemsize, *(t.itemsize for _, t in state)]
+        )
+        self.vector = self._vectorised()
+        width = program.target.vector_bytes // (8 if size == 8 else 4)
+        self.lanes = 0 if self.vector is None else width
+
+    def _vectorised(self) -> int | None:
+        """A dimension that is kept, along which the elements are neighbours."""
+        where = self.read[0]
+        for d in self.kept:
+            if where.strides[d] == where.dtype.itemsize and where.shape[d] > 1:
+                return d
+        return None
+
+    def emit(self) -> None:
+        """Write the loops."""
+        zero = Ref("0", "i64")
+        first = [d for d in self.kept if d != self.vector]
+        self._outer(first, [zero] * len(self.domain), True)
+
+    def _outer(self, dims: Sequence[int], at: list[Ref], whole: bool) -> None:
+        if not dims:
+            self._across(at, whole)
+            return
+        d = dims[0]
+        shared = self.part is not None and whole
+        n = self.domain[d]
+        start, stop = self.part.range(self.f, n) if shared and self.part else (0, n)
+        with self.f.loop(start, stop) as i:
+            self._outer(dims[1:], _with(at, d, i), False)
+
+    def _across(self, at: list[Ref], whole: bool) -> None:
+        """All elements of the dimension that is vectorised."""
+        f, d, lanes = self.f, self.vector, self.lanes
+        if d is None:
+            if self.part is not None and whole:
+                with f.when(self.part.is_last(f)):
+                    self._along(at, 0, None)
+            else:
+                self._along(at, 0, None)
+            return
+        n = self.domain[d]
+        full = n - n % lanes
+        shared = self.part if whole else None
+        start, stop = shared.range(f, full, lanes) if shared else (0, full)
+        if full:
+            with f.loop(start, stop, lanes) as i:
+                self._along(_with(at, d, i), lanes, None)
+        if n % lanes:
+            rest = f.lanes([int(j < n % lanes) for j in range(lanes)], "i1")
+            end = _with(at, d, Ref(str(full), "i64"))
+            if shared:
+                with f.when(shared.is_last(f)):
+                    self._along(end, lanes, rest)
+            else:
+                self._along(end, lanes, rest)
+
+    def _along(self, at: list[Ref], lanes: int, mask: Ref | None) -> None:
+        """The walk itself, at one point of what is kept (or as many as there are lanes)."""
+        f = self.f
+        emit = Emit(f, lanes)
+        start = self.primitive.fold_start(self.read[0].dtype)
+        types = [dtype for _, dtype in start]
+        state = [f.variable(emit.const(number, dtype).ref) for number, dtype in start]
+        count = f.variable(Ref("0", "i64"))
+
+        def step(position: list[Ref]) -> None:
+            x = self._source(emit, self.read, mask).at(*self._indices(emit, position))
+            place = emit.splat(Scalar(count.get(), dtypes.int64))
+            have = tuple(Scalar(v.get(), t) for v, t in zip(state, types, strict=True))
+            after = self.primitive.fold(emit, have, emit.splat(x), place)
+            for variable, value in zip(state, after, strict=True):
+                variable.set(emit.splat(value).ref)
+            count.set(f.add(count.get(), Ref("1", "i64")))
+            if self.primitive.running:
+                self._put(emit, after, position, mask)
+
+        def walk(dims: Sequence[int], position: list[Ref]) -> None:
+            if not dims:
+                step(position)
+                return
+            with f.loop(0, self.domain[dims[0]]) as i:
+                walk(dims[1:], _with(position, dims[0], i))
+
+        walk(self.dims, at)
+        if not self.primitive.running:
+            after = tuple(Scalar(v.get(), t) for v, t in zip(state, types, strict=True))
+            self._put(emit, after, at, mask)
+
+    def _put(self, emit: Emit, state: tuple[Scalar, ...], at: list[Ref], mask: Ref | None) -> None:
+        indices = self._indices(emit, at)
+        where = self.written[0]
+        if len(where.shape) < len(indices):
+            indices = [i for d, i in enumerate(indices) if d not in self.dims]
+        value = emit.cast(self.primitive.folded(emit, state), where.dtype)
+        self._source(emit, self.written, mask).put(value, *indices)
+
+    def _source(
+        self, emit: Emit, lies: tuple[Layout, Ref | None], mask: Ref | None
+    ) -> pulls.Source:
+        return pulls.Source(emit, *lies, mask, self.number)
+
+    def _indices(self, emit: Emit, at: Sequence[Ref]) -> list[pulls.Index]:
+        return [pulls.Index(emit, i, int(d == self.vector), d) for d, i in enumerate(at)]
+
+
+def _with(at: list[Ref], dim: int, index: Ref) -> list[Ref]:
+    return [index if d == dim else i for d, i in enumerate(at)]

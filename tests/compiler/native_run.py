@@ -1,0 +1,97 @@
+"""Runs primitives as native programs, next to their NumPy kernels."""
+
+import ctypes
+from typing import Any
+
+import numpy as np
+
+import kuai.compiler.control  # noqa: F401  (its primitives)
+from kuai import dtypes
+from kuai.compiler.emit.program import Emitted, emit_program
+from kuai.compiler.graph import Graph, Operation, Value
+from kuai.compiler.kernels import Host, Kernels
+from kuai.compiler.layout import of_array
+from kuai.compiler.native import jit, runtime
+from kuai.compiler.native.target import host
+from kuai.compiler.plan import plan, walk_steps
+from kuai.core.primitive import Meta, Primitive
+
+
+def meta_of(array: np.ndarray) -> Meta:
+    """Shape and type of an array."""
+    return Meta(array.shape, dtypes.from_numpy_dtype(array.dtype))
+
+
+class Program:
+    """A graph as a native program, which calls no Python kernels.
+
+    Args:
+        graph: what to compute.
+        arrays: its inputs, as they lie in memory.
+    """
+
+    def __init__(self, graph: Graph, arrays: list[np.ndarray]) -> None:
+        self.graph = graph
+        layouts = {v: of_array(a) for v, a in zip(graph.inputs, arrays, strict=True)}
+        self.kernels = Kernels(graph, layouts)
+        self.plan = plan(self.kernels)
+        hosts = [s.title() for s in walk_steps(self.plan.steps) if isinstance(s, Host)]
+        assert not hosts, hosts
+        self.emitted: Emitted = emit_program(self.plan, host())
+        object_code = jit.assemble(self.emitted.text, verify=True)
+        self.library = runtime.load_program(object_code)
+        self.call = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(
+            self.library["program"]
+        )
+
+    def __call__(self, *arrays: np.ndarray) -> list[np.ndarray]:
+        """The outputs.
+
+        Raises:
+            Exception: what the program failed with.
+        """
+        outputs = [np.empty(v.shape, v.dtype) for v in self.graph.outputs]
+        places = []
+        for buffer in self.emitted.buffers:
+            if buffer.kind == "input":
+                places.append(arrays[buffer.index].ctypes.data)
+            elif buffer.kind == "captured":
+                places.append(self.graph.captured[buffer.index][1]._payload.ctypes.data)
+            else:
+                places.append(outputs[buffer.index].ctypes.data)
+        table = np.array([*places, 0], np.int64)
+        arena = np.full(self.emitted.arena + 64, 0xA5, np.uint8)
+        start = -(-arena.ctypes.data // 64) * 64
+        status = self.call(table.ctypes.data, start)
+        if status > 0:
+            failure = self.emitted.failures[status - 1]
+            raise failure.exception(failure.message)
+        assert status == 0, status
+        return outputs
+
+
+def graph_of(primitive: Primitive, inputs: tuple[Any, ...], parameters: dict[str, Any]) -> Graph:
+    """A graph that applies a primitive once, to arrays (and numbers, or `None`)."""
+    graph = Graph()
+    values: list[Any] = []
+    for x in inputs:
+        if isinstance(x, np.ndarray):
+            value = Value(graph, meta_of(x))
+            graph.inputs.append(value)
+            values.append(value)
+        else:
+            values.append(x)
+    metas = [v.meta if isinstance(v, Value) else v for v in values]
+    inferred = primitive.infer(*metas, **parameters)
+    several = isinstance(inferred, tuple)
+    results = [Value(graph, m) for m in (inferred if several else (inferred,))]
+    graph.operations.append(Operation(primitive, values, parameters, results))
+    graph.outputs = results
+    return graph
+
+
+def run(primitive: Primitive, *inputs: Any, **parameters: Any) -> Any:
+    """What the native program of one application gives: an array, or a list of them."""
+    arrays = [x for x in inputs if isinstance(x, np.ndarray)]
+    outputs = Program(graph_of(primitive, inputs, parameters), arrays)(*arrays)
+    return outputs[0] if len(outputs) == 1 else outputs
