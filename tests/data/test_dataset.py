@@ -20,6 +20,7 @@ from kuai.data import (
     TensorDataset,
     digits,
     random_split,
+    shakespeare,
 )
 
 
@@ -170,3 +171,11 @@ def test_the_digits_split_into_fifths_of_each_class_that_never_change() -> None:
     assert test_labels[:12].tolist() == digits(False)[1][:12].tolist()
     together = {tuple(row) for row in images.reshape(-1, 64).tolist()}
     assert not together & {tuple(row) for row in test_images.tolist()}
+
+
+def test_the_play_is_plain_text_with_its_own_names() -> None:
+    text = shakespeare()
+    assert text.startswith("A Midsummer Night's Dream\n")
+    assert len(text) > 90_000
+    assert text.isascii()
+    assert "The course of true love never did run smooth" in text
