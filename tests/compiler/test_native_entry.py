@@ -473,6 +473,11 @@ def test_a_tensor_from_outside_must_keep_its_array(x):
     assert program.fits([x])
     w.data = kuai.rand(3)
     assert compiled.call(x) == "slow"
+    assert program.fits([x])
+    assert program.rebind([x])
+    assert compiled.call(x) != "slow"
+    w.data = kuai.rand(4)
+    assert compiled.call(x) == "slow"
     assert not program.fits([x])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import CellType
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ class Input:
 
 
 class Loose:
-    """A Python number that is an input: a leaf, an item of a dictionary, or read by a function."""
+    """A Python number that is an input: a leaf, or read from outside at each call."""
 
     def __init__(
         self,
@@ -69,8 +70,10 @@ class Loose:
         container: dict[Any, Any] | None = None,
         key: Any = None,
         read: Callable[[], Any] | None = None,
+        cell: CellType | None = None,
     ) -> None:
         self.kind = kind
+        self.cell = cell
         self.leaf = leaf
         self.container = container
         self.key = key
@@ -78,7 +81,8 @@ class Loose:
 
     def use(self, buffer: int) -> NumberUse:
         """The same with its place in the table of buffers."""
-        return NumberUse(self.kind, buffer, self.leaf, self.container, self.key, self.read)
+        where = (self.leaf, self.container, self.key, self.read, self.cell)
+        return NumberUse(self.kind, buffer, *where)
 
 
 def form_of(array: np.ndarray) -> Form:
@@ -162,16 +166,19 @@ class Binding:
             use = TensorUse(given.source, given.form, given.requires_grad, place)
             self._add(value, use)
 
-    def captured(self) -> None:
-        """Bind the tensors from outside; the `grad` of one of them is whichever it has then."""
-        tensors = [tensor for _, tensor in self.graph.captured]
-        grads = {id(t._grad): t for t in tensors if t._grad is not None}
+    def captured(self, owners: dict[int, Any]) -> None:
+        """Bind the tensors from outside.
+
+        Args:
+            owners: by the address of the array of a tensor's `grad`, that tensor: the program
+                takes the `grad` that it has at the call.
+        """
         for i, (value, tensor) in enumerate(self.graph.captured):
             place = self.place.get(("captured", i), -1)
             array, flag = tensor._payload, tensor._requires_grad
             use = TensorUse(tensor, form_of(array), flag, place)
-            if id(tensor) in grads:
-                use.source = GradOf(grads[id(tensor)])
+            if id(array) in owners:
+                use.source = GradOf(owners[id(array)])
                 self._read_grads.append(use.source.owner)
             else:
                 use.payload = array

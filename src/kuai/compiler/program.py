@@ -8,33 +8,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from kuai.compiler.arguments import Objects, Structure, repeated, same_leaf
 from kuai.compiler.backward import Backward, stack_array
 from kuai.compiler.bind import Binding, Input, Loose, Machine
 from kuai.compiler.build import Built, build
 from kuai.compiler.graph import Graph, StackMeta, Value
+from kuai.compiler.guards import Guards
 from kuai.compiler.layout import Layout, of_array
 from kuai.compiler.native import builtin
 from kuai.compiler.native import descriptor as d
 from kuai.compiler.native.bound import Bound, Source, Step, tensor_of
 from kuai.compiler.partition import Halves, partition
+from kuai.compiler.reads import Read
 from kuai.compiler.results import Result
 from kuai.core.base import TensorBase, wrap
 from kuai.nn.registry import epoch
-
-
-class Guards(Protocol):
-    """What was read while capturing."""
-
-    def hold(self) -> bool:
-        """Whether all of it is still so."""
-
-    def native(self) -> list[dict[str, int]] | None:
-        """Records for the native entry of what the epoch does not tell; `None` if there are any
-        that only Python can check.
-        """
 
 
 @dataclass
@@ -64,6 +54,8 @@ class Recorded:
         result: what it returned.
         guards: what it read.
         joint: its backward half, where its outputs have gradients.
+        owners: by the address of the array of a tensor's `grad`, that tensor.
+        python: the rewritten source.
     """
 
     graph: Graph
@@ -71,6 +63,7 @@ class Recorded:
     result: Result
     guards: Guards
     joint: Joint | None = None
+    owners: dict[int, Any] = field(default_factory=dict)
     python: str = ""
 
 
@@ -107,7 +100,10 @@ class Program:
         built: its stages.
         backward: the stages of its backward half, where it has one.
         times: how long making it took.
+        direct: the native way into this program, for calls that Python has looked at.
     """
+
+    direct: Callable[..., Any] | None = None
 
     def __init__(
         self,
@@ -145,9 +141,9 @@ class Program:
             Machine(self.built), call.mode, objects.places, objects.rows, len(call.args)
         )
         binding.interface.kept.append(objects.kept)
-        binding.interface.guards = recorded.guards.native()
+        binding.interface.guards = recorded.guards.bind([t for _, t in binding.graph.captured])
         binding.inputs(recorded.inputs)
-        binding.captured()
+        binding.captured(recorded.owners)
         binding.changes()
         binding.outputs(result.numbers)
         if backward is not None:
@@ -175,6 +171,14 @@ class Program:
         stacks = [_stack_bytes(v) for v in halves.saved]
         return _NodeMaker(self.recorded.result, joint.outputs, static, stacks)
 
+    def enter_directly(self, otherwise: Callable[..., Any]) -> None:
+        """Make the native way into this program; what does not fit goes to `otherwise`."""
+        if self.bound.address and builtin.available():
+            memory = builtin.FunctionMemory()
+            memory.set_slow(otherwise)
+            memory.set_first(self.bound.address)
+            self.direct = builtin.builtin(memory)
+
     # -- fitting ----------------------------------------------------------------------------
 
     def accepts(self, leaves: list[Any], structure: Structure, mode: int) -> bool:
@@ -187,13 +191,19 @@ class Program:
             and self.bound.fits(leaves)
         )
 
-    def renew(self) -> bool:
-        """Whether it still is right; if so, native calls do not ask until the next change."""
+    def renew(self, leaves: Sequence[Any]) -> list[Read] | None:
+        """What is not as it was any more; `None` where tensors from outside have come too close.
+
+        If all is well, native calls do not ask for this program until the next change.
+        """
         now = epoch[0]
-        if not self.guards.hold():
-            return False
-        self.bound.set(epoch=now)
-        return True
+        stale = self.guards.stale()
+        if not stale:
+            if not self.bound.rebind(leaves):
+                return None
+            self.bound.guard(self.guards.rows())
+            self.bound.set(epoch=now)
+        return stale
 
 
 class _NodeMaker:

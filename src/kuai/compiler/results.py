@@ -84,6 +84,11 @@ class Result:
         source = self._source(x) if chain else None
         return None if source is None else (source, chain[::-1])
 
+    def forget(self) -> None:
+        """Let go of what was captured: how to make the result is known."""
+        self.tensors = []
+        self._source = lambda _: None
+
     @property
     def repeats(self) -> bool:
         """Whether the result has one computed tensor at two places."""

@@ -92,7 +92,8 @@ class TensorUse:
         requires_grad: whether gradients must flow to it; `None` where that does not matter.
         buffer: its place in the table of buffers; -1 if only the checks matter.
         written: whether the program changes it in place.
-        payload: the very array that it must hold, for tensors from outside.
+        payload: for tensors from outside, the array that it holds; native code compares no more
+            than that.
         hooks: the hooks that it must have; `None` where they do not matter.
     """
 
@@ -116,9 +117,9 @@ class TensorUse:
         view = x._view
         if view is not None and view.generation != x._counter[1]:
             return False
-        if self.payload is not None:
-            return x._payload is self.payload
-        return self.form is None or self.form.fits(x._payload)
+        if self.form is None or (self.payload is not None and x._payload is self.payload):
+            return True
+        return self.form.fits(x._payload)
 
 
 class NumberUse(NamedTuple):
@@ -250,6 +251,7 @@ class Bound:
         self._fill(self.block)
         self._tables: list[Any] = []
         self._guards: Memory | None = None
+        self._uses: Memory | None = None
         self._finish = self._finish_native  # one object, whose address stands in the descriptor
         self.descriptor = self._describe() if self.is_native else None
 
@@ -298,6 +300,8 @@ class Bound:
         self._tables.append(table)
         if layout is d.GUARD:
             self._guards = table
+        elif layout is d.TENSOR:
+            self._uses = table
         return table.address
 
     def _words(self, words: Sequence[int]) -> int:
@@ -315,7 +319,7 @@ class Bound:
 
     def _tensor_row(self, use: TensorUse) -> dict[str, int]:
         form = use.form
-        self._tables += [form, use.payload]
+        self._tables.append(form)
         row = {
             **self._source(use.source),
             "payload": 0 if use.payload is None else id(use.payload),
@@ -439,10 +443,27 @@ class Bound:
             return False
         return all(type(n.value(leaves)) is n.kind for n in i.numbers)
 
+    def rebind(self, leaves: Sequence[Any]) -> bool:
+        """Take over the new arrays of tensors from outside; whether they are as far apart."""
+        changed = False
+        for i, use in enumerate(self.interface.tensors):
+            if use.payload is None:
+                continue
+            payload = tensor_of(use.source, leaves)._payload
+            if payload is not use.payload:
+                use.payload, changed = payload, True
+                if self._uses is not None:
+                    place = i * len(d.TENSOR) + d.TENSOR.index["payload"]
+                    self._uses.words[place] = id(payload)
+        return not changed or self._are_apart(leaves)
+
     def is_apart(self, leaves: Sequence[Any]) -> bool:
-        """Whether no tensor that the program changes shares memory with another that it uses."""
-        if not any(t.written and t.payload is None for t in self.interface.tensors):
-            return True
+        """Whether no argument that the program changes shares memory with what else it uses."""
+        if any(t.written and t.payload is None for t in self.interface.tensors):
+            return self._are_apart(leaves)
+        return True
+
+    def _are_apart(self, leaves: Sequence[Any]) -> bool:
         spans = []
         for use in self.interface.tensors:
             start = tensor_of(use.source, leaves)._payload.__array_interface__["data"][0]

@@ -1,0 +1,191 @@
+"""A compiled function: its programs, the native entry in front of them, the slow way behind it."""
+
+from __future__ import annotations
+
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from kuai.compiler.arguments import Structure, flatten
+from kuai.compiler.capture import changed_floats
+from kuai.compiler.native import builtin
+from kuai.compiler.native.locks import Lock
+from kuai.compiler.program import Call, Program, Times
+from kuai.compiler.reads import Key
+from kuai.compiler.record import record
+from kuai.compiler.results import Result
+from kuai.compiler.session import EagerFirstError
+from kuai.compiler.trees import map_leaves, parts, rebuild
+from kuai.core import primitive as primitives
+from kuai.core.tape import enable_grad, mode
+from kuai.errors import CompileError
+
+MOST_PROGRAMS = 64  # of one function; the one used longest ago is given up first
+MOST_TRIED = 8  # by a native call, the ones used last
+
+
+class Compiled:
+    """A function with its programs.
+
+    Args:
+        function: what is compiled.
+        fallback: whether what cannot be compiled runs eagerly.
+
+    Attributes:
+        programs: those used last come last.
+        floats: the reads whose floats have been seen to change; they are inputs of programs.
+        entry: the native way in; the same as `slow` where Python is not the one it knows.
+    """
+
+    def __init__(self, function: Callable[..., Any], fallback: bool = False) -> None:
+        self.function = function
+        self.fallback = fallback
+        self.programs: OrderedDict[int, Program] = OrderedDict()
+        self._others: list[tuple[builtin.FunctionMemory, Callable[[], bool]]] = []
+        self.floats: set[Key] = set()
+        self._lock = Lock()
+        self._eager: list[tuple[Structure, int]] = []  # calls that cannot be compiled
+        self._memory: builtin.FunctionMemory | None = None
+        if builtin.available():
+            self._memory = builtin.FunctionMemory()
+            self._memory.set_slow(self.slow)
+            self.entry: Callable[..., Any] = builtin.builtin(self._memory)
+        else:
+            self.entry = self.slow
+
+    # -- calling ----------------------------------------------------------------------------
+
+    def slow(self, *args: Any, **kwargs: Any) -> Any:
+        """A call for which no program was found in native code."""
+        if primitives.intercept is not None:  # part of another capture, or watched
+            return self.function(*args, **kwargs)
+        leaves, structure = flatten(args, kwargs)
+        call = Call(args, kwargs, leaves, structure, mode.grad + 2 * mode.inference)
+        with self._lock:
+            program = self._find(call)
+            if program is None:
+                if self._is_eager(call):
+                    return self.function(*args, **kwargs)
+                try:
+                    program = self._make(call)
+                except EagerFirstError:
+                    return self.function(*args, **kwargs)
+                except CompileError as error:
+                    if not self.fallback:
+                        raise
+                    self._give_up(call, error)
+                    return self.function(*args, **kwargs)
+            if not program.bound.is_apart(leaves):  # arguments that share memory
+                return self.function(*args, **kwargs)
+        if program.direct is not None and not kwargs:
+            return program.direct(*args)  # which comes back to `_run_in_python` where it must
+        return program.bound.call(leaves)
+
+    def _run_in_python(self, *args: Any, **kwargs: Any) -> Any:
+        leaves, structure = flatten(args, kwargs)
+        call = Call(args, kwargs, leaves, structure, mode.grad + 2 * mode.inference)
+        with self._lock:
+            program = self._find(call)
+        if program is None:  # what was read has changed in this moment
+            return self.function(*args, **kwargs)
+        return program.bound.call(leaves)
+
+    def _find(self, call: Call) -> Program | None:
+        for key in list(reversed(self.programs)):
+            program = self.programs[key]
+            if not program.accepts(call.leaves, call.structure, call.mode):
+                continue
+            stale = program.renew(call.leaves)
+            if stale is None:
+                continue
+            if not stale:
+                self.programs.move_to_end(key)
+                self._chain()
+                return program
+            floats = changed_floats(stale)
+            self.floats |= floats
+            if len(floats) >= len(stale):  # the next program takes them as inputs
+                del self.programs[key]
+        return None
+
+    def _is_eager(self, call: Call) -> bool:
+        return (call.structure, call.mode) in self._eager
+
+    def _give_up(self, call: Call, error: CompileError) -> None:
+        if not self._eager:
+            warnings.warn(
+                f"{_name(self.function)} cannot be compiled and runs eagerly: {error}",
+                stacklevel=4,
+            )
+        self._eager.append((call.structure, call.mode))
+
+    def second_entry(
+        self, slow: Callable[..., Any], is_open: Callable[[], bool]
+    ) -> Callable[..., Any]:
+        """Another way in, with a slow way of its own.
+
+        Args:
+            slow: what is called where no program fits.
+            is_open: whether programs may be tried now. It is asked again after every change.
+        """
+        if not builtin.available():
+            return slow
+        memory = builtin.FunctionMemory()
+        memory.set_slow(slow)
+        self._others.append((memory, is_open))
+        return builtin.builtin(memory)
+
+    # -- programs ---------------------------------------------------------------------------
+
+    def _make(self, call: Call) -> Program:
+        times = Times()
+        recorded = record(self.function, call, self.floats)
+        times.mark("capture")
+        program = Program(call, recorded, self._eagerly(call, recorded.joint), times)
+        self.programs[id(program)] = program
+        program.enter_directly(self._run_in_python)
+        while len(self.programs) > MOST_PROGRAMS:
+            self.programs.popitem(last=False)
+        self._chain()
+        return program
+
+    def _eagerly(self, call: Call, joint: Any) -> Callable[[Sequence[Any]], Sequence[Any]]:
+        """The function on the tape, for gradients of gradients."""
+        template = map_leaves(lambda _: None, ([*call.args], dict(call.kwargs)))
+
+        def again(leaves: Sequence[Any]) -> Sequence[Any]:
+            given_args, given_kwargs = _refill(template, iter(leaves))
+            with enable_grad():
+                result = Result(self.function(*given_args, **given_kwargs), lambda _: None)
+            return [result.tensors[i] for i in joint.outputs]
+
+        return again
+
+    def _chain(self) -> None:
+        """Let the native entry try the programs that were used last."""
+        if self._memory is None:
+            return
+        native = [p for p in reversed(self.programs.values()) if p.bound.address]
+        first = 0
+        for program in reversed([p for p in native if not p.guards.needs_python][:MOST_TRIED]):
+            program.bound.set(next=first)
+            first = program.bound.address
+        for program in native:  # only Python knows when these may run: see `Program.direct`
+            if program.guards.needs_python:
+                program.bound.set(next=0)
+        self._memory.set_first(first)
+        for memory, is_open in self._others:
+            memory.set_first(first if is_open() else 0)
+
+
+def _refill(x: Any, leaves: Any) -> Any:
+    """A tree of the same structure, with other leaves."""
+    found = parts(x)
+    if found is None:
+        return next(leaves)
+    return rebuild(x, [_refill(item, leaves) for _, item in found[1]])
+
+
+def _name(function: Any) -> str:
+    return getattr(function, "__qualname__", None) or type(function).__name__

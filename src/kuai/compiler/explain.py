@@ -1,0 +1,69 @@
+"""What became of a compiled function, at each stage, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kuai.compiler.build import Built
+from kuai.compiler.compiled import Compiled
+from kuai.compiler.native import jit
+from kuai.compiler.program import Program
+
+STAGES: dict[str, Callable[[Program, Built], str]] = {
+    "python": lambda program, built: program.recorded.python,
+    "graph": lambda program, built: str(built.graph),
+    "kernels": lambda program, built: str(built.kernels),
+    "memory": lambda program, built: str(built.plan),
+    "llvm": lambda program, built: built.emitted.text,
+    "assembly": lambda program, built: jit.assembly(built.emitted.text),
+}
+
+
+def explain(compiled: Compiled, stage: str = "") -> None:
+    """Print what became of a function.
+
+    Args:
+        compiled: the function.
+        stage: `"python"`, `"graph"`, `"kernels"`, `"memory"`, `"llvm"` or `"assembly"`, for that
+            stage of the program that ran last in full; a short report on all programs without.
+
+    Raises:
+        ValueError: there is no such stage.
+    """
+    print(text(compiled, stage))
+
+
+def text(compiled: Compiled, stage: str = "") -> str:
+    """What `explain` prints."""
+    if stage and stage not in STAGES:
+        raise ValueError(f"no stage {stage!r}; there are {', '.join(STAGES)}")
+    programs = list(compiled.programs.values())
+    if not programs:
+        return "nothing is compiled yet: call it first"
+    if not stage:
+        return "\n".join(_report(i, program) for i, program in enumerate(programs))
+    program = programs[-1]
+    show = STAGES[stage]
+    parts = [show(program, program.built)]
+    if program.backward is not None and stage != "python":
+        parts = ["forward:", *parts, "backward:", show(program, program.backward)]
+    return "\n".join(parts)
+
+
+def _report(number: int, program: Program) -> str:
+    tensors = [t for t in program.bound.interface.tensors if isinstance(t.source, int)]
+    forms = ", ".join(f"{t.form.dtype}{list(t.form.shape)}" for t in tensors if t.form is not None)
+    lines = [f"program {number} for {forms or 'no tensors'}"]
+    for name, built in (("forward", program.built), ("backward", program.backward)):
+        if built is None:
+            continue
+        emitted = built.emitted
+        lines.append(
+            f"  {name}: {sum(1 for _ in built.graph.walk())} operations, "
+            f"{sum(emitted.kernels.values())} kernels ({len(emitted.kernels)} different), "
+            f"{emitted.arena} bytes of scratch memory, {len(emitted.text)} bytes of LLVM"
+        )
+    lines.append(f"  guards: {len(program.guards.records)} reads")
+    stages = (f"{name} {1e3 * t:.1f} ms" for name, t in program.times.stages.items())
+    lines.append(f"  made in: {', '.join(stages)}")
+    return "\n".join(lines)

@@ -1,0 +1,80 @@
+"""A captured call in the terms of a program: inputs, results, gradients, guards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kuai.compiler.backward import SpentNode
+from kuai.compiler.bind import Input, Loose
+from kuai.compiler.capture import Captured, NumberInput, capture_call
+from kuai.compiler.guards import Guards
+from kuai.compiler.program import Call, Joint, Recorded
+from kuai.compiler.reads import FromCell, FromItem, Key, OfBlock, OfTensor
+from kuai.compiler.results import Result
+from kuai.core.base import TensorBase
+
+
+def record(function: Any, call: Call, floats: set[Key]) -> Recorded:
+    """Capture a call.
+
+    Args:
+        function: what is called.
+        call: the arguments.
+        floats: the reads whose floats are to be inputs.
+
+    Raises:
+        CompileError: it does something that cannot be captured.
+    """
+    captured = capture_call(
+        function, call.args, call.kwargs, differentiate=bool(call.mode & 1), floats=floats
+    )
+    result = Result(captured.output, captured.source)
+    for x in captured.spent:
+        result.nodes[_number(result, x)] = SpentNode(x._payload)
+    joint = None
+    if captured.differentiated:
+        joint = Joint(
+            [_number(result, x) for x in captured.differentiated],
+            captured.grad_inputs,
+            [source for source, _ in captured.leaf_gradients],
+            [g for _, g in captured.leaf_gradients],
+        )
+    graph = captured.graph
+    graph.outputs = list(result.outputs)
+    seen = [r.tensor for r in captured.records if isinstance(r, OfTensor)]
+    owners = {id(x._grad._payload): x for x in seen if x._grad is not None}
+    guards = Guards(captured.records, owners)
+    result.forget()
+    return Recorded(graph, _inputs(captured), result, guards, joint, owners)
+
+
+def _number(result: Result, x: Any) -> int:
+    """The number of a tensor among the computed ones."""
+    return next(i for i, t in enumerate(result.tensors) if t is x)
+
+
+def _inputs(captured: Captured) -> list[Input | Loose]:
+    found: list[Input | Loose] = []
+    for a in captured.arguments:
+        if isinstance(a.given, TensorBase):
+            found.append(Input(a.leaf, a.given, a.given._requires_grad))
+        else:
+            found.append(Loose(float, a.leaf))
+    return found + [_outer_number(captured, n) for n in captured.numbers]
+
+
+def _outer_number(captured: Captured, number: NumberInput) -> Loose:
+    """A float from outside, where native code can read it if possible."""
+    read = getattr(number.fetch, "__self__", None)
+    if isinstance(read, FromCell):
+        return Loose(float, cell=read.cell)
+    container, index = None, number.key[-1]
+    if isinstance(read, FromItem):
+        container = read.container
+    elif number.key[0] == FromItem.kind:  # an attribute of a block
+        for record in captured.records:
+            if isinstance(record, OfBlock) and id(record.block.__dict__) == number.key[1]:
+                container = record.block.__dict__
+    if type(container) is dict and type(index) is str:
+        return Loose(float, container=container, key=index)
+    return Loose(float, read=number.fetch)
