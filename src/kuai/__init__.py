@@ -90,9 +90,9 @@ _ON_FIRST_USE: dict[str, str | None] = {
             "adaptive_avg_pool1d", "adaptive_max_pool1d", "alpha_dropout", "avg_pool1d",
             "batch_norm", "bilinear", "celu", "channel_shuffle", "conv1d", "conv2d", "conv3d",
             "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cosine_similarity",
-            "dropout", "feature_alpha_dropout", "group_norm", "hardshrink", "layer_norm",
+            "dropout", "feature_alpha_dropout", "group_norm", "layer_norm",
             "instance_norm", "max_pool1d", "max_pool1d_with_indices", "max_pool2d", "max_pool3d",
-            "pairwise_distance", "pdist", "pixel_shuffle", "pixel_unshuffle", "prelu",
+            "pairwise_distance", "pdist", "pixel_shuffle", "pixel_unshuffle",
             "rms_norm", "rrelu", "selu", "threshold",
         ],
         "kuai.nn.functional",
@@ -103,6 +103,14 @@ _ON_FIRST_USE: dict[str, str | None] = {
             "rnn_tanh_cell",
         ],
         "kuai.nn.functional.recurrent",
+    ),
+    **dict.fromkeys(
+        [
+            "binary_cross_entropy_with_logits", "cosine_embedding_loss", "embedding",
+            "hinge_embedding_loss", "kl_div", "margin_ranking_loss", "poisson_nll_loss",
+            "triplet_margin_loss",
+        ],
+        "kuai.nn.functional.top_level",
     ),
     **dict.fromkeys(["summary", "draw"], "kuai.show"),
     **dict.fromkeys(

@@ -46,13 +46,14 @@ from kuai.ops.solving import lu_old as lu
 from kuai.ops.solving import lu_solve_old as lu_solve
 from kuai.ops.special import *
 from kuai.ops.tapers import *
+from kuai.ops.thresholds import *
 from kuai.ops.transcendental import *
 from kuai.ops.windows import *
 
 _FAMILIES = (
     "creation diagonals differences elementwise gather indexing joining masking matmul movement "
     "ordering random rearranging reduce rounding scatter_reduce slicing solving special tapers "
-    "transcendental windows"
+    "thresholds transcendental windows"
 )
 __all__ = [
     "broadcast_shapes",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from kuai import ops
 from kuai.core.inplace import inplace as in_place
-from kuai.errors import DtypeError, ShapeError
+from kuai.errors import ShapeError
 from kuai.nn.functional.fused_activations import (
     fused_elu,
     fused_gelu,
@@ -21,7 +21,7 @@ from kuai.nn.functional.fused_activations import (
     fused_silu,
     fused_softplus,
 )
-from kuai.nn.functional.precision import narrow, require_floating, widen
+from kuai.nn.functional.precision import narrow, widen
 from kuai.ops.pointwise import write_out
 
 if TYPE_CHECKING:
@@ -48,6 +48,9 @@ def tanh(input: Tensor) -> Tensor:
     return ops.tanh(input)
 
 
+prelu, hardshrink = ops.prelu, ops.hardshrink
+
+
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """`x` where it is positive, else `negative_slope * x`."""
     if inplace:
@@ -59,44 +62,6 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
 def leaky_relu_(input: Tensor, negative_slope: float = 0.01) -> Tensor:
     """In-place `leaky_relu`."""
     return leaky_relu(input, negative_slope, inplace=True)
-
-
-def prelu(input: Tensor, weight: Tensor) -> Tensor:
-    """`x` where it is positive, else `weight * x`, with one weight, or one a channel.
-
-    Shape:
-        input `(N, C, *)` or any, weight `(C,)`, `(1,)` or `()`; the result as the input.
-
-    Raises:
-        ShapeError: the number of weights is neither 1 nor the number of channels.
-        DtypeError: the types differ.
-    """
-    require_floating(input, "prelu")
-    if weight.dtype is not input.dtype:
-        raise DtypeError(
-            f"prelu: Type promoting not supported. Got {input.dtype.name} and {weight.dtype.name}"
-        )
-    if weight.ndim > 1:
-        raise ShapeError(
-            f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {weight.ndim}"
-        )
-    if weight.numel() != 1 or weight.ndim == 1:
-        if weight.numel() != 1:
-            channels = input.shape[1] if input.ndim > 1 else 1
-            if input.ndim == 0:
-                raise ShapeError("prelu: Not allow zero-dim input tensor.")
-            if channels != weight.numel():
-                raise ShapeError(
-                    "prelu: Mismatch of parameter numbers and input channel size. Found parameter "
-                    f"numbers = {weight.numel()} and channel size = {channels}."
-                )
-        if input.ndim == 0:
-            weight = weight.reshape(())
-        elif input.ndim > 1:
-            weight = weight.reshape((-1,) + (1,) * (input.ndim - 2))
-    x, slope = widen(input, "prelu"), widen(weight, "prelu")
-    positive = x > 0
-    return narrow(ops.where(positive, x, slope * ops.where(positive, 0.0, x)), input)
 
 
 def rrelu(
@@ -192,13 +157,6 @@ def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     middle = ops.where(curved, x, 0.0)
     straight = ops.where(x <= -3, x * 0.0, x)
     return narrow(ops.where(curved, middle * (middle + 3) / 6, straight), input)
-
-
-def hardshrink(input: Tensor, lambd: float = 0.5, *, out: Tensor | None = None) -> Tensor:
-    """`x`, but 0 where it lies between `-lambd` and `lambd`."""
-    require_floating(input, "hardshrink")
-    result = ops.where((input >= -lambd) & (input <= lambd), 0.0, input)
-    return result if out is None else write_out(out, result)
 
 
 def softshrink(input: Tensor, lambd: float = 0.5, *, out: Tensor | None = None) -> Tensor:
