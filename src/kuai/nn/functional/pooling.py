@@ -304,6 +304,10 @@ def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None] |
     Args:
         input: the images.
         output_size: how many windows in each dimension; `None` for as many as there are elements.
+
+    Raises:
+        ValueError: the input has too few dimensions.
+        ShapeError: the input does not fit.
     """
     return _adaptive_avg_pool("adaptive_avg_pool2d", 2, input, output_size)
 
@@ -423,6 +427,8 @@ def _adaptive_max_pool(
 
 def _adaptive_sizes(name: str, n: int, input: Tensor, output_size: Any) -> tuple[Sizes, Sizes]:
     shape = input._payload.shape
+    if n > 1 and len(shape) <= n:
+        raise ValueError(f"{name}: Input dimension should be at least {n + 1}, got {len(shape)}")
     if len(shape) not in (n + 1, n + 2):
         raise ShapeError(f"{name}(): Expected {n + 1}D or {n + 2}D tensor, but got {list(shape)}")
     sizes = shape[len(shape) - n :]
