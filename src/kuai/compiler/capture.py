@@ -23,6 +23,7 @@ from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import Meta, intercepted, meta_of
 from kuai.core.tape import mode
 from kuai.errors import CompileError, DataDependentError
+from kuai.nn.block_path import _abbreviated
 from kuai.nn.hooks import captured_calls
 from kuai.nn.module import Module
 
@@ -255,7 +256,7 @@ class _Capturing:
                 lambda x: self.leaf(next(count), x, number_inputs), [list(args), dict(kwargs)]
             )
             self._keep_containers(given)
-            captured.output = self.session.call(self.function, tuple(given[0]), given[1])
+            captured.output = self._call(tuple(given[0]), given[1])
             self._finish()
             if differentiate:
                 self._differentiate()
@@ -265,6 +266,27 @@ class _Capturing:
                 if isinstance(x, TensorBase) and (every or self._is_computed(x))
             ]
         return captured
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        block = getattr(self.function, "__self__", None)
+        if isinstance(block, Module) and self.function.__name__ == "forward":
+            return self._call_forward(block, args, kwargs)
+        return self.session.call(self.function, args, kwargs)
+
+    def _call_forward(self, block: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The `forward` of a block whose own call, with its hooks, goes on outside."""
+        session, recorder, forward = self.session, self.recorder, self.function
+        self.reads.block(block)
+        if "forward" not in block.__dict__:
+            self.reads.attribute(type(block), "forward", forward.__func__)
+        path = block._get_name()
+        session.blocks.append((block, path))
+        recorder.blocks.append(f"{path}: {_abbreviated(block)}")
+        try:
+            return session.callable(forward)(*args, **kwargs)
+        finally:
+            session.blocks.pop()
+            recorder.blocks.pop()
 
     def _keep_containers(self, x: Any) -> None:
         """Containers among the arguments belong to the caller, and must not be changed."""

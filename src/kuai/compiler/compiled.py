@@ -30,6 +30,7 @@ class Compiled:
 
     Args:
         function: what is compiled.
+        block: the block whose `forward` it is, if so; whichever it has at the time.
         fallback: whether what cannot be compiled runs eagerly.
 
     Attributes:
@@ -38,8 +39,11 @@ class Compiled:
         entry: the native way in; the same as `slow` where Python is not the one it knows.
     """
 
-    def __init__(self, function: Callable[..., Any], fallback: bool = False) -> None:
-        self.function = function
+    def __init__(
+        self, function: Callable[..., Any], fallback: bool = False, block: Any = None
+    ) -> None:
+        self._function = function
+        self._block = block
         self.fallback = fallback
         self.programs: OrderedDict[int, Program] = OrderedDict()
         self._others: list[tuple[builtin.FunctionMemory, Callable[[], bool]]] = []
@@ -53,6 +57,11 @@ class Compiled:
             self.entry: Callable[..., Any] = builtin.builtin(self._memory)
         else:
             self.entry = self.slow
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """What is compiled, as it is now."""
+        return self._function if self._block is None else self._block.forward
 
     # -- calling ----------------------------------------------------------------------------
 
