@@ -49,6 +49,37 @@ CASES: dict[str, tuple[Callable[[], Any], tuple[Any, ...]]] = {
     ),
     "LSTM": (lambda: nn.LSTM(6, 5), (numbers(3, 4, 6),)),
     "Conv1d": (lambda: nn.Conv1d(6, 4, 3), (numbers(2, 6, 7),)),
+    "Conv2d": (
+        lambda: nn.Conv2d(4, 6, 3, padding="same", groups=2, padding_mode="circular"),
+        (numbers(2, 4, 5, 5),),
+    ),
+    "ConvTranspose2d": (
+        lambda: nn.ConvTranspose2d(4, 3, 3, stride=2, output_padding=1),
+        (numbers(2, 4, 5, 5),),
+    ),
+    "MaxPool2d": (lambda: nn.MaxPool2d(3, 2, 1, ceil_mode=True), (numbers(2, 4, 6, 5),)),
+    "AvgPool2d": (
+        lambda: nn.AvgPool2d(3, 2, 1, count_include_pad=False),
+        (numbers(2, 4, 6, 5),),
+    ),
+    "AdaptiveAvgPool2d": (lambda: nn.AdaptiveAvgPool2d((4, 3)), (numbers(2, 4, 6, 5),)),
+    "AdaptiveMaxPool2d": (lambda: nn.AdaptiveMaxPool2d((4, 3)), (numbers(2, 4, 6, 5),)),
+    "BatchNorm2d, no momentum": (
+        lambda: nn.BatchNorm2d(4, momentum=None),
+        (numbers(2, 4, 3, 5),),
+    ),
+    "InstanceNorm1d": (
+        lambda: nn.InstanceNorm1d(4, affine=True, track_running_stats=True),
+        (numbers(2, 4, 5),),
+    ),
+    "LSTM, two ways": (
+        lambda: nn.LSTM(6, 5, 2, batch_first=True, bidirectional=True, proj_size=3),
+        (numbers(3, 4, 6),),
+    ),
+    "GRU": (lambda: nn.GRU(6, 5), (numbers(3, 4, 6),)),
+    "RNN": (lambda: nn.RNN(6, 5, nonlinearity="relu"), (numbers(3, 4, 6),)),
+    "LSTMCell": (lambda: nn.LSTMCell(6, 5), (numbers(4, 6),)),
+    "GRUCell": (lambda: nn.GRUCell(6, 5), (numbers(4, 6),)),
     "PixelShuffle": (lambda: nn.PixelShuffle(2), (numbers(1, 8, 3, 3),)),
     "ReflectionPad2d": (lambda: nn.ReflectionPad2d(1), (numbers(1, 2, 3, 3),)),
     "CosineSimilarity": (nn.CosineSimilarity, (numbers(4, 6), numbers(4, 6) + 1)),
