@@ -82,16 +82,25 @@ def measurements(rounds: int) -> list[Row]:
         for name, value in measured.items():
             times.setdefault(name, []).append(value)
     medians = {name: statistics.median(series) for name, series in times.items()}
-    unjudged: Row = {"measure": "s", "needed": None, "goal": None, "state": "-"}
     return [
         COLD.row(medians["cold"]),
-        {"work": "the same, importing llvmlite", "measured": medians["cold within"]} | unjudged,
+        unjudged("the same, importing llvmlite", medians["cold within"]),
         CACHED.row(medians["cached"]),
-        {"work": "the same, with llvmlite not imported before"}
-        | {"measured": medians["cached within"]}
-        | unjudged,
-        {"work": "import llvmlite", "measured": medians["import llvmlite"]} | unjudged,
+        unjudged("the same, llvmlite not imported before", medians["cached within"]),
+        unjudged("import llvmlite", medians["import llvmlite"]),
     ]
+
+
+def unjudged(work: str, measured: float) -> Row:
+    """A row beside those of the limits that has no limit itself."""
+    return {
+        "work": work,
+        "measure": "s",
+        "measured": measured,
+        "needed": None,
+        "goal": None,
+        "state": "-",
+    }
 
 
 def main() -> None:
