@@ -86,7 +86,7 @@ def compare(op: OpInfo, sample: SampleInput, order: int) -> str | None:
 
     Raises:
         Excluded: the sample is not for kuai.
-        DataDependentError: it needs the values of a tensor.
+        CompileError: it needs the values of a tensor.
     """
     excluded_by_name(op, sample)
     converted = Converter(kuai)((sample.input, sample.args, sample.kwargs))

@@ -6,6 +6,7 @@ import builtins
 import copy
 import itertools
 import math
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -328,16 +329,25 @@ def _tensor(session: Session, data: Any, *args: Any, **kwargs: Any) -> Any:
 _IMPURE = {"random", "time", "secrets", "uuid", "datetime", "numpy.random", "_random", "socket"}
 
 
-def refuse_impure(session: Session, function: Any) -> None:
+_SEEDED = {"default_rng", "RandomState", "Random", "Generator", "PCG64", "SeedSequence"}
+
+
+def refuse_impure(session: Session, function: Any, args: tuple[Any, ...] = ()) -> None:
     """Refuse functions whose result would be baked in, though it differs from call to call."""
     owner = getattr(function, "__self__", None)
-    module = getattr(function, "__module__", None)
-    if module is None and owner is not None:
-        module = getattr(owner, "__name__", None) or type(owner).__module__
-    if type(owner).__module__ in ("random", "numpy.random.mtrand", "numpy.random._generator"):
+    name = getattr(function, "__name__", "function")
+    module = getattr(function, "__module__", None) or getattr(owner, "__name__", None)
+    kind = type(owner).__module__
+    if kind in ("random", "numpy.random.mtrand", "numpy.random._generator"):
+        shared = owner is getattr(sys.modules.get("random"), "_inst", None) or (
+            owner is getattr(sys.modules.get("numpy.random.mtrand"), "_rand", None)
+        )
+        if not shared and not session.reads.is_outside(owner):
+            return  # seeded, and used up, within the function
         module = "random"
+    elif name in _SEEDED and args:
+        return
     if module in _IMPURE or function in (builtins.input, builtins.open):
-        name = getattr(function, "__name__", "function")
         session.recorder.refuse(
             f"a call of {module}.{name}, whose result would be computed once, while compiling",
             "pass the result as an argument; random numbers come from kuai.rand and its relatives",
