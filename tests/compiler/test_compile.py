@@ -402,6 +402,23 @@ class TestGradients:
         for a, b in zip(*found, strict=True):
             near(a, b)
 
+    def test_gradients_of_gradients_meet_the_same_random_numbers(self):
+        net = nn.Sequential(nn.Linear(20, 16), nn.BatchNorm1d(16), nn.Dropout(0.5))
+        x, found = kuai.rand(4, 20, requires_grad=True), []
+        for f in (net, kuai.compile(net)):
+            kuai.manual_seed(5)
+            f(x)
+            y = f(x).square().sum()
+            means = net[1].running_mean.clone()
+            kuai.rand(3)
+            (first,) = kuai.autograd.grad(y, x, create_graph=True)
+            (second,) = kuai.autograd.grad(first.square().sum(), x)
+            near(net[1].running_mean, means)
+            found.append([first, second, kuai.rand(2)])
+            net[1].reset_running_stats()
+        for a, b in zip(*found, strict=True):
+            near(a, b, 1e-4)
+
     def test_hooks_on_tensors_see_them(self, x):
         net = Net()
         compiled, seen = kuai.compile(net), []

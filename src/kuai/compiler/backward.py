@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +56,7 @@ class Backward:
         forms: shape and type of each output that has a gradient.
         again: the function itself, for gradients that shall have gradients: takes the leaves of
             the arguments, and gives the outputs that have a gradient.
+        changed: the tensors that the forward program changes in place.
     """
 
     call: Callable[..., Any]
@@ -63,21 +65,28 @@ class Backward:
     numbers: Sequence[int | None]
     forms: Sequence[tuple[tuple[int, ...], np.dtype[Any]]]
     again: Callable[[Sequence[Any]], Sequence[Any]]
+    changed: Sequence[Source] = ()
     label: str = "CompiledBackward"
 
     def record(
-        self, outputs: Sequence[Any], saved: Sequence[Any], arguments: Sequence[Any]
+        self,
+        outputs: Sequence[Any],
+        saved: Sequence[Any],
+        before: Sequence[Any],
+        arguments: Sequence[Any],
     ) -> None:
         """Put the node of a call on the tape.
 
         Args:
             outputs: the results that have a gradient, fresh tensors.
             saved: what the forward program saved.
+            before: what `changed` held before.
             arguments: the leaves of the arguments.
         """
         node = _new(CompiledNode)
         node.backward = self
         node.arguments = arguments
+        node.before = before
         node.edges = [edge_of(tensor_of(s, arguments)) for s in self.leaves]
         reads = [tensor_of(s, arguments) for s in self.reads]
         node.saved = (saved, [(x, x._payload, x._counter, x._counter[0]) for x in reads])
@@ -106,6 +115,7 @@ class CompiledNode(Node):
 
     backward: Backward
     arguments: Any
+    before: Any
 
     def name(self) -> str:
         """The name that is printed."""
@@ -114,7 +124,7 @@ class CompiledNode(Node):
     def release(self) -> None:
         """Let go of the saved values."""
         self.saved = FREED
-        self.arguments = None
+        self.arguments = self.before = None
 
     def gradients(self, grad: Any) -> Sequence[Any]:
         """The gradients of the leaves, given those of the outputs."""
@@ -138,7 +148,9 @@ class CompiledNode(Node):
         """The gradients by way of the tape, so that they have gradients themselves."""
         from kuai.core.tape import backward as walk
 
-        outputs = self.backward.again(self.arguments)
+        changed = [tensor_of(s, self.arguments) for s in self.backward.changed]
+        with as_before(changed, self.before):
+            outputs = self.backward.again(self.arguments)
         leaves = [tensor_of(s, self.arguments) for s in self.backward.leaves]
         chosen = [x for x, edge in zip(leaves, self.edges, strict=True) if edge is not None]
         pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None]
@@ -146,6 +158,21 @@ class CompiledNode(Node):
         found = walk(roots, [g for _, g in pairs], True, True, chosen, accumulate=False)
         rest = iter(found)
         return [None if edge is None else next(rest) for edge in self.edges]
+
+
+@contextmanager
+def as_before(tensors: Sequence[Any], values: Sequence[Any]) -> Iterator[None]:
+    """Let tensors hold other values for a while: whatever happens to them then is undone."""
+    now = [(x._payload, x._payload.copy(), list(list.__iter__(x._counter))) for x in tensors]
+    for x, value in zip(tensors, values, strict=True):
+        np.copyto(x._payload, value._payload)
+    try:
+        yield
+    finally:
+        for x, (payload, kept, counts) in zip(tensors, now, strict=True):
+            np.copyto(payload, kept)
+            x._payload = payload
+            x._counter[:] = counts
 
 
 def _plain(grad: Any, form: tuple[tuple[int, ...], np.dtype[Any]]) -> TensorBase:

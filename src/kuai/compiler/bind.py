@@ -196,6 +196,10 @@ class Binding:
         self._sources[value] = use.source
         self._uses[value] = use
 
+    def source(self, value: Value) -> Source:
+        """Where the tensor of a value comes from."""
+        return self._sources[value]
+
     def changes(self) -> None:
         """Say what the program changes: tensors in place, and gradients."""
         for old, _ in self.graph.updates:

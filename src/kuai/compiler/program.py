@@ -127,10 +127,13 @@ class Program:
         else:
             joint = recorded.joint
             halves = partition(recorded.graph, joint.grads, joint.gradients)
+            # What is changed in place is kept as it was, for those who compute everything again.
+            changed = [old for old, _ in halves.forward.updates]
+            halves.forward.outputs += changed
             self.built = build(halves.forward, layouts)
             self.backward = build(halves.backward, layouts)
             times.mark("build")
-            self.bound = self._bind(call, self._node_maker(halves, joint, again))
+            self.bound = self._bind(call, self._node_maker(halves, joint, again, changed))
         times.mark("machine code")
 
     def _bind(self, call: Call, backward: _NodeMaker | None) -> Bound:
@@ -148,6 +151,7 @@ class Program:
         binding.outputs(result.numbers)
         if backward is not None:
             backward.count = len(result.outputs)
+            backward.static.changed = [binding.source(v) for v in backward.changed]
             steps = result.flat(binding.kept(len(result.outputs)))
             return binding.finish(steps, backward.finish)
         if result.is_native:
@@ -155,7 +159,11 @@ class Program:
         return binding.finish(result.flat(), result.build)
 
     def _node_maker(
-        self, halves: Halves, joint: Joint, again: Callable[[Sequence[Any]], Sequence[Any]]
+        self,
+        halves: Halves,
+        joint: Joint,
+        again: Callable[[Sequence[Any]], Sequence[Any]],
+        changed: list[Value],
     ) -> _NodeMaker:
         assert self.backward is not None
         forms = [self.recorded.result.outputs[i] for i in joint.outputs]
@@ -169,7 +177,7 @@ class Program:
             again,
         )
         stacks = [_stack_bytes(v) for v in halves.saved]
-        return _NodeMaker(self.recorded.result, joint.outputs, static, stacks)
+        return _NodeMaker(self.recorded.result, joint.outputs, static, stacks, changed)
 
     def enter_directly(self, otherwise: Callable[..., Any]) -> None:
         """Make the native way into this program; what does not fit goes to `otherwise`."""
@@ -212,8 +220,14 @@ class _NodeMaker:
     count = 0
 
     def __init__(
-        self, result: Result, outputs: list[int], static: Backward, stacks: list[int]
+        self,
+        result: Result,
+        outputs: list[int],
+        static: Backward,
+        stacks: list[int],
+        changed: list[Value],
     ) -> None:
+        self.changed = changed
         self.result = result
         self.outputs = outputs
         self.static = static
@@ -226,7 +240,8 @@ class _NodeMaker:
             wrap(stack_array(next(kept), size * next(kept))) if size else next(kept)
             for size in self.stacks
         ]
-        self.static.record([made[i] for i in self.outputs], saved, leaves)
+        outputs = [made[i] for i in self.outputs]
+        self.static.record(outputs, saved, list(kept), leaves)
         return self.result.build(made, leaves)
 
 
