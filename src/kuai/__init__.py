@@ -61,9 +61,11 @@ from kuai.layout import (
     strided,
 )
 from kuai.ops import *
+from kuai.ops.arguments import explain_all, explained
 from kuai.tensor import Tensor
 from kuai.version import __version__
 
+explain_all(globals(), ops.__all__)
 tensor = ops.tensor  # the function, not the module that defines the class
 bool = dtypes.bool_
 float = dtypes.float_
@@ -145,11 +147,13 @@ def is_tensor(obj: Any) -> Any:
     return isinstance(obj, Tensor)
 
 
+@explained
 def is_floating_point(input: Tensor) -> Any:
     """Whether the tensor's type is floating."""
     return input.is_floating_point()
 
 
+@explained
 def is_complex(input: Tensor) -> Any:
     """False: kuai has no complex numbers."""
     return False
@@ -160,6 +164,7 @@ def is_nonzero(input: Tensor) -> Any:
     return input.__bool__()
 
 
+@explained
 def numel(input: Tensor) -> Any:
     """The number of elements."""
     return input.numel()

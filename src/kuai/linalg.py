@@ -1,5 +1,6 @@
 """Linear algebra, as in `torch.linalg`."""
 
+from kuai.ops.arguments import explain_all
 from kuai.ops.linalg import (
     LinAlgError,
     cholesky,
@@ -79,3 +80,5 @@ __all__ = [
     "vecdot",
     "vector_norm",
 ]
+
+explain_all(globals(), __all__)

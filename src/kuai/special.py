@@ -24,6 +24,7 @@ from kuai.ops import digamma as psi
 from kuai.ops import lgamma as gammaln
 from kuai.ops import mvlgamma as multigammaln
 from kuai.ops import sigmoid as expit
+from kuai.ops.arguments import explain_all
 from kuai.ops.special import (
     entr,
     erfcx,
@@ -71,3 +72,5 @@ __all__ = [
     "xlogy",
     "zeta",
 ]
+
+explain_all(globals(), __all__)

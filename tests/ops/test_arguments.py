@@ -1,0 +1,37 @@
+"""What is no tensor where one is needed is a TypeError that names the function and the argument."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import kuai
+
+FUNCTIONS = (
+    "reshape transpose softmax cumsum sort gather cat stack where clamp mean std matmul mm bmm "
+    "flatten squeeze unsqueeze permute topk norm tril diag flip roll split unbind masked_fill"
+).split()
+
+
+@pytest.mark.parametrize("wrong", [[1.0, 2.0], "a", None, object()], ids=repr)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_of_tensors_refuses_what_is_none(name: str, wrong: Any) -> None:
+    with pytest.raises(TypeError):
+        getattr(kuai, name)(wrong, wrong)
+
+
+def test_the_error_names_the_argument() -> None:
+    with pytest.raises(TypeError, match=r"reshape\(\): argument 'input' \(position 1\) must be"):
+        kuai.reshape([1.0], (1,))
+    with pytest.raises(TypeError, match=r"argument 'other' must be Tensor, not list"):
+        kuai.matmul(kuai.ones(2, 2), other=[1.0])
+    with pytest.raises(TypeError, match=r"block_diag\(\): expected a Tensor, not float"):
+        kuai.block_diag(1.5)
+    with pytest.raises(TypeError, match=r"det\(\): argument 'A'"):
+        kuai.linalg.det([[1.0]])
+
+
+def test_other_errors_stay_as_they_are() -> None:
+    with pytest.raises(kuai.errors.ShapeError):
+        kuai.reshape(kuai.ones(3), (2, 2))
