@@ -7,6 +7,7 @@ import numpy as np
 
 import kuai.compiler.control  # noqa: F401  (its primitives)
 from kuai import dtypes
+from kuai.compiler.capture import capture
 from kuai.compiler.emit.program import Emitted, emit_program
 from kuai.compiler.graph import Graph, Operation, Value
 from kuai.compiler.kernels import Host, Kernels
@@ -14,6 +15,8 @@ from kuai.compiler.layout import of_array
 from kuai.compiler.native import jit, runtime
 from kuai.compiler.native.target import host
 from kuai.compiler.plan import plan, walk_steps
+from kuai.compiler.simplify import simplify
+from kuai.core.base import wrap
 from kuai.core.primitive import Meta, Primitive
 
 
@@ -72,6 +75,8 @@ class Program:
 
 def graph_of(primitive: Primitive, inputs: tuple[Any, ...], parameters: dict[str, Any]) -> Graph:
     """A graph that applies a primitive once, to arrays (and numbers, or `None`)."""
+    if primitive.decompose is not None:
+        return captured(primitive, inputs, parameters)
     graph = Graph()
     values: list[Any] = []
     for x in inputs:
@@ -88,6 +93,19 @@ def graph_of(primitive: Primitive, inputs: tuple[Any, ...], parameters: dict[str
     graph.operations.append(Operation(primitive, values, parameters, results))
     graph.outputs = results
     return graph
+
+
+def captured(primitive: Primitive, inputs: tuple[Any, ...], parameters: dict[str, Any]) -> Graph:
+    """What a capture makes of one application."""
+    places = [i for i, x in enumerate(inputs) if isinstance(x, np.ndarray)]
+
+    def apply(*tensors: Any) -> Any:
+        given = list(inputs)
+        for i, x in zip(places, tensors, strict=True):
+            given[i] = x
+        return primitive(*given, **parameters)
+
+    return simplify(capture(apply, *[wrap(inputs[i]) for i in places]))
 
 
 def run(primitive: Primitive, *inputs: Any, **parameters: Any) -> Any:

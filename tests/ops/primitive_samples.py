@@ -269,6 +269,18 @@ SAMPLES: dict[str, list[Sample]] = {
     "gather": [Sample(X, ROWS, dim=1), Sample(X, whole([0, 2, 2, 1]), dim=0)],
     "scatter": [Sample(X, whole([0, 2, 1, 1]), numbers(1, 4, seed=2), dim=0)],
     "scatter_add": [Sample(X, ROWS, numbers(3, 2, seed=2), dim=1)],
+    "scatter_combine": [
+        Sample(
+            X,
+            ROWS,
+            numbers(3, 2, low=0.5, high=1.9, seed=2),
+            dim=1,
+            reduce=reduce,
+            include_self=True,
+            second=reduce == "sum",
+        )
+        for reduce in ("sum", "prod", "amax", "amin")
+    ],
     "scatter_reduce": [
         Sample(
             X,
@@ -352,6 +364,8 @@ SAMPLES: dict[str, list[Sample]] = {
         Sample(numbers(2, 3, 4), numbers(3, 4), None, ndim=2, eps=1e-5),
         Sample(X, None, None, ndim=1, eps=1e-5),
     ],
+    "fused_lstm": [Sample(numbers(2, 12), numbers(2, 3, seed=1))],
+    "fused_gru": [Sample(numbers(2, 9), numbers(2, 9, seed=1), numbers(2, 3, seed=2))],
     "fused_rms_norm": [
         Sample(X, numbers(4), ndim=1, eps=1e-5),
         Sample(numbers(2, 3, 4), None, ndim=2, eps=1e-5),

@@ -7,6 +7,7 @@ A graph's operations become `Step`s:
 * a `Move` lays arrays into parts of another one;
 * a `Push` puts elements, one by one, at computed positions;
 * a `Fold` goes along a dimension with a state: running totals, and where the extremes stand;
+* a `Sort` says in which order the elements along a dimension come;
 * a `Host` step runs one primitive's NumPy kernel, for which there is no native form;
 * a `Special` step runs one primitive that emits itself;
 * a `Loop` and a `Branch` hold steps of their own.
@@ -203,6 +204,13 @@ class Fold(Step):
 
     def title(self) -> str:
         return f"fold {self.operations[0].primitive.name}"
+
+
+class Sort(Step):
+    """One operation that says in which order the elements along a dimension come."""
+
+    def title(self) -> str:
+        return f"sort {self.operations[0].primitive.name}"
 
 
 class Host(Step):
@@ -402,6 +410,8 @@ class _Grouping:
             self.finish(Push([operation]), operation)
         elif primitive.fold is not None:
             self.finish(Fold([operation]), operation)
+        elif primitive.before is not None:
+            self.finish(Sort([operation]), operation)
         elif getattr(primitive, "emit_special", None) is not None:
             self.finish(Special([operation]), operation)
         else:
@@ -432,7 +442,8 @@ class _Grouping:
 
     def alias(self, operation: Operation) -> bool:
         """Take the results as parts of an input's memory, if that is what they are."""
-        source, kernels = operation.inputs[0] if operation.inputs else None, self.kernels
+        kernels, number = self.kernels, operation.primitive.aliased
+        source = operation.inputs[number] if operation.inputs else None
         if not isinstance(source, Value) or isinstance(source.meta, StackMeta):
             return False
         if source in kernels.constants:
@@ -450,6 +461,8 @@ class _Grouping:
             return False
         base = kernels.store(source)
         for value, where in zip(operation.results, found, strict=True):
+            if where.shape != value.shape:
+                where = where._replace(shape=value.shape, strides=where.broadcast(value.shape))
             kernels.aliases[value] = Alias(base, where)
             if base in self.made_by:
                 self.made_by[value] = self.made_by[base]

@@ -160,6 +160,7 @@ class Primitive:
     # a view of the array `x`, or a tuple of them, and raises ValueError where memory does not allow
     # it. Values of a graph never change, so that a compiled copy may be a view.
     alias: ClassVar[Any] = None
+    aliased: ClassVar[int] = 0  # the number of that input, where it is not the first
     may_fail: ClassVar[bool] = False  # whether the values can be refused when a program runs
     pieces: ClassVar[Any] = None  # the result is made of the inputs: what lies where
     zeros_between: ClassVar[bool] = False  # whether zeros lie where `pieces` puts nothing
@@ -172,6 +173,7 @@ class Primitive:
     fold: ClassVar[Any] = None  # the state after one more element along the dimension `dim`
     fold_start: ClassVar[Any] = None  # the state before the first
     folded: ClassVar[Any] = None  # the result's element, of a state
+    before: ClassVar[Any] = None  # whether one element must come before another, in a sorted row
     running: ClassVar[bool] = True  # whether there is one after each element, or after the last
     silent: ClassVar[bool] = False  # whether NumPy never warns in the kernel, on its own floats
 

@@ -12,13 +12,17 @@ from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import Meta, Primitive, data_dependent, primitive
 from kuai.ops import elementwise as e
 from kuai.ops import movement, return_types
+from kuai.ops.indexing import index_
 from kuai.ops.movement import normalize_dim
 from kuai.ops.out import takes_out
+from kuai.ops.pointwise import to_dtype
 from kuai.ops.reduce import any_, pick, sum
 from kuai.ops.rounding import isnan
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
+
+FEW_TESTS = 32  # more are sorted, and searched
 
 
 def _comparable(x: np.ndarray) -> np.ndarray:
@@ -39,6 +43,12 @@ class argsort_(Primitive):
             return np.argsort(x, dim, kind="stable")
         reversed_ = np.flip(np.argsort(np.flip(x, dim), dim, kind="stable"), dim)
         return x.shape[dim] - 1 - reversed_
+
+    def before(self, emit, x, y, dim, descending):
+        sooner, last = (emit.gt(x, y), x) if descending else (emit.lt(x, y), y)
+        other = y if descending else x
+        nan = emit.logical_and(emit.isnan(last), emit.logical_not(emit.isnan(other)))
+        return emit.logical_or(sooner, nan)
 
     def infer(self, x: Meta, dim: int, descending: bool) -> Meta:
         return Meta(x.shape, dtypes.int64)
@@ -390,11 +400,17 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
     return bincount_(input, weights, minlength=minlength)
 
 
+def _common(a: dtypes.dtype, b: dtypes.dtype) -> dtypes.dtype:
+    """The type in which NumPy compares two."""
+    return dtypes.from_numpy_dtype(np.result_type(a.numpy, b.numpy))
+
+
 @primitive
 class searchsorted_(Primitive):
     """Where in the sorted rows the values belong."""
 
     inputs = ("boundaries", "x")
+    here = ("x",)
     differentiable = False
 
     def kernel(self, boundaries: np.ndarray, x: np.ndarray, right: bool) -> np.ndarray:
@@ -407,6 +423,26 @@ class searchsorted_(Primitive):
         for place in np.ndindex(b.shape[:-1]):
             result[place] = np.searchsorted(b[place], v[place], side)
         return result
+
+    def pull(self, emit, at, boundaries, x, right):
+        common = _common(boundaries.dtype, x.dtype)
+        value = emit.cast(x, common)
+        n = boundaries.shape[-1]
+        row = at[: len(boundaries.shape) - 1]
+        low = emit.const(0, dtypes.int64)  # so many boundaries lie before, for sure
+        step = 1 << n.bit_length()
+        while step := step // 2:
+            probe = emit.add(low, step - 1)
+            inside = emit.lt(probe, n)
+            place = emit.where(inside, probe, 0)
+            bound = emit.cast(boundaries.at(*row, place, where=inside), common)
+            lies_before = emit.le(bound, value) if right else emit.lt(bound, value)
+            nan = emit.isnan(value)  # as the greatest value
+            if not right:
+                nan = emit.logical_and(nan, emit.logical_not(emit.isnan(bound)))
+            lies_before = emit.logical_and(inside, emit.logical_or(lies_before, nan))
+            low = emit.where(lies_before, emit.add(low, step), low)
+        return low
 
     def infer(self, boundaries: Meta, x: Meta, right: bool) -> Meta:
         return Meta(x.shape, dtypes.int64)
@@ -473,6 +509,19 @@ class isin_(Primitive):
 
     def kernel(self, x: np.ndarray, tests: np.ndarray, invert: bool) -> np.ndarray:
         return np.isin(_comparable(x), _comparable(tests), invert=invert)
+
+    def decompose(self, x: Tensor, tests: Tensor, invert: bool) -> Tensor:
+        common = _common(x.dtype, tests.dtype)
+        x, row = to_dtype(x, common), movement.reshape(to_dtype(tests, common), -1)
+        n = row._payload.shape[0]
+        if n <= FEW_TESTS:
+            equal = e.eq(movement.unsqueeze(x, -1), row)
+            is_in = any_(equal, dim=(x._payload.ndim,), keepdim=False)
+        else:
+            row = sort(row).values
+            place = e.clamp(searchsorted_(row, x, right=False), max=n - 1)
+            is_in = e.eq(index_(row, place, positions=(0,)), x)
+        return e.logical_not(is_in) if invert else is_in
 
     def infer(self, x: Meta, tests: Meta, invert: bool) -> Meta:
         return Meta(x.shape, dtypes.bool_)

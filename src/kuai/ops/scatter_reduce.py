@@ -7,11 +7,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kuai.core.base import wrap
-from kuai.core.primitive import Meta, Primitive, primitive
+from kuai.core.primitive import Meta, primitive
+from kuai.dtypes import int64
 from kuai.errors import DtypeError, ShapeError
 from kuai.ops import movement
-from kuai.ops.elementwise import eq, where
-from kuai.ops.gather import check_range, gather_, index_vector, scatter_, scatter_add_, scattered
+from kuai.ops.creation import full
+from kuai.ops.elementwise import clamp, eq, where
+from kuai.ops.gather import (
+    AlongIndex,
+    check_range,
+    gather_,
+    index_vector,
+    scatter_,
+    scatter_add_,
+    scattered,
+)
 from kuai.ops.masking import masked_fill
 from kuai.ops.movement import normalize_dim
 from kuai.ops.pointwise import cast, write_out
@@ -43,11 +53,8 @@ def _start(reduce: str, dtype: np.dtype) -> Any:
     return -np.inf if reduce == "amax" else np.inf
 
 
-@primitive
-class scatter_reduce_(Primitive):
+class ScatterReduce(AlongIndex):
     """`x` with `src`, of the shape of `index`, combined in at `index` along `dim`."""
-
-    inputs = ("x", "index", "src")
 
     def kernel(
         self,
@@ -89,6 +96,40 @@ class scatter_reduce_(Primitive):
         if not include_self:
             of_x = scatter_(of_x, index, _constant(0, index, grad), dim=dim)
         return of_x, None, of_src
+
+
+@primitive
+class scatter_combine(ScatterReduce):
+    """What is there already counts, and no mean is taken: the part that has a native form."""
+
+    gradient_name = "ScatterReduceBackward0"
+
+    def meet(self, emit, old, new, dim, reduce, include_self):
+        combine = {"sum": emit.add, "prod": emit.mul, "amax": emit.max, "amin": emit.min}
+        return combine[reduce](old, new)
+
+
+@primitive
+class scatter_reduce_(ScatterReduce):
+    """`x` with `src`, of the shape of `index`, combined in at `index` along `dim`."""
+
+    def decompose(
+        self, x: Tensor, index: Tensor, src: Tensor, dim: int, reduce: str, include_self: bool
+    ) -> Tensor:
+        start = x
+        if not include_self:
+            neutral = _constant(_start(reduce, x.dtype.numpy), index, x)
+            start = scatter_(x, index, neutral, dim=dim)
+        how = "sum" if reduce == "mean" else reduce
+        total = scatter_combine(start, index, src, dim=dim, reduce=how, include_self=True)
+        if reduce != "mean":
+            return total
+        ones = movement.expand_to(wrap(np.ones((), np.int64)), index._payload.shape)
+        count = full(x._payload.shape, int(include_self), dtype=int64)
+        count = clamp(scatter_add_(count, index, ones, dim=dim), min=1)
+        if x.is_floating_point():
+            return total / cast(count, dtype=x.dtype)
+        return total // cast(count, dtype=x.dtype)
 
 
 def _constant(value: float, index: Tensor, like: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kuai.compiler import layout
-from kuai.compiler.emit import cost, folds, moves, nests, product_step, pushes
+from kuai.compiler.emit import cost, folds, moves, nests, product_step, pushes, sorts
 from kuai.compiler.emit.builder import Function, Module, Ref
 from kuai.compiler.emit.control import emit_control
 from kuai.compiler.graph import Operation, StackMeta, Value
@@ -19,6 +19,7 @@ from kuai.compiler.kernels import (
     Nest,
     Product,
     Push,
+    Sort,
     Special,
     Step,
 )
@@ -164,12 +165,13 @@ class Program:
 
     def _constant(self, buffer: Buffer) -> Ref:
         array = self.kernels.arrays[buffer.value]  # type: ignore[index]
-        data = "".join(f"\\{byte:02X}" for byte in array.tobytes())
+        stored = array.tobytes() or b"\0"  # a constant without bytes has no address
+        data = "".join(f"\\{byte:02X}" for byte in stored)
         self.kernels.layouts[buffer.value] = layout.contiguous(  # type: ignore[index]
             array.shape, layout.of_array(array).dtype
         )
         name = f"constant{buffer.index}"
-        return self.module.constant(name, f"[{array.nbytes} x i8]", f'c"{data}"')
+        return self.module.constant(name, f"[{len(stored)} x i8]", f'c"{data}"')
 
     # -- steps ------------------------------------------------------------------------------
 
@@ -217,6 +219,8 @@ class Program:
                 pushes.emit_push(self, step.operations[0])
             elif isinstance(step, Fold):
                 folds.emit_fold(self, step.operations[0])
+            elif isinstance(step, Sort):
+                sorts.emit_sort(self, step.operations[0])
             elif isinstance(step, Host):
                 self.host(step.operations[0])
             elif isinstance(step, Special):
