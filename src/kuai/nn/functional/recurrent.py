@@ -10,8 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kuai import ops
+from kuai.core.fused import compute
 from kuai.errors import ShapeError
 from kuai.nn.functional.dropout import dropout as drop
+from kuai.nn.functional.fused_cells import fused_gru, fused_lstm
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
@@ -35,19 +37,14 @@ def _rnn_relu(gates: Tensor, state: State, weights: Weights) -> State:
 
 def _lstm(gates: Tensor, state: State, weights: Weights) -> State:
     (h, c), (weight, bias, projection) = state, weights
-    i, f, g, o = ops.chunk(gates + ops.linear(h, weight, bias), 4, -1)
-    c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
-    h = ops.sigmoid(o) * ops.tanh(c)
+    both = compute(fused_lstm, gates + ops.linear(h, weight, bias), c)
+    h, c = ops.chunk(both, 2, -1)
     return (h if projection is None else ops.linear(h, projection)), c
 
 
 def _gru(gates: Tensor, state: State, weights: Weights) -> State:
     (h,), (weight, bias, _) = state, weights
-    xr, xz, xn = ops.chunk(gates, 3, -1)
-    hr, hz, hn = ops.chunk(ops.linear(h, weight, bias), 3, -1)
-    r, z = ops.sigmoid(xr + hr), ops.sigmoid(xz + hz)
-    n = ops.tanh(xn + r * hn)
-    return ((h - n) * z + n,)
+    return (compute(fused_gru, gates, ops.linear(h, weight, bias), h),)
 
 
 # -- cells -------------------------------------------------------------------------------------
