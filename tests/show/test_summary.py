@@ -120,3 +120,10 @@ def test_a_notebook_shows_a_table():
     html = kuai.summary(chimera(), kuai.rand(2, 20))._repr_html_()
     assert html.count("<tr>") == 13
     assert "FixedHiddenMLP" in html
+
+
+def test_the_products_of_convolutions_are_counted() -> None:
+    net = kuai.nn.Conv2d(4, 6, 3, groups=2)
+    assert kuai.summary(net, kuai.rand(2, 4, 5, 7)).multiply_adds == 2 * 6 * 3 * 5 * 2 * 9
+    transposed = kuai.nn.ConvTranspose2d(4, 6, 3, stride=2)
+    assert kuai.summary(transposed, kuai.rand(2, 4, 5, 7)).multiply_adds == 2 * 4 * 5 * 7 * 6 * 9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -17,9 +18,17 @@ if TYPE_CHECKING:
     from kuai.nn import Module
     from kuai.tensor import Tensor
 
+
+def _per_position(inputs: Sequence[Any]) -> int:
+    """How many products a convolution adds for one of the positions that it runs over."""
+    return math.prod(inputs[1].shape[1:])
+
+
 MULTIPLY_ADDS: dict[str, Callable[[Sequence[Any], Any], int]] = {
     "matmul": lambda inputs, result: result.numel() * inputs[0].shape[-1],
     "linear": lambda inputs, result: result.numel() * inputs[0].shape[-1],
+    "convolution": lambda inputs, result: result.numel() * _per_position(inputs),
+    "convolution_input_gradient": lambda inputs, result: inputs[0].numel() * _per_position(inputs),
 }
 """How many products a primitive multiplies and adds; the others count as none."""
 
