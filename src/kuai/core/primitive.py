@@ -172,6 +172,7 @@ class Primitive:
     onto: ClassVar[str] = ""  # the input that `push` starts from; from zeros without one
     fold: ClassVar[Any] = None  # the state after one more element along the dimension `dim`
     fold_start: ClassVar[Any] = None  # the state before the first
+    merge: ClassVar[Any] = None  # one state of two, where elements may be walked side by side
     folded: ClassVar[Any] = None  # the result's element, of a state
     before: ClassVar[Any] = None  # whether one element must come before another, in a sorted row
     running: ClassVar[bool] = True  # whether there is one after each element, or after the last

@@ -396,15 +396,25 @@ class Arg(Primitive):
             _need_values(self.name, x, range(x.ndim) if dim is None else (dim,))
         return np.asarray(type(self).function(x, axis=dim, keepdims=keepdim), np.int64)
 
-    def fold_start(self, dtype: dtypes.dtype) -> Any:
-        return (_limit(dtype, greatest=not self.greatest), dtype), (0, dtypes.int64)
+    def fold_start(self, dtype: dtypes.dtype, counter: dtypes.dtype) -> Any:
+        return (_limit(dtype, greatest=not self.greatest), dtype), (0, counter)
 
     def fold(self, emit, state, x, place):
         best, index = state
-        better = (emit.gt if self.greatest else emit.lt)(x, best)
-        first_nan = emit.logical_and(emit.isnan(x), emit.logical_not(emit.isnan(best)))
-        better = emit.logical_or(better, first_nan)
+        better = self.better(emit, x, best)
         return emit.where(better, x, best), emit.where(better, place, index)
+
+    def better(self, emit, x, best):
+        beyond = (emit.gt if self.greatest else emit.lt)(x, best)
+        nan = emit.logical_and(emit.isnan(x), emit.logical_not(emit.isnan(best)))
+        return emit.logical_or(beyond, nan)
+
+    def merge(self, emit, first, second):
+        (x, i), (y, j) = first, second
+        worse, better = self.better(emit, x, y), self.better(emit, y, x)
+        sooner = emit.logical_and(emit.lt(j, i), emit.logical_not(worse))
+        takes = emit.logical_or(better, sooner)
+        return emit.where(takes, y, x), emit.where(takes, j, i)
 
     def folded(self, emit, state):
         return state[1]
@@ -717,7 +727,7 @@ class cumsum_(Primitive):
     def kernel(self, x: np.ndarray, dim: int) -> np.ndarray:
         return np.add.accumulate(x, dim) if x.ndim else x.copy()
 
-    def fold_start(self, dtype: dtypes.dtype) -> Any:
+    def fold_start(self, dtype: dtypes.dtype, counter: dtypes.dtype) -> Any:
         return ((-0.0 if dtype.is_floating_point else 0, dtype),)
 
     def fold(self, emit, state, x, place):
@@ -753,7 +763,7 @@ class cumprod_(Primitive):
     def kernel(self, x: np.ndarray, dim: int) -> np.ndarray:
         return np.multiply.accumulate(x, dim) if x.ndim else x.copy()
 
-    def fold_start(self, dtype: dtypes.dtype) -> Any:
+    def fold_start(self, dtype: dtypes.dtype, counter: dtypes.dtype) -> Any:
         return ((1, dtype),)
 
     def fold(self, emit, state, x, place):
@@ -808,8 +818,8 @@ class RunningExtreme(Primitive):
         index = np.maximum.accumulate(np.where(here, positions, 0), 0)
         return np.ascontiguousarray(np.moveaxis(index, 0, dim))
 
-    def fold_start(self, dtype: dtypes.dtype) -> Any:
-        return (_limit(dtype, greatest=not self.greatest), dtype), (0, dtypes.int64)
+    def fold_start(self, dtype: dtypes.dtype, counter: dtypes.dtype) -> Any:
+        return (_limit(dtype, greatest=not self.greatest), dtype), (0, counter)
 
     def fold(self, emit, state, x, place):
         best, index = state
@@ -866,7 +876,7 @@ class logcumsumexp_(Primitive):
             return x.copy()
         return np.logaddexp.accumulate(x.astype(np.float64), dim).astype(x.dtype)
 
-    def fold_start(self, dtype: dtypes.dtype) -> Any:
+    def fold_start(self, dtype: dtypes.dtype, counter: dtypes.dtype) -> Any:
         return ((-math.inf, dtypes.float64),)
 
     def fold(self, emit, state, x, place):
