@@ -1,0 +1,497 @@
+"""Convolution, and the gradient of its input: sums over windows of planes.
+
+The gradient of the input is a convolution, too: of the output's gradient with the kernel turned
+round. Where the windows moved by more than one element, it falls into one convolution for each
+phase of the input's positions.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from kuai import dtypes
+from kuai.compiler.emit.builder import BITS, Function, Ref, vector
+from kuai.compiler.emit.products.panels import transpose
+from kuai.compiler.emit.products.product import (
+    ELEMENTS,
+    Numbers,
+    Part,
+    index,
+    mask_of,
+    number,
+    pieces,
+    plus,
+    smaller,
+)
+from kuai.compiler.emit.products.windows import (
+    Pair,
+    Plane,
+    WindowKernel,
+    clear,
+    offsets,
+    tile_shape,
+)
+from kuai.compiler.native.target import Target
+
+STRIP = 1024  # output positions that are computed before they are stored
+
+StoreImage = Callable[[Function, Ref, Ref, Ref, Ref, int, "Ref | None"], None]
+"""`store(f, image, channel, position, value, lanes, mask)` takes each element of a result once.
+
+`position` is that of the first lane among the rows and columns of the plane, which are counted
+through; the lanes go along a row.
+"""
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution of `(batch, channels, *sizes)` with `(outputs, channels/groups, *kernel)`.
+
+    One dimension is two of which the first has size 1 throughout.
+
+    Attributes:
+        sizes: of the input's planes.
+        count: of the output's planes.
+    """
+
+    batch: int
+    channels: int
+    outputs: int
+    sizes: Pair
+    count: Pair
+    kernel: Pair
+    stride: Pair
+    padding: Pair
+    dilation: Pair
+    groups: int
+    dtype: dtypes.dtype
+
+    @property
+    def numbers(self) -> Numbers:
+        """How its elements are stored and summed."""
+        element = ELEMENTS[self.dtype.name]
+        return Numbers(element, "float" if element in ("half", "bfloat") else element)
+
+    @property
+    def taps(self) -> list[Pair]:
+        """The positions of the kernel."""
+        return list(itertools.product(range(self.kernel[0]), range(self.kernel[1])))
+
+
+class Phase(NamedTuple):
+    """Output positions that meet their windows in the same way.
+
+    Attributes:
+        start: the first output position.
+        grid: how many positions there are, in each dimension.
+        taps: for each position of the kernel that matters: where in the planes of a channel lies
+            what it meets, and the kernel position's number.
+    """
+
+    start: Pair
+    grid: Pair
+    taps: tuple[Pair, ...]
+
+
+class Plan(NamedTuple):
+    """How planes are copied, and which sums over them make the result.
+
+    Attributes:
+        planes: what is copied of each channel, plane after plane.
+        source: the sizes of a channel's image.
+        phases: the parts of the result.
+        step: from position to position of a phase, in the result.
+        result: the sizes of the result's planes.
+    """
+
+    planes: tuple[Plane, ...]
+    source: Pair
+    phases: tuple[Phase, ...]
+    step: Pair
+    result: Pair
+
+    @property
+    def row(self) -> int:
+        """Elements in a row of the planes; all have the same."""
+        return self.planes[0].sizes[1]
+
+    @property
+    def plane(self) -> int:
+        """Elements in a plane."""
+        return math.prod(self.planes[0].sizes)
+
+
+def forward_plan(c: Convolution) -> Plan:
+    """The plan of the convolution itself."""
+    reach = [(k - 1) * d for k, d in zip(c.kernel, c.dilation, strict=True)]
+    sizes = (
+        c.count[0] + reach[0] // c.stride[0],
+        c.count[1] + reach[1] // c.stride[1],
+    )
+    shifts = {tap: (tap[0] * c.dilation[0], tap[1] * c.dilation[1]) for tap in c.taps}
+    phases = sorted({(i % c.stride[0], j % c.stride[1]) for i, j in shifts.values()})
+    planes = tuple(
+        [Plane(sizes, (i - c.padding[0], j - c.padding[1]), c.stride) for i, j in phases]
+    )
+    taps = []
+    for n, (i, j) in enumerate(shifts[tap] for tap in c.taps):
+        plane = phases.index((i % c.stride[0], j % c.stride[1]))
+        row, column = i // c.stride[0], j // c.stride[1]
+        taps.append((plane * math.prod(sizes) + row * sizes[1] + column, n))
+    return Plan(planes, c.sizes, (Phase((0, 0), c.count, tuple(taps)),), (1, 1), c.count)
+
+
+def input_gradient_plan(c: Convolution) -> Plan:
+    """The plan of the gradient of the input, from that of the output."""
+    met: list[list[list[Pair]]] = []  # by axis and phase: shift into the gradient, kernel position
+    for axis in range(2):
+        step, padding, dilation = c.stride[axis], c.padding[axis], c.dilation[axis]
+        met.append(
+            [
+                [
+                    ((start + padding - k * dilation) // step, k)
+                    for k in range(c.kernel[axis])
+                    if (start + padding - k * dilation) % step == 0
+                ]
+                for start in range(min(step, c.sizes[axis]))
+            ]
+        )
+    grids = [
+        [-(-(c.sizes[axis] - start) // c.stride[axis]) for start in range(len(met[axis]))]
+        for axis in range(2)
+    ]
+    shifts = [[shift for phase in met[axis] for shift, _ in phase] or [0] for axis in range(2)]
+    first = (min(shifts[0]), min(shifts[1]))
+    sizes = (
+        max(shifts[0]) - first[0] + max(grids[0]),
+        max(shifts[1]) - first[1] + max(grids[1]),
+    )
+    phases = []
+    for i, j in itertools.product(range(len(met[0])), range(len(met[1]))):
+        taps = [
+            ((row - first[0]) * sizes[1] + column - first[1], k * c.kernel[1] + m)
+            for (row, k), (column, m) in itertools.product(met[0][i], met[1][j])
+        ]
+        phases.append(Phase((i, j), (grids[0][i], grids[1][j]), tuple(taps)))
+    plane = Plane(sizes, first, (1, 1))
+    return Plan((plane,), c.count, tuple(phases), c.stride, c.sizes)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Sums over windows: of every `plan.planes` of `inner` channels, for `outer` channels a group.
+
+    Attributes:
+        inner, outer: channels in a group of the source and of the result.
+        turned: whether the weight's first dimension is that of the source's channels.
+    """
+
+    convolution: Convolution
+    target: Target
+    plan: Plan
+    inner: int
+    outer: int
+    turned: bool
+
+    # -- sizes -----------------------------------------------------------------------------
+
+    @cached_property
+    def lanes(self) -> int:
+        """Lanes of a vector."""
+        return self.convolution.numbers.lanes(self.target)
+
+    @cached_property
+    def strip(self) -> int:
+        """Rows of output positions that are computed before they are stored."""
+        rows = max(phase.grid[0] for phase in self.plan.phases)
+        return -(-rows // -(-rows // max(1, STRIP // self.plan.row)))
+
+    @cached_property
+    def shape(self) -> Pair:
+        """Rows and vectors of a tile."""
+        return tile_shape(self.target, self.outer, self.strip * self.plan.row, self.lanes)
+
+    @property
+    def height(self) -> int:
+        """Channels of the result in a panel."""
+        return self.shape[0]
+
+    @property
+    def panels(self) -> int:
+        """How many panels the channels of a group make."""
+        return -(-self.outer // self.height)
+
+    @cached_property
+    def depth(self) -> int:
+        """Elements in a panel's weights for each of its channels, in all phases."""
+        return self.inner * sum(len(phase.taps) for phase in self.plan.phases)
+
+    @cached_property
+    def block(self) -> int:
+        """Panels whose weights fill half of the second cache."""
+        room = max(1, self.depth * self.height * self.size)
+        return max(1, min(self.panels, self.target.l2 // 2 // room))
+
+    @property
+    def size(self) -> int:
+        """Bytes of a sum."""
+        return BITS[self.convolution.numbers.sum] // 8
+
+    @cached_property
+    def channel(self) -> int:
+        """Elements in the planes of a channel."""
+        return len(self.plan.planes) * self.plan.plane
+
+    @cached_property
+    def width(self) -> int:
+        """Elements in a row of the strip's buffer, one row for each channel of a panel."""
+        return _up(self.strip * self.plan.row, self.shape[1] * self.lanes)
+
+    @cached_property
+    def _rooms(self) -> list[int]:
+        """Elements of the planes, the weights, the strip, and the plane that phases make up."""
+        gathered = self.height * math.prod(self.plan.result) if self._gathers else 0
+        return [
+            _up(n, self.lanes)
+            for n in (
+                self.inner * self.channel + self.width,
+                self.block * self.depth * self.height + 2 * self.lanes,
+                self.height * self.width,
+                gathered,
+            )
+        ]
+
+    @property
+    def _gathers(self) -> bool:
+        return self.plan.step != (1, 1)
+
+    @property
+    def workspace(self) -> int:
+        """Bytes of scratch memory."""
+        return sum(self._rooms) * self.size
+
+    @property
+    def blocks(self) -> int:
+        """Into how many blocks the work can be divided: images, or panels of a single one."""
+        c = self.convolution
+        return c.batch if c.batch > 1 else c.groups * self.panels
+
+    # -- code ------------------------------------------------------------------------------
+
+    def emit(
+        self,
+        f: Function,
+        source: tuple[Ref, tuple[int, ...]],
+        weight: tuple[Ref, tuple[int, ...]],
+        store: StoreImage,
+        workspace: Ref,
+        part: Part | None,
+    ) -> None:
+        """Build the loops over groups, blocks of panels, images, panels, strips and tiles."""
+        c, numbers = self.convolution, self.convolution.numbers
+        rooms = list(itertools.accumulate(self._rooms, initial=0))
+        planes, weights, strip, gathered = (
+            f.at(workspace, room, numbers.sum) for room in rooms[:4]
+        )
+        if math.prod(self.plan.result) == 0:
+            return
+        clear(f, numbers, planes, self._rooms[0], self.lanes)
+        part = part or (number(0), number(self.blocks))
+        images = part if c.batch > 1 else (number(0), number(1))
+        with f.loop(0, c.groups) as group:
+            first, last = number(0), number(self.panels)
+            if c.batch == 1:
+                before = f.mul(group, number(self.panels))
+                first = f.intrinsic("smax", f.sub(part[0], before), number(0))
+                last = smaller(f, f.sub(part[1], before), self.panels)
+            with f.loop(first, last, self.block) as p0:
+                p1 = smaller(f, last, f.add(p0, number(self.block)))
+                self._pack_weights(f, weight, weights, group, p0, p1)
+                with f.loop(*images) as image:
+                    self._copy_planes(f, source, planes, group, image)
+                    with f.loop(p0, p1) as panel:
+                        offset = f.mul(f.sub(panel, p0), number(self.depth * self.height))
+                        own = f.at(weights, offset, numbers.sum)
+                        self._panel(f, planes, own, strip, gathered, group, image, panel, store)
+
+    def _copy_planes(
+        self,
+        f: Function,
+        source: tuple[Ref, tuple[int, ...]],
+        planes: Ref,
+        group: Ref,
+        image: Ref,
+    ) -> None:
+        numbers = self.convolution.numbers
+        pointer, strides = source
+        start = f.at(pointer, index(f, image, strides[0]), numbers.memory)
+        start = f.at(start, index(f, group, self.inner * strides[1]), numbers.memory)
+        with f.loop(0, self.inner) as channel:
+            at = f.at(start, index(f, channel, strides[1]), numbers.memory)
+            to = f.at(planes, index(f, channel, self.channel), numbers.sum)
+            for n, plane in enumerate(self.plan.planes):
+                place = f.at(to, n * self.plan.plane, numbers.sum)
+                plane.copy(f, numbers, self.target, at, strides[2:4], self.plan.source, place)  # type: ignore[arg-type]
+
+    def _pack_weights(
+        self,
+        f: Function,
+        weight: tuple[Ref, tuple[int, ...]],
+        to: Ref,
+        group: Ref,
+        p0: Ref,
+        p1: Ref,
+    ) -> None:
+        """Panels of weights: the phases one after the other, `height` channels side by side."""
+        numbers, c = self.convolution.numbers, self.convolution
+        pointer, strides = weight
+        inner, outer = strides[:2] if self.turned else strides[1::-1]
+        start = f.at(
+            pointer, index(f, group, (self.inner if self.turned else self.outer) * strides[0]),
+            numbers.memory,
+        )  # fmt: skip
+        in_order = strides[1:] == (math.prod(c.kernel), c.kernel[1], 1) and not self.turned
+        with f.loop(p0, p1) as panel:
+            at = f.at(start, index(f, panel, self.height * outer), numbers.memory)
+            place = f.at(to, f.mul(f.sub(panel, p0), number(self.depth * self.height)), numbers.sum)
+            rows = smaller(f, self.height, f.sub(number(self.outer), index(f, panel, self.height)))
+            if in_order and self.lanes >= 4 and self.height <= self.lanes:
+                for live in {self.height, self.outer % self.height} - {0}:
+                    with f.when(f.compare("eq", rows, number(live))):
+                        transpose(
+                            f, numbers, at, outer, place, number(self.height),
+                            number(self.depth), live, self.lanes,
+                        )  # fmt: skip
+            else:
+                self._gather_weights(f, at, place, rows, inner, outer, strides)
+
+    def _gather_weights(
+        self,
+        f: Function,
+        at: Ref,
+        to: Ref,
+        rows: Ref,
+        inner: int,
+        outer: int,
+        strides: tuple[int, ...],
+    ) -> None:
+        numbers, kernel = self.convolution.numbers, self.convolution.kernel
+        done = 0
+        for phase in self.plan.phases:
+            where = [
+                tap // kernel[1] * strides[2] + tap % kernel[1] * strides[3]
+                for _, tap in phase.taps
+            ]
+            if not where:
+                continue
+            table = offsets(f.module, where)
+            base = f.at(to, done * self.height, numbers.sum)
+            with f.loop(0, self.inner) as channel, f.loop(0, len(where)) as tap:
+                k = f.add(index(f, channel, len(where)), tap)
+                here = f.at(base, index(f, k, self.height), numbers.sum)
+                start = f.at(at, index(f, channel, inner), numbers.memory)
+                start = f.at(start, f.load("i64", f.at(table, tap, "i64")), numbers.memory)
+                with f.loop(0, rows) as r:
+                    value = numbers.load_one(f, f.at(start, index(f, r, outer), numbers.memory))
+                    f.store(value, f.at(here, r, numbers.sum))
+            done += self.inner * len(where)
+
+    def _panel(
+        self,
+        f: Function,
+        planes: Ref,
+        weights: Ref,
+        strip: Ref,
+        gathered: Ref,
+        group: Ref,
+        image: Ref,
+        panel: Ref,
+        store: StoreImage,
+    ) -> None:
+        """All of the result's positions, for the channels of one panel."""
+        numbers = self.convolution.numbers
+        row = index(f, panel, self.height)
+        live = smaller(f, self.height, f.sub(number(self.outer), row))
+        channel = f.add(index(f, group, self.outer), row)
+        kernel = WindowKernel(numbers, *self.shape, self.lanes)
+        done = 0
+        for phase in self.plan.phases:
+            taps = len(phase.taps)
+            table = offsets(f.module, [at for at, _ in phase.taps]) if taps else weights
+            own = f.at(weights, done * self.height, numbers.sum)
+            done += self.inner * taps
+            with f.loop(0, phase.grid[0], self.strip) as top:
+                rows = smaller(f, self.strip, f.sub(number(phase.grid[0]), top))
+                start = f.at(planes, index(f, top, self.plan.row), numbers.sum)
+                with f.loop(0, index(f, rows, self.plan.row), kernel.width) as q:
+                    kernel.call(
+                        f, own, f.at(start, q, numbers.sum), f.at(strip, q, numbers.sum),
+                        self.width, self.inner, self.channel, table, taps,
+                    )  # fmt: skip
+                with f.loop(0, live) as r:
+                    line = f.at(strip, index(f, r, self.width), numbers.sum)
+                    if self._gathers:
+                        to = index(f, r, math.prod(self.plan.result))
+                        self._spread(f, line, f.at(gathered, to, numbers.sum), phase, top, rows)
+                    else:
+                        at = f.add(channel, r)
+                        self._put(f, line, self.plan.row, top, rows, image, at, store)
+        if self._gathers:
+            height, width = self.plan.result
+            with f.loop(0, live) as r:
+                line = f.at(gathered, index(f, r, height * width), numbers.sum)
+                at = f.add(channel, r)
+                self._put(f, line, width, number(0), number(height), image, at, store)
+
+    def _spread(self, f: Function, line: Ref, to: Ref, phase: Phase, top: Ref, rows: Ref) -> None:
+        """Copy a strip of a phase to its positions in a plane of the result."""
+        numbers = self.convolution.numbers
+        with f.loop(0, rows) as i, f.loop(0, phase.grid[1]) as j:
+            value = f.load(
+                numbers.sum, f.at(line, f.add(index(f, i, self.plan.row), j), numbers.sum)
+            )
+            row = index(f, f.add(top, i), self.plan.step[0], phase.start[0])
+            column = index(f, j, self.plan.step[1], phase.start[1])
+            place = f.add(index(f, row, self.plan.result[1]), column)
+            f.store(value, f.at(to, place, numbers.sum))
+
+    def _put(
+        self,
+        f: Function,
+        line: Ref,
+        width: int,
+        top: Ref,
+        rows: Ref,
+        image: Ref,
+        channel: Ref,
+        store: StoreImage,
+    ) -> None:
+        """Hand rows of the result to `store`."""
+        numbers, count = self.convolution.numbers, self.plan.result[1]
+
+        def put(at: Ref, position: Ref, lanes: int, live: int) -> None:
+            value = numbers.narrowed(f, f.load(vector(numbers.sum, lanes), at))
+            store(f, image, channel, position, value, lanes, mask_of(f, lanes, live))
+
+        with f.loop(0, rows) as i:
+            at = f.at(line, index(f, i, width), numbers.sum)
+            position = index(f, f.add(top, i), count)
+            whole = count - count % self.lanes
+            if whole > self.lanes:
+                with f.loop(0, whole, self.lanes) as j:
+                    here = f.at(at, j, numbers.sum)
+                    put(here, f.add(position, j), self.lanes, self.lanes)
+            elif whole:
+                put(at, position, self.lanes, self.lanes)
+            for piece in pieces(count - whole, self.lanes, self.target):
+                here = f.at(at, whole + piece.offset, numbers.sum)
+                put(here, plus(f, position, whole + piece.offset), piece.lanes, piece.live)
+
+
+def _up(n: int, size: int) -> int:
+    return -(-n // size) * size
