@@ -128,7 +128,7 @@ def _quantifier(plain: Any, name: str) -> None:
 
         hooks = Hooks(session, _range)  # type: ignore[arg-type]
         chain = getattr(hooks, name)
-        return chain(*[lambda x=x: x for x in found]) if found else plain(())
+        return chain(None, *[lambda x=x: x for x in found]) if found else plain(())
 
     SPECIAL[plain] = decide
 

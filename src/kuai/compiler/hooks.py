@@ -26,6 +26,8 @@ from kuai.errors import CompileError, DataDependentError
 if TYPE_CHECKING:
     from kuai.compiler.session import Session
 
+State = tuple[Get, Put, Sequence[str]]
+
 _AUGMENTED: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.iadd,
     "-": operator.isub,
@@ -144,49 +146,51 @@ class Hooks:
         return then() if test else orelse()
 
     def if_expression(
-        self, test: Any, then: Callable[[], Any], orelse: Callable[[], Any]
+        self, state: State | None, test: Any, then: Callable[[], Any], orelse: Callable[[], Any]
     ) -> Any:
         """`a if test else b`."""
-        return self.if_value(test, then, orelse, _nothing, _keep, ())
+        return self.if_value(test, then, orelse, *(state or _STATELESS))
 
-    def and_(self, *thunks: Callable[[], Any]) -> Any:
+    def and_(self, state: State | None, *thunks: Callable[[], Any]) -> Any:
         """`a and b and ...`."""
-        return self._chain(thunks, True)
+        return self._chain(thunks, True, state or _STATELESS)
 
-    def or_(self, *thunks: Callable[[], Any]) -> Any:
+    def or_(self, state: State | None, *thunks: Callable[[], Any]) -> Any:
         """`a or b or ...`."""
-        return self._chain(thunks, False)
+        return self._chain(thunks, False, state or _STATELESS)
 
-    def _chain(self, thunks: Sequence[Callable[[], Any]], goes_on: bool) -> Any:
+    def all_(self, state: State | None, *thunks: Callable[[], Any]) -> Any:
+        """`a and b and ...` as a condition, of which only the truth matters."""
+        return self._chain([self._truth_of(t) for t in thunks], True, state or _STATELESS)
+
+    def any_(self, state: State | None, *thunks: Callable[[], Any]) -> Any:
+        """`a or b or ...` as a condition."""
+        return self._chain([self._truth_of(t) for t in thunks], False, state or _STATELESS)
+
+    def _truth_of(self, thunk: Callable[[], Any]) -> Callable[[], Any]:
+        def truth() -> Any:
+            found = self.condition(thunk())
+            return number(found) if isinstance(found, TensorBase) else found
+
+        return truth
+
+    def _chain(self, thunks: Sequence[Callable[[], Any]], goes_on: bool, state: State) -> Any:
         value = thunks[0]()
         if len(thunks) == 1:
             return value
         test = self.condition(value)
         if not isinstance(test, TensorBase):
-            return self._chain(thunks[1:], goes_on) if test is goes_on else value
-
-        sides = (lambda: self._chain(thunks[1:], goes_on), lambda: value)
+            return self._chain(thunks[1:], goes_on, state) if test is goes_on else value
+        sides = (lambda: self._chain(thunks[1:], goes_on, state), lambda: value)
         then, orelse = sides if goes_on else sides[::-1]
-        return branches.branch(self.session.recorder, test, then, orelse, _nothing, _keep, ())
-
-    def all_(self, *thunks: Callable[[], Any]) -> Any:
-        """`a and b and ...` as a condition, of which only the truth matters."""
-        return self._chain([lambda t=t: self._truth_of(t()) for t in thunks], True)  # type: ignore[misc]
-
-    def any_(self, *thunks: Callable[[], Any]) -> Any:
-        """`a or b or ...` as a condition."""
-        return self._chain([lambda t=t: self._truth_of(t()) for t in thunks], False)  # type: ignore[misc]
-
-    def _truth_of(self, x: Any) -> Any:
-        found = self.condition(x)
-        return number(found) if isinstance(found, TensorBase) else found
+        return branches.branch(self.session.recorder, test, then, orelse, *state)
 
     def not_(self, x: Any) -> Any:
         """`not x`."""
         test = self.condition(x)
         return number(ops.logical_not(test)) if isinstance(test, TensorBase) else not test
 
-    def compare(self, first: Any, *parts: Any) -> Any:
+    def compare(self, state: State | None, first: Any, *parts: Any) -> Any:
         """A chain of comparisons, or one of `in`: operators and thunks of operands in turn."""
         pairs = list(zip(parts[::2], parts[1::2], strict=True))
         left = first
@@ -202,7 +206,7 @@ class Hooks:
 
             return compared
 
-        return self.and_(*(link(i) for i in range(len(pairs))))
+        return self.and_(state, *(link(i) for i in range(len(pairs))))
 
     def _compared(self, symbol: str, left: Any, right: Any) -> Any:
         if symbol == "in":
@@ -226,7 +230,7 @@ class Hooks:
                 thunks = [
                     lambda item=item: item is element or item == element for item in container
                 ]
-                return self.or_(*thunks) if thunks else False
+                return self.or_(None, *thunks) if thunks else False
         return element in container
 
     # -- loops ------------------------------------------------------------------------------
@@ -310,7 +314,7 @@ class Hooks:
     ) -> None:
         """The rounds that are left after one that a tensor's value may have ended."""
         for item in items:
-            self.if_(goes_on, lambda item=item: body(item), _nothing, get, put, names)  # type: ignore[misc]
+            self.if_(goes_on, lambda item=item: body(item), _skip, get, put, names)  # type: ignore[misc]
             goes_on = self.condition(ask())
             if not isinstance(goes_on, TensorBase) and not goes_on:
                 return
@@ -355,7 +359,7 @@ class Hooks:
                 terms.append(lambda: counter < stop if step > 0 else counter > stop)
             if goes_on is not None:
                 terms.append(goes_on)
-            return self.and_(*terms)
+            return self.and_(None, *terms)
 
         def round_() -> None:
             nonlocal counter
@@ -555,12 +559,19 @@ class Hooks:
             raise error
 
 
+def _skip() -> None:
+    return
+
+
 def _nothing() -> tuple[Any, ...]:
     return ()
 
 
 def _keep(_: tuple[Any, ...]) -> None:
     return
+
+
+_STATELESS: State = (_nothing, _keep, ())
 
 
 def _value_of(thunk: Callable[[], Any]) -> Any:

@@ -201,8 +201,11 @@ class Number(Tensor):
         _operator(_comparison(ops.le), ops.le)[0],
         _operator(_comparison(ops.ge), ops.ge)[0],
     )
-    __iadd__ = __isub__ = __imul__ = __itruediv__ = __ifloordiv__ = __imod__ = None
-    __ipow__ = __iand__ = __ior__ = __ixor__ = __ilshift__ = __irshift__ = None
+    # A number is never changed in place: `n += 1` makes a new one.
+    __iadd__, __isub__, __imul__, __itruediv__ = __add__, __sub__, __mul__, __truediv__
+    __ifloordiv__, __imod__, __ipow__ = __floordiv__, __mod__, __pow__
+    __iand__, __ior__, __ixor__ = __and__, __or__, __xor__
+    __ilshift__, __irshift__ = __lshift__, __rshift__
 
     def __eq__(self, other: object) -> Any:
         if is_number(other):

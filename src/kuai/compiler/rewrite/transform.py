@@ -8,7 +8,7 @@ so that the hook may run it once, many times, or only to see what it would do.
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from kuai.compiler.rewrite import names
@@ -101,15 +101,19 @@ class Transformer(ast.NodeTransformer):
         self.scope: Scope = None  # type: ignore[assignment]
         self._count = 0
         self._static = False
+        # Inner functions that the statement being rewritten needs before it; None where there
+        # is no such place, as in a lambda.
+        self._pending: list[ast.stmt] | None = None
 
     # -- functions --------------------------------------------------------------------------
 
     def function(self, node: ast.FunctionDef | ast.Lambda) -> ast.FunctionDef | ast.Lambda:
         """The rewritten form of a definition."""
-        outer, static = self.scope, self._static
+        outer, static, pending = self.scope, self._static, self._pending
         scope = self.scope = Scope(node, outer)
         self._static = scope.generator
         if isinstance(node, ast.Lambda):
+            self._pending = None
             body: Any = self.visit(node.body)
             result: Any = ast.Lambda(self._plain(node.args, outer), body)
         else:
@@ -138,7 +142,7 @@ class Transformer(ast.NodeTransformer):
             )
         ast.copy_location(result, node)
         ast.fix_missing_locations(result)
-        self.scope, self._static = outer, static
+        self.scope, self._static, self._pending = outer, static, pending
         return result
 
     def _plain(self, arguments: ast.arguments, outer: Scope | None) -> ast.arguments:
@@ -174,6 +178,8 @@ class Transformer(ast.NodeTransformer):
                 scope.guarded |= names.bound([*node.body, *node.orelse])
             elif isinstance(node, ast.For):
                 scope.guarded |= names.bound([node.target, *node.body])
+            elif isinstance(node, (ast.BoolOp, ast.IfExp, ast.Compare)):
+                scope.guarded |= names.bound([node])
         scope.guarded |= scope.inner_nonlocals
         scope.guarded &= scope.locals
 
@@ -197,7 +203,10 @@ class Transformer(ast.NodeTransformer):
     def _statements(self, nodes: Sequence[ast.stmt]) -> list[ast.stmt]:
         result: list[ast.stmt] = []
         for node in nodes:
+            outer, self._pending = self._pending, None if self._static else []
             changed = self.visit(node)
+            before, self._pending = self._pending or [], outer
+            result.extend(self._placed(before, node))
             if isinstance(changed, list):
                 result.extend(changed)
             elif changed is not None:
@@ -294,9 +303,11 @@ class Transformer(ast.NodeTransformer):
         assigned = self._variables([node.test, *node.body])
         test, loop = self._fresh("test"), self._fresh("body")
         functions, state = self._state(assigned)
+        outer, self._pending = self._pending, []
         condition = self._condition(node.test)
+        before, self._pending = self._pending, outer
         body = [
-            self._closure(test, [ast.Return(condition)], assigned),
+            self._closure(test, [*before, ast.Return(condition)], assigned),
             self._closure(loop, self._statements(node.body), assigned),
             *functions,
         ]
@@ -517,23 +528,54 @@ class Transformer(ast.NodeTransformer):
         return _place(call, node)
 
     def visit_BoolOp(self, node: ast.BoolOp) -> Any:
-        if _binds(node):
+        return self._chain(node, "and_" if isinstance(node.op, ast.And) else "or_", self.visit)
+
+    def _chain(self, node: ast.BoolOp, hook: str, visit: Callable[[Any], Any]) -> Any:
+        """`and` and `or`, with operands that are computed only where Python would."""
+        if not self._can_defer(node):
             return self.generic_visit(node)
-        thunks = [ast.Lambda(_no_arguments(), self.visit(v)) for v in node.values]
-        name = "and_" if isinstance(node.op, ast.And) else "or_"
-        return _place(_hook(name, *thunks), node)
+        state = self._assigned_within(node)
+        thunks = [self._thunk(v, visit) for v in node.values]
+        return _place(_hook(hook, state, *thunks), node)
 
     def _condition(self, node: ast.expr) -> ast.expr:
         """An expression of which only the truth matters."""
-        if _binds(node):
-            return self.visit(node)  # type: ignore[no-any-return]
         if isinstance(node, ast.BoolOp):
-            thunks = [ast.Lambda(_no_arguments(), self._condition(v)) for v in node.values]
             name = "all_" if isinstance(node.op, ast.And) else "any_"
-            return _place(_hook(name, *thunks), node)
+            return self._chain(node, name, self._condition)  # type: ignore[no-any-return]
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-            return _place(_hook("not_", self._condition(node.operand)), node)
+            return _place(_hook("not_", self._condition(node.operand)), node)  # type: ignore[no-any-return]
         return self.visit(node)  # type: ignore[no-any-return]
+
+    def _can_defer(self, node: ast.AST) -> bool:
+        """Whether parts of an expression can become functions of their own."""
+        kinds = {type(n) for n in ast.walk(node)}
+        if kinds & {ast.Yield, ast.YieldFrom, ast.Await}:
+            return False
+        return ast.NamedExpr not in kinds or self._pending is not None
+
+    def _assigned_within(self, node: ast.AST) -> ast.expr:
+        """Access to the variables that an expression assigns; None where it assigns none."""
+        assigned = self._variables([node]) if _binds(node) else []
+        if not assigned:
+            return ast.Constant(None)
+        functions, state = self._state(assigned)
+        assert self._pending is not None
+        self._pending += functions
+        return ast.Tuple(state, ast.Load())
+
+    def _thunk(self, node: ast.expr, visit: Callable[[Any], Any]) -> ast.expr:
+        """A function without arguments that computes an expression."""
+        if not _binds(node):
+            return ast.Lambda(_no_arguments(), visit(node))
+        assert self._pending is not None
+        name = self._fresh("thunk")
+        assigned = self._variables([node])
+        outer, self._pending = self._pending, []
+        value = visit(node)
+        inner, self._pending = self._pending, outer
+        self._pending.append(self._closure(name, [*inner, ast.Return(value)], assigned))
+        return _load(name)
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> Any:
         operand = self.visit(node.operand)
@@ -553,28 +595,32 @@ class Transformer(ast.NodeTransformer):
             node.left = self.visit(node.left)
             node.comparators = [self.visit(node.comparators[0])]
             return node
-        if _binds(node):
+        if not self._can_defer(node):
             return self.generic_visit(node)
         parts: list[ast.expr] = []
+        state = self._assigned_within(node)
+        left = self.visit(node.left)
         for symbol, operand in zip(operators, node.comparators, strict=True):
             parts.append(ast.Constant(symbol))
-            parts.append(ast.Lambda(_no_arguments(), self.visit(operand)))
-        return _place(_hook("compare", self.visit(node.left), *parts), node)
+            parts.append(self._thunk(operand, self.visit))
+        return _place(_hook("compare", state, left, *parts), node)
 
     def visit_IfExp(self, node: ast.IfExp) -> Any:
-        if _binds(node.body) or _binds(node.orelse):
+        if not self._can_defer(node):
             node.test = _hook("truth", self.visit(node.test))
             node.body = self.visit(node.body)
             node.orelse = self.visit(node.orelse)
             return _place(node, node)
-        then = ast.Lambda(_no_arguments(), self.visit(node.body))
-        orelse = ast.Lambda(_no_arguments(), self.visit(node.orelse))
-        return _place(_hook("if_expression", self._condition(node.test), then, orelse), node)
+        state = self._assigned_within(node)
+        test = self._condition(node.test)
+        then, orelse = self._thunk(node.body, self.visit), self._thunk(node.orelse, self.visit)
+        return _place(_hook("if_expression", state, test, then, orelse), node)
 
     def _comprehension(self, node: Any) -> Any:
         first = node.generators[0]
         first.iter = _place(_hook("iterate", self.visit(first.iter)), first.iter)
         self.scope.comprehension.append(names.comprehension_targets(node))
+        pending, self._pending = self._pending, None
         for i, generator in enumerate(node.generators):
             if i:
                 generator.iter = _place(_hook("iterate", self.visit(generator.iter)), node)
@@ -583,6 +629,7 @@ class Transformer(ast.NodeTransformer):
             if hasattr(node, field):
                 setattr(node, field, self.visit(getattr(node, field)))
         self.scope.comprehension.pop()
+        self._pending = pending
         if isinstance(node, ast.GeneratorExp):
             return node
         return _place(_hook("made", node), node)
@@ -609,9 +656,7 @@ class Transformer(ast.NodeTransformer):
 
 
 def _binds(node: ast.AST) -> bool:
-    return any(
-        isinstance(n, (ast.NamedExpr, ast.Yield, ast.YieldFrom, ast.Await)) for n in ast.walk(node)
-    )
+    return any(isinstance(n, ast.NamedExpr) for n in ast.walk(node))
 
 
 def _no_arguments() -> ast.arguments:
