@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from kuai.compiler.build import Built
-from kuai.compiler.emit.program import HOST_FAILED, INTERRUPTED, OUT_OF_MEMORY, Emitted
+from kuai.compiler.code import Code
 from kuai.compiler.graph import StackMeta, Value
 from kuai.compiler.native import descriptor as d
-from kuai.compiler.native import hosts, jit, runtime
+from kuai.compiler.native import hosts, runtime
 from kuai.compiler.native.bound import (
     ArrayMade,
     Bound,
@@ -27,6 +26,7 @@ from kuai.compiler.native.bound import (
 )
 from kuai.core.base import TensorBase
 
+INTERRUPTED, OUT_OF_MEMORY, HOST_FAILED = -1, -2, -3  # statuses
 RELEASE = 50_000.0  # nanoseconds from which on a program lets go of the interpreter's lock
 
 
@@ -94,12 +94,11 @@ def form_of(array: np.ndarray) -> Form:
 class Machine:
     """A program in memory, with what keeps it going."""
 
-    def __init__(self, built: Built) -> None:
-        self.built = built
-        emitted = built.emitted
-        self.first_host = hosts.register(emitted.hosts) if emitted.hosts else 0
-        self._hosts = len(emitted.hosts)
-        self.library = runtime.load_program(jit.compiled(emitted.text))
+    def __init__(self, code: Code) -> None:
+        self.code = code
+        self.first_host = hosts.register(code.hosts) if code.hosts else 0
+        self._hosts = len(code.hosts)
+        self.library = runtime.load_program(code.object_file)
 
     def __del__(self) -> None:
         if getattr(self, "_hosts", 0):
@@ -118,12 +117,12 @@ class Machine:
             raise MemoryError("a compiled loop needs more memory than there is")
         if status == INTERRUPTED:
             raise KeyboardInterrupt
-        failure = self.built.emitted.failures[status - 1]
-        raised = failure.exception(failure.message)
-        if failure.path:
-            raised.add_note(f"in {failure.path}")
-        if failure.line:
-            raised.add_note(f"at {failure.line}")
+        exception, message, path, line = self.code.failures[status - 1]
+        raised = exception(message)
+        if path:
+            raised.add_note(f"in {path}")
+        if line:
+            raised.add_note(f"at {line}")
         raise raised
 
 
@@ -134,20 +133,18 @@ class Binding:
         self, machine: Machine, mode: int, places: list[int], rows: Any, count: int
     ) -> None:
         self.machine = machine
-        emitted = machine.built.emitted
-        self.emitted: Emitted = emitted
-        self.graph = machine.built.graph
+        code = self.code = machine.code
         self.interface = Interface(
             mode=mode,
             arguments=count,
             objects=rows,
             places=places,
-            buffers=len(emitted.buffers),
-            arena=emitted.arena,
-            releases=emitted.cost > RELEASE,
-            yields=emitted.loops,
+            buffers=len(code.buffers),
+            arena=code.arena,
+            releases=code.cost > RELEASE,
+            yields=code.loops,
         )
-        self.place = {(b.kind, b.index): i for i, b in enumerate(emitted.buffers)}
+        self.place = {buffer: i for i, buffer in enumerate(code.buffers)}
         if ("hosts", 0) in self.place:
             self.interface.fixed[self.place["hosts", 0]] = machine.first_host
         self._arrays: dict[int, int] = {}
@@ -157,7 +154,7 @@ class Binding:
 
     def inputs(self, inputs: Sequence[Input | Loose]) -> None:
         """Say what the graph's inputs are."""
-        for i, (value, given) in enumerate(zip(self.graph.inputs, inputs, strict=True)):
+        for i, (value, given) in enumerate(zip(self.code.inputs, inputs, strict=True)):
             place = self.place.get(("input", i), -1)
             if isinstance(given, Loose):
                 if place >= 0:
@@ -173,7 +170,7 @@ class Binding:
             owners: by the address of the array of a tensor's `grad`, that tensor: the program
                 takes the `grad` that it has at the call.
         """
-        for i, (value, tensor) in enumerate(self.graph.captured):
+        for i, (value, tensor) in enumerate(self.code.captured):
             place = self.place.get(("captured", i), -1)
             array, flag = tensor._payload, tensor._requires_grad
             use = TensorUse(tensor, form_of(array), flag, place)
@@ -187,7 +184,7 @@ class Binding:
 
     def captured_as_arguments(self, first: int) -> None:
         """Take the tensors from outside as leaves, from this one on."""
-        for i, (value, tensor) in enumerate(self.graph.captured):
+        for i, (value, tensor) in enumerate(self.code.captured):
             place = self.place.get(("captured", i), -1)
             self._add(value, TensorUse(first + i, form_of(tensor._payload), None, place))
 
@@ -202,10 +199,10 @@ class Binding:
 
     def changes(self) -> None:
         """Say what the program changes: tensors in place, and gradients."""
-        for old, _ in self.graph.updates:
+        for old, _ in self.code.updates:
             self._uses[old].written = True
             self.interface.updates.append(self._sources[old])
-        for i, (value, gradient) in enumerate(self.graph.gradients):
+        for i, (value, gradient) in enumerate(self.code.gradients):
             made = None if gradient is None else self._made("gradient", i, gradient)
             source = self._sources[value]
             fresh = any(source is owner for owner in self._read_grads)
@@ -216,7 +213,7 @@ class Binding:
 
     def outputs(self, numbers: Sequence[type | None]) -> None:
         """Say what the graph's outputs are: for each, the type of Python number, if it is one."""
-        for i, value in enumerate(self.graph.outputs):
+        for i, value in enumerate(self.code.outputs):
             if isinstance(value.meta, StackMeta):
                 continue
             if i < len(numbers) and numbers[i] is not None:
@@ -236,7 +233,7 @@ class Binding:
     def kept(self, first: int) -> list[Step]:
         """Steps for the outputs from `first` on; two words for a loop's stack."""
         steps: list[Step] = []
-        for i in range(first, len(self.graph.outputs)):
+        for i in range(first, len(self.code.outputs)):
             if ("stack", i) in self.place:
                 place = self.place["stack", i]
                 steps += [Step(d.PUSH_WORD, place), Step(d.PUSH_WORD, place + 1)]

@@ -44,9 +44,9 @@ def text(compiled: Compiled, stage: str = "") -> str:
         return "\n".join(_report(i, program) for i, program in enumerate(programs))
     program = programs[-1]
     show = STAGES[stage]
-    parts = [show(program, program.built)]
+    parts = [show(program, program.code.built)]
     if program.backward is not None and stage != "python":
-        parts = ["forward:", *parts, "backward:", show(program, program.backward)]
+        parts = ["forward:", *parts, "backward:", show(program, program.backward.built)]
     return "\n".join(parts)
 
 
@@ -54,10 +54,10 @@ def _report(number: int, program: Program) -> str:
     tensors = [t for t in program.bound.interface.tensors if isinstance(t.source, int)]
     forms = ", ".join(f"{t.form.dtype}{list(t.form.shape)}" for t in tensors if t.form is not None)
     lines = [f"program {number} for {forms or 'no tensors'}"]
-    for name, built in (("forward", program.built), ("backward", program.backward)):
-        if built is None:
+    for name, code in (("forward", program.code), ("backward", program.backward)):
+        if code is None:
             continue
-        emitted = built.emitted
+        built, emitted = code.built, code.built.emitted
         lines.append(
             f"  {name}: {sum(1 for _ in built.graph.walk())} operations, "
             f"{sum(emitted.kernels.values())} kernels ({len(emitted.kernels)} different), "

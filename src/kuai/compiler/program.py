@@ -13,7 +13,7 @@ from typing import Any
 from kuai.compiler.arguments import Objects, Structure, repeated, same_leaf
 from kuai.compiler.backward import Backward, stack_array
 from kuai.compiler.bind import Binding, Input, Loose, Machine
-from kuai.compiler.build import Built, build
+from kuai.compiler.code import Code
 from kuai.compiler.graph import Graph, StackMeta, Value
 from kuai.compiler.guards import Guards
 from kuai.compiler.layout import Layout, of_array
@@ -97,8 +97,8 @@ class Program:
 
     Attributes:
         bound: the program of the call itself.
-        built: its stages.
-        backward: the stages of its backward half, where it has one.
+        code: its machine code, and its stages.
+        backward: those of its backward half, where it has one.
         times: how long making it took.
         direct: the native way into this program, for calls that Python has looked at.
     """
@@ -117,12 +117,12 @@ class Program:
         self.guards = recorded.guards
         self.recorded = recorded
         self.times = times
-        self.backward: Built | None = None
+        self.backward: Code | None = None
         self._baked, self._repeated = _baked(call.leaves, recorded.inputs)
         layouts = _layouts(recorded.graph, recorded.inputs, call.leaves)
         if recorded.joint is None:
-            self.built = build(recorded.graph, layouts)
-            times.mark("build")
+            self.code = Code(recorded.graph, layouts)
+            times.mark("code")
             self.bound = self._bind(call, None)
         else:
             joint = recorded.joint
@@ -130,21 +130,21 @@ class Program:
             # What is changed in place is kept as it was, for those who compute everything again.
             changed = [old for old, _ in halves.forward.updates]
             halves.forward.outputs += changed
-            self.built = build(halves.forward, layouts)
-            self.backward = build(halves.backward, layouts)
-            times.mark("build")
+            self.code = Code(halves.forward, layouts)
+            self.backward = Code(halves.backward, layouts)
+            times.mark("code")
             self.bound = self._bind(call, self._node_maker(halves, joint, again, changed))
-        times.mark("machine code")
+        times.mark("binding")
 
     def _bind(self, call: Call, backward: _NodeMaker | None) -> Bound:
         recorded, result = self.recorded, self.recorded.result
         inputs = {i.leaf for i in recorded.inputs if isinstance(i, Loose)}
         objects = Objects(call.args, call.kwargs, inputs)
         binding = Binding(
-            Machine(self.built), call.mode, objects.places, objects.rows, len(call.args)
+            Machine(self.code), call.mode, objects.places, objects.rows, len(call.args)
         )
         binding.interface.kept.append(objects.kept)
-        binding.interface.guards = recorded.guards.bind([t for _, t in binding.graph.captured])
+        binding.interface.guards = recorded.guards.bind([t for _, t in binding.code.captured])
         binding.inputs(recorded.inputs)
         binding.captured(recorded.owners)
         binding.changes()
@@ -167,7 +167,7 @@ class Program:
     ) -> _NodeMaker:
         assert self.backward is not None
         forms = [self.recorded.result.outputs[i] for i in joint.outputs]
-        reads = _reads(halves, self.recorded.inputs)
+        reads = _reads(self.backward, halves, self.recorded.inputs)
         static = Backward(
             _bind_backward(self.backward, halves, reads),
             [source for source, _ in reads],
@@ -275,7 +275,7 @@ def _layouts(
 
 
 def _reads(
-    halves: Halves, inputs: Sequence[Input | Loose]
+    code: Code, halves: Halves, inputs: Sequence[Input | Loose]
 ) -> list[tuple[Source, Input | TensorBase]]:
     """The tensors that the backward reads beside what was saved: arguments, and from outside."""
     found: list[tuple[Source, Input | TensorBase]] = []
@@ -283,20 +283,19 @@ def _reads(
         given = inputs[i]
         assert isinstance(given, Input)
         found.append((given.source, given))
-    found += [(tensor, tensor) for _, tensor in halves.backward.captured]
+    found += [(tensor, tensor) for _, tensor in code.captured]
     return found
 
 
-def _bind_backward(built: Built, halves: Halves, reads: Sequence[Any]) -> Callable[..., Any]:
+def _bind_backward(code: Code, halves: Halves, reads: Sequence[Any]) -> Callable[..., Any]:
     """The backward program as a function of what was saved, what it reads, and the gradients."""
-    graph = built.graph
     saved, arguments = len(halves.saved), len(halves.arguments)
-    count = len(graph.inputs) + len(graph.captured)
+    count = len(code.inputs) + len(code.captured)
     rows = [{"kind": d.ARGUMENT, "item": i, "type": _tensor_type()} for i in range(count)]
-    binding = Binding(Machine(built), 0, list(range(count)), rows, count)
+    binding = Binding(Machine(code), 0, list(range(count)), rows, count)
     inputs: list[Input | Loose] = []
-    for i, value in enumerate(graph.inputs):
-        place = i if i < saved + arguments else i + len(graph.captured)
+    for i, value in enumerate(code.inputs):
+        place = i if i < saved + arguments else i + len(code.captured)
         if isinstance(value.meta, StackMeta):
             inputs.append(Input(place, None))
         elif saved <= i < saved + arguments:
@@ -307,7 +306,7 @@ def _bind_backward(built: Built, halves: Halves, reads: Sequence[Any]) -> Callab
     binding.inputs(inputs)
     binding.captured_as_arguments(saved + arguments)
     binding.outputs([])
-    steps = [Step(d.PUSH_TENSOR, i) for i in range(len(graph.outputs))]
+    steps = [Step(d.PUSH_TENSOR, i) for i in range(len(code.outputs))]
     bound = binding.finish([*steps, Step(d.MAKE_TUPLE, len(steps))], always=True)
     return callable_of(bound)
 

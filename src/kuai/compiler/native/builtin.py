@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from kuai.compiler.native import jit, objects
+from kuai.compiler.native import cache, jit, objects
 from kuai.compiler.native.descriptor import FUNCTION
-from kuai.compiler.native.entry import entry_text
-from kuai.compiler.native.entry_code import ADDRESSES
 from kuai.compiler.native.link import Library
+from kuai.compiler.native.target import host
 
 _FASTCALL_KEYWORDS = 0x0080 | 0x0002
 
@@ -79,7 +78,6 @@ def _addresses() -> dict[str, int]:
     found = {name: id(x) for name, x in ours.items()}
     found["kuai_epoch"] = epoch.buffer_info()[0]
     found["kuai_PyArray_NewFromDescr"] = objects.numpy_function(objects.NEW_FROM_DESCR)
-    assert found.keys() >= {name for name in ADDRESSES if name.startswith("kuai_")}
     return found
 
 
@@ -89,12 +87,24 @@ _kept: list[Any] = []  # what native code holds addresses of
 @functools.cache
 def library() -> Library:
     """The entry in memory."""
-    text = entry_text(objects.dict_versions())
-    loaded = jit.load(jit.compiled(text), ("kuai_entry",), _addresses())
+    loaded = jit.load(_object_file(), ("kuai_entry",), _addresses())
     _kept.append(loaded)
     # Builtins may be called until the process ends.
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(loaded._memory))
     return loaded
+
+
+def _object_file() -> bytes:
+    """The entry's machine code; its text is written only where the disk does not have that."""
+    facts = repr((objects.dict_versions(), objects.tensor_slots(), objects.view_generation()))
+    key = cache.key("entry", cache.sources(), repr(host()), facts)
+    found = cache.read(key)
+    if found is None:
+        from kuai.compiler.native.entry import entry_text
+
+        found = jit.compiled(entry_text(objects.dict_versions()))
+        cache.write(key, found)
+    return found
 
 
 @functools.cache

@@ -101,3 +101,29 @@ def _bound(folder: Path) -> None:
         except OSError:
             continue
         excess -= size
+
+
+_sources: str | None = None
+
+
+def sources() -> str:
+    """Which files make programs, and when they were changed: other files make other programs."""
+    global _sources
+    if _sources is None:
+        import kuai
+
+        root = os.path.dirname(kuai.__file__)
+        found: list[str] = []
+        for folder in ("compiler", "core", "ops", "nn/functional"):
+            _stamps(os.path.join(root, folder), found)
+        _sources = "\n".join(sorted(found))
+    return _sources
+
+
+def _stamps(folder: str, found: list[str]) -> None:
+    for entry in os.scandir(folder):
+        if entry.is_dir() and entry.name != "__pycache__":
+            _stamps(entry.path, found)
+        elif entry.name.endswith(".py"):
+            facts = entry.stat()
+            found.append(f"{entry.path} {facts.st_size} {facts.st_mtime_ns}")

@@ -9,30 +9,6 @@ from kuai.compiler.native.descriptor import Layout
 
 NULL = Ref("null", "ptr")
 
-# What the text refers to by name; `kuai.compiler.native.runtime` gives the addresses.
-ADDRESSES = (
-    "kuai_Tensor",
-    "kuai_Parameter",
-    "kuai_ndarray",
-    "kuai_mode",
-    "kuai_name_grad",
-    "kuai_name_inference",
-    "kuai_name_dict",
-    "kuai_primitives",
-    "kuai_name_intercept",
-    "kuai_epoch",
-    "kuai_new_counter",
-    "PyFloat_Type",
-    "PyLong_Type",
-    "PyBool_Type",
-    "PyTuple_Type",
-    "PyList_Type",
-    "PyDict_Type",
-    "_Py_NoneStruct",
-    "_Py_TrueStruct",
-    "_Py_FalseStruct",
-)
-
 FUNCTIONS = {
     "Py_IncRef": ("void", "ptr"),
     "Py_DecRef": ("void", "ptr"),
