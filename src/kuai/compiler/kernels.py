@@ -505,6 +505,10 @@ class _Grouping:
         last = self.latest(operation)
         step = self.steps[last] if last >= 0 else None
         place = self.place_in(step, operation, last, shape)
+        if place is None and self.shares_with_last(operation):
+            last = len(self.steps) - 1
+            step = self.steps[last]
+            place = self.place_in(step, operation, last, shape)
         if place is None:
             step = Nest(shape)
             place = step.passes[0].body
@@ -519,6 +523,14 @@ class _Grouping:
         place.append(operation)
         step.operations.append(operation)
         self.made_by[operation.results[0]] = last
+
+    def shares_with_last(self, operation: Operation) -> bool:
+        """Whether the last step is a nest over the result's shape that reads an input, too."""
+        step = self.steps[-1] if self.steps else None
+        if not isinstance(step, Nest) or step.domain != operation.results[0].shape:
+            return False
+        read = {v for op in step.operations for v in op.inputs if isinstance(v, Value)}
+        return any(isinstance(v, Value) and v in read for v in operation.inputs)
 
     def place_in(
         self, step: Step | None, operation: Operation, last: int, shape: tuple[int, ...]

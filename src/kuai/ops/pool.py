@@ -13,7 +13,7 @@ from kuai.dtypes import int64
 from kuai.ops import movement, reduce
 from kuai.ops.conv import Sizes, padded, positions, reach
 from kuai.ops.creation import full
-from kuai.ops.elementwise import maximum, select_where
+from kuai.ops.elementwise import select_where
 from kuai.ops.gather import gather_, scatter_add_
 from kuai.ops.slicing import slice_
 from kuai.ops.windows import sum_windows, unfold_
@@ -169,10 +169,11 @@ class max_pool_(Primitive):
                 best = movement.clone(value)
                 index = movement.expand_to(wrap(begin + offset[first]), value._payload.shape)
                 continue
+            # Not the maximum of the two: of equal ones, the first alone gets the gradient.
             wins = value > best
             if dtype.kind in "fV":
                 wins = wins | (value != value)
-            best = maximum(best, value)
+            best = select_where(wins, value, best)
             index = select_where(wins, wrap(begin + offset[i]), index)
         return best, index
 
