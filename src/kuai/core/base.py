@@ -62,6 +62,18 @@ class View:
         self.generation = generation
 
 
+class PartView(View):
+    """A view that was taken together with others, by an operation that gives several.
+
+    Attributes:
+        name: which result of which operation it is: `Output 0 of Split`.
+    """
+
+    __slots__ = ("name",)
+
+    name: str
+
+
 inferring: set[int] = set()  # the threads in inference mode; 0 while a capture counts births
 births: dict[int, Callable[[list[int]], None]] = {}  # who wants to know of a thread's new memory
 

@@ -17,8 +17,8 @@ import numpy as np
 from kuai import dtypes
 from kuai.core import base
 from kuai.core import primitive as primitives
-from kuai.core.base import TensorBase, alias, wrap
-from kuai.core.primitive import Meta, Primitive, ViewPrimitive, primitive
+from kuai.core.base import PartView, TensorBase, View, alias, wrap
+from kuai.core.primitive import Meta, Primitive, ViewPrimitive, is_floating, primitive
 from kuai.core.tape import mode, refresh
 from kuai.errors import GradientError, ShapeError
 
@@ -138,18 +138,44 @@ def check_writable(x: TensorBase) -> None:
         return
     if x._view is not None:
         refresh(x)
+    if x._requires_grad and x._node is None:
+        raise GradientError(
+            "a leaf Variable that requires grad is being used in an in-place operation."
+        )
+    if x._view is not None:
+        _check_view(x, x._view)
+
+
+def _check_view(x: TensorBase, view: View) -> None:
+    """Raise where a view must not be changed in place while recording."""
+    part = ""
+    of_a_leaf = of_the_tape = False
+    on_the_tape = is_floating(x._payload)
+    link: View | None = view
+    while link is not None:
+        if isinstance(link, PartView) and not part:
+            part = link.name if link is view else f"Output 0 of {view.primitive.name.capitalize()}"
+        source = link.source
+        on_the_tape = on_the_tape and link.primitive.differentiable
+        of_the_tape = of_the_tape or (on_the_tape and source._requires_grad)
+        of_a_leaf = of_a_leaf or (source._requires_grad and source._node is None)
+        link = source._view
     if not x._requires_grad:
-        return
-    if x._view is None:
-        if x._node is None:
+        if of_the_tape:
             raise GradientError(
-                "a leaf Variable that requires grad is being used in an in-place operation."
+                "A view was created in no_grad mode and is being modified inplace with grad mode "
+                "enabled. Given that this use case is ambiguous and error-prone, it is forbidden. "
+                "Move both the view and the inplace operation either inside the no_grad block (if "
+                "you don't want it to be tracked) or outside of it (if you do)."
             )
         return
-    source = x._view.source
-    while source._view is not None:
-        source = source._view.source
-    if source._requires_grad and source._node is None:
+    if part:
+        raise GradientError(
+            f"{part} is a view and is being modified inplace. This view is the output of a "
+            "function that returns multiple views. Such functions do not allow the output views to "
+            "be modified inplace. You should replace the inplace operation by an out-of-place one."
+        )
+    if of_a_leaf:
         raise GradientError(
             "a view of a leaf Variable that requires grad is being used in an in-place operation."
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kuai.core.base import TensorBase, View, wrap
+from kuai.core.base import PartView, TensorBase, wrap
 from kuai.core.primitive import Meta, Primitive, primitive
 from kuai.errors import ShapeError
 from kuai.ops import movement
@@ -240,11 +240,11 @@ class _ManyViews(Primitive):
         results = super()._finish_all(payloads, inputs, parameters)
         source = inputs[0]
         counter = source._counter
-        for result, (view, key) in zip(
-            results, self.keys(source._payload.shape, **parameters), strict=True
-        ):
+        keys = self.keys(source._payload.shape, **parameters)
+        for i, (result, (view, key)) in enumerate(zip(results, keys, strict=True)):
             result._counter = counter
-            result._view = View(source, view, {"key": key}, counter[1])
+            part = result._view = PartView(source, view, {"key": key}, counter[1])
+            part.name = f"Output {i} of {self.name.capitalize()}"
         return results
 
 
