@@ -205,7 +205,10 @@ class _Substitution:
         return True
 
     def _idle(self, operation: Operation) -> bool:
-        """Leave out an operation that returns its input."""
+        """Leave out an operation that returns what it gets."""
+        if operation.primitive.is_identity:
+            self.instead.update(zip(operation.results, operation.inputs, strict=True))
+            return True
         if operation.primitive.name != "cast":
             return False
         (source,), (result,) = operation.inputs, operation.results
