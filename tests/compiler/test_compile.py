@@ -14,6 +14,7 @@ import pytest
 
 import kuai
 from kuai import nn
+from kuai.compiler.native import builtin, objects
 from kuai.errors import CompileError
 from kuai.nn import functional as F
 
@@ -43,6 +44,15 @@ class Scaled(nn.Module):
 
 def near(a, b, tolerance=1e-5):
     np.testing.assert_allclose(np.asarray(a.detach()), np.asarray(b.detach()), tolerance, tolerance)
+
+
+@pytest.fixture(params=["native", "python"], autouse=True)
+def way(request, monkeypatch):
+    """All of this holds, too, in a Python whose objects native code does not know."""
+    if request.param == "python":
+        monkeypatch.setattr(objects, "check", lambda: False)
+        monkeypatch.setattr(builtin, "available", lambda: False)
+    return request.param
 
 
 @pytest.fixture
@@ -578,7 +588,8 @@ class TestWorld:
         helpers.f = staticmethod(lambda x: x - 1)
         near(compiled(x), x - 1)
 
-    def test_calls_that_nothing_disturbs_stay_native(self, x, monkeypatch):
+    @pytest.mark.parametrize("way", ["native"], indirect=True)
+    def test_calls_that_nothing_disturbs_stay_native(self, x, monkeypatch, way):
         net = kuai.compile(Net())
         net(x)
         monkeypatch.setattr(type(net._compiled), "_find", None)
