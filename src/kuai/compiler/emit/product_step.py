@@ -62,7 +62,8 @@ def _parts(program: Program, step: ProductStep, shape: _Shape) -> int:
     if wanted == 1:
         return 1
     outermost = shape.lead[0] if shape.lead else blocks(shape.product, program.target)
-    return max(1, min(wanted, outermost))
+    share = -(-outermost // max(1, min(wanted, outermost)))
+    return -(-outermost // share)  # so that none is empty
 
 
 class _Shape:

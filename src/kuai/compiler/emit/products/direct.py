@@ -147,7 +147,11 @@ def blocks_of(f: Function, count: int, size: int, part: Part | None) -> Iterator
         with f.loop(start, smaller(f, stop, full)) as block:
             yield index(f, block, size), size
     if rest:
-        with _if(f, None if part is None else f.compare("sgt", stop, number(full))):
+        has_last = None
+        if part is not None:  # and is not empty
+            has_last = f.compare("sgt", stop, number(full))
+            has_last = f.binary("and", has_last, f.compare("slt", start, stop))
+        with _if(f, has_last):
             yield number(full * size), rest
 
 

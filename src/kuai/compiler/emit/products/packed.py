@@ -208,7 +208,9 @@ class Packed:
             with f.loop(left, smaller(f, right, full * self.width), self.width) as j:
                 yield j, self.width
         if rest:
-            with f.when(f.compare("eq", right, number(self.product.n))):
+            # The last part alone has them; one that is empty may end at the same column.
+            last = f.compare("eq", right, number(self.product.n))
+            with f.when(f.binary("and", last, f.compare("slt", left, right))):
                 yield number(full * self.width), rest
 
     def _pack_b(self, f: Function, b: Ref, to: Ref, block: _Block, right: Ref) -> None:
