@@ -5,6 +5,7 @@ argument; here stands only what is a tensor's own.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from kuai.core.inplace import detach, inplace, inplace_view
 from kuai.device import CPU, check_device
 from kuai.errors import GradientError, ShapeError
 from kuai.layout import strided
+from kuai.ops.arguments import numpy_named
 from kuai.ops.creation import overwrite
 from kuai.ops.elementwise import ARITHMETIC, Unary, change_in_place
 from kuai.ops.indexing import getitem, setitem
@@ -982,6 +984,8 @@ def _attach_functions() -> None:
             function = getattr(ops, name)
             function = getattr(function, "__wrapped__", function)  # a method takes no `out`
             setattr(Tensor, name, _as_method(function))
+            if isinstance(function, FunctionType) and name not in ("sum", "mean"):  # have both
+                setattr(Tensor, name, numpy_named(function))
     for name in method_names.IN_PLACE:
         if name + "_" not in Tensor.__dict__ and hasattr(ops, name):
             function = getattr(ops, name)

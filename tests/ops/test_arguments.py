@@ -35,3 +35,20 @@ def test_the_error_names_the_argument() -> None:
 def test_other_errors_stay_as_they_are() -> None:
     with pytest.raises(kuai.errors.ShapeError):
         kuai.reshape(kuai.ones(3), (2, 2))
+
+
+def test_numpys_names_of_arguments_are_taken() -> None:
+    x = kuai.rand(2, 3)
+    assert kuai.equal(kuai.softmax(x, axis=1), x.softmax(1))
+    assert kuai.equal(x.softmax(axis=1), x.softmax(1))
+    assert kuai.equal(x.std(axis=0, keepdims=True), x.std(0, keepdim=True))
+    assert kuai.equal(x.argmax(axis=1), x.argmax(1))
+    assert kuai.equal(kuai.sort(a=x, axis=0).values, x.sort(0).values)
+    assert kuai.equal(kuai.add(x1=x, x2=x), x + x)
+    assert kuai.equal(kuai.stack([x, x], axis=1), kuai.stack([x, x], 1))
+    assert x.unsqueeze(axis=0).shape == (1, 2, 3)
+    assert x.max(axis=0).indices.shape == (3,)
+    with pytest.raises(TypeError):
+        x.softmax(1, axis=1)
+    with pytest.raises(TypeError):
+        kuai.flatten(x, axis=1)

@@ -1,4 +1,4 @@
-"""Errors for arguments that are no tensors: PyTorch's kind, and its words."""
+"""The words of calls: NumPy's names for arguments, and errors for what is no tensor."""
 
 from __future__ import annotations
 
@@ -10,6 +10,16 @@ from typing import Any
 from kuai.core import base
 from kuai.core.base import TensorBase
 
+# What NumPy calls an argument, and what it is called here.
+NUMPY_NAMES = {
+    "axis": "dim",
+    "keepdims": "keepdim",
+    "x": "input",
+    "a": "input",
+    "x1": "input",
+    "x2": "other",
+}
+
 
 def explain_all(namespace: dict[str, Any], names: Iterable[str]) -> None:
     """Put the `explained` functions of these names in the place of the plain ones."""
@@ -18,15 +28,15 @@ def explain_all(namespace: dict[str, Any], names: Iterable[str]) -> None:
 
 
 def explained(function: Any) -> Any:
-    """The function, with a `TypeError` where it fails and an argument should have been a tensor.
+    """The function, which also takes NumPy's names for its arguments, and raises a `TypeError`
+    where it fails and an argument should have been a tensor.
 
     Nothing is looked at as long as it does not fail.
     """
     if not isinstance(function, types.FunctionType):
         return function
     plain = getattr(function, "__wrapped__", function)
-    code = plain.__code__
-    names = code.co_varnames[: code.co_argcount]
+    names = _names(plain)
     tensors = {n for n in names if plain.__annotations__.get(n) == "Tensor"}
 
     @functools.wraps(function)
@@ -34,6 +44,9 @@ def explained(function: Any) -> Any:
         try:
             return function(*args, **kwargs)
         except Exception as error:
+            renamed = _renamed(kwargs, names) if isinstance(error, TypeError) else kwargs
+            if renamed is not kwargs:
+                return call(*args, **renamed)
             given = [*zip(names, args, strict=False), *kwargs.items()]
             for i, (name, value) in enumerate(given):
                 if name in tensors and not isinstance(value, TensorBase):
@@ -49,6 +62,36 @@ def explained(function: Any) -> Any:
             raise
 
     return call
+
+
+def numpy_named(function: Any) -> Any:
+    """The function, which also takes NumPy's names for its arguments where it has these."""
+    names = _names(function)
+    if not {"dim", "keepdim"} & set(names):
+        return function
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if kwargs:
+            kwargs = _renamed(kwargs, names)
+        return function(*args, **kwargs)
+
+    return call
+
+
+def _names(function: Any) -> tuple[str, ...]:
+    code = function.__code__
+    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+
+
+def _renamed(kwargs: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """The arguments under the function's own names; the same object where they are that already."""
+    if not any(k not in names and NUMPY_NAMES.get(k) in names for k in kwargs):
+        return kwargs
+    return {
+        NUMPY_NAMES[k] if k not in names and NUMPY_NAMES.get(k) in names else k: v
+        for k, v in kwargs.items()
+    }
 
 
 def _wants_a_tensor(error: AttributeError) -> bool:
