@@ -17,6 +17,7 @@ from kuai.compiler.graph import Graph, Value
 from kuai.compiler.numbers import Number, number
 from kuai.compiler.reads import Key, OfModes, OfTensor, Read, Reads, same
 from kuai.compiler.recorder import Recorder
+from kuai.compiler.results import view_of_outside
 from kuai.compiler.session import EagerFirstError, Session
 from kuai.core import tape
 from kuai.core.base import TensorBase, wrap
@@ -88,12 +89,18 @@ class Captured:
         self.function: Any = None
         self._outer: dict[int, Any] = {}
         self._stand_ins: dict[int, int] = {}
+        self._constants: dict[int, Value] = {}
 
     def source(self, x: TensorBase) -> Source | None:
         """Where a returned tensor comes from, if it is an argument or a tensor from outside."""
         if id(x) in self._stand_ins:
             return self._stand_ins[id(x)]
         return x if id(x) in self._outer else None
+
+    def value(self, x: TensorBase) -> Value:
+        """The value of a tensor that was made during the capture."""
+        payload: Any = x._payload
+        return payload if isinstance(payload, Value) else self._constants[id(x)]
 
     @property
     def records(self) -> list[Read]:
@@ -261,11 +268,17 @@ class _Capturing:
             if differentiate:
                 self._differentiate()
             recorder.graph.outputs = [
-                recorder.value(x)
+                self._result(x)
                 for x in trees.leaves(captured.output)
                 if isinstance(x, TensorBase) and (every or self._is_computed(x))
             ]
         return captured
+
+    def _result(self, x: Any) -> Value:
+        value = self.recorder.value(x)
+        if x._payload is not value:
+            self.captured._constants[id(x)] = value
+        return value
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         block = getattr(self.function, "__self__", None)
@@ -350,7 +363,9 @@ class _Capturing:
         for x in trees.leaves(captured.output):
             if isinstance(x, TensorBase) and self._is_computed(x) and x not in _Same(tensors):
                 recorder.value(x)
-                if x._requires_grad and not isinstance(x, Number):
+                if view_of_outside(x, captured.source) is not None:
+                    continue  # the tape records how it is taken
+                if x._requires_grad and x._node is not None and not isinstance(x, Number):
                     tensors.append(x)
         for x in tensors:
             (captured.spent if _is_spent(x) else captured.differentiated).append(x)

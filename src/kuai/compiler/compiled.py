@@ -11,11 +11,11 @@ from kuai.compiler.arguments import Structure, flatten
 from kuai.compiler.capture import changed_floats
 from kuai.compiler.native import builtin
 from kuai.compiler.native.locks import Lock
-from kuai.compiler.program import Call, Program, Times
+from kuai.compiler.program import Call, Program, Recorded, Times
 from kuai.compiler.reads import Key
 from kuai.compiler.record import record
-from kuai.compiler.results import Result
 from kuai.compiler.session import EagerFirstError
+from kuai.compiler.trees import leaves as tree_leaves
 from kuai.compiler.trees import map_leaves, parts, rebuild
 from kuai.core import primitive as primitives
 from kuai.core.tape import enable_grad, mode
@@ -151,7 +151,7 @@ class Compiled:
         times = Times()
         recorded = record(self.function, call, self.floats)
         times.mark("capture")
-        program = Program(call, recorded, self._eagerly(call, recorded.joint), times)
+        program = Program(call, recorded, self._eagerly(call, recorded), times)
         self.programs[id(program)] = program
         program.enter_directly(self._run_in_python)
         while len(self.programs) > MOST_PROGRAMS:
@@ -159,15 +159,17 @@ class Compiled:
         self._chain()
         return program
 
-    def _eagerly(self, call: Call, joint: Any) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    def _eagerly(self, call: Call, recorded: Recorded) -> Callable[[Sequence[Any]], Sequence[Any]]:
         """The function on the tape, for gradients of gradients."""
+        numbers = recorded.joint.outputs if recorded.joint is not None else []
+        places = [recorded.result.places[i] for i in numbers]
         template = map_leaves(lambda _: None, ([*call.args], dict(call.kwargs)))
 
         def again(leaves: Sequence[Any]) -> Sequence[Any]:
             given_args, given_kwargs = _refill(template, iter(leaves))
             with enable_grad():
-                result = Result(self.function(*given_args, **given_kwargs), lambda _: None)
-            return [result.tensors[i] for i in joint.outputs]
+                found = tree_leaves(self.function(*given_args, **given_kwargs))
+            return [found[i] for i in places]
 
         return again
 

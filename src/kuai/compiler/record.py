@@ -28,7 +28,7 @@ def record(function: Any, call: Call, floats: set[Key]) -> Recorded:
     captured = capture_call(
         function, call.args, call.kwargs, differentiate=bool(call.mode & 1), floats=floats
     )
-    result = Result(captured.output, captured.source)
+    result = Result(captured.output, captured.source, captured.value)
     for x in captured.spent:
         result.nodes[_number(result, x)] = SpentNode(x._payload)
     joint = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from kuai.compiler.arguments import LEAF
@@ -12,10 +13,33 @@ from kuai.compiler.native.bound import Source, Step
 from kuai.compiler.numbers import KINDS, Number
 from kuai.compiler.trees import parts, rebuild
 from kuai.core.base import TensorBase
+from kuai.core.tape import set_grad_enabled
 
 _PUSH_NUMBER = {float: d.PUSH_FLOAT, int: d.PUSH_INT, bool: d.PUSH_BOOL}
 _MAKE: dict[type, int] = {tuple: d.MAKE_TUPLE, list: d.MAKE_LIST, dict: d.MAKE_DICT}
-View = tuple[Source, Sequence[tuple[Any, dict[str, Any]]]]
+
+
+@dataclass
+class View:
+    """A result that is a view of a tensor from outside.
+
+    Attributes:
+        source: the tensor that it is taken from.
+        chain: the primitives that take it, one after the other, with their parameters.
+        recorded: whether the tape records that.
+    """
+
+    source: Source
+    chain: Sequence[tuple[Any, dict[str, Any]]]
+    recorded: bool
+
+    def take(self, arguments: Sequence[Any]) -> Any:
+        """The view, of the tensor as it is now."""
+        x = arguments[self.source] if isinstance(self.source, int) else self.source
+        with set_grad_enabled(self.recorded):
+            for primitive, parameters in self.chain:
+                x = primitive(x, **parameters)
+        return x
 
 
 class Result:
@@ -25,25 +49,36 @@ class Result:
         tree: the value that was returned.
         source: for a tensor, where it comes from, if it is no result of the program: the number
             of a leaf of the arguments, or the tensor itself.
-        is_output: whether a value is computed by the program.
+        value: for a tensor that is a result of the program, its value in the graph.
 
     Attributes:
         outputs: the values that the program has to return, in order.
         numbers: for each of them, `float`, `int` or `bool` if it is a Python number.
+        places: for each of them, the number of its (first) leaf.
         leaves: the steps for each leaf of the result.
         views: for leaves that are views of tensors from outside, how they are taken.
         nodes: for outputs whose place on the tape is known, the node.
+        made: the leaves of the tape that the function makes: outputs to be told that they need a
+            gradient.
     """
 
-    def __init__(self, tree: Any, source: Callable[[TensorBase], Source | None]) -> None:
+    def __init__(
+        self,
+        tree: Any,
+        source: Callable[[TensorBase], Source | None],
+        value: Callable[[TensorBase], Value],
+    ) -> None:
         self.tree = tree
         self.outputs: list[Value] = []
         self.numbers: list[type | None] = []
+        self.places: list[int] = []
+        self.made: set[int] = set()
         self.tensors: list[Any] = []  # the captured tensor behind each output
         self.leaves: list[Step] = []
         self.views: dict[int, View] = {}
         self.nodes: dict[int, Any] = {}
         self._source = source
+        self._value = value
         self._shape = self._collect(tree)
 
     def _collect(self, x: Any) -> Any:
@@ -61,7 +96,7 @@ class Result:
             if isinstance(source, int):
                 return Step(d.PUSH_ARGUMENT, source)
             return Step(d.PUSH_OBJECT, 0, source)
-        view = self._view_of_outside(x)
+        view = view_of_outside(x, self._source)
         if view is not None:
             self.views[len(self.leaves)] = view
             return Step(d.PUSH_OBJECT, 0, None)
@@ -69,25 +104,19 @@ class Result:
             if known is x:  # the same tensor twice is one object
                 return Step(d.PUSH_TENSOR, number)
         self.tensors.append(x)
-        value: Any = x._payload
-        self.outputs.append(value)
+        self.places.append(len(self.leaves))
+        self.outputs.append(self._value(x))
         kind = KINDS[x.dtype] if isinstance(x, Number) else None
         self.numbers.append(kind)
         number = len(self.outputs) - 1
+        if x._requires_grad and x._node is None:
+            self.made.add(number)
         return Step(d.PUSH_TENSOR if kind is None else _PUSH_NUMBER[kind], number)
-
-    def _view_of_outside(self, x: Any) -> View | None:
-        chain: list[tuple[Any, dict[str, Any]]] = []
-        while x._view is not None:
-            chain.append((x._view.primitive, x._view.parameters))
-            x = x._view.source
-        source = self._source(x) if chain else None
-        return None if source is None else (source, chain[::-1])
 
     def forget(self) -> None:
         """Let go of what was captured: how to make the result is known."""
         self.tensors = []
-        self._source = lambda _: None
+        del self._source, self._value
 
     @property
     def repeats(self) -> bool:
@@ -98,7 +127,7 @@ class Result:
     @property
     def is_native(self) -> bool:
         """Whether native code can put it together."""
-        return not self.views and not self.repeats and _is_plain(self._shape)
+        return not (self.views or self.made or self.repeats) and _is_plain(self._shape)
 
     def steps(self) -> list[Step]:
         """The steps that make the result."""
@@ -121,14 +150,12 @@ class Result:
 
     def build(self, computed: Sequence[Any], arguments: Sequence[Any]) -> Any:
         """The result, of what the steps of `flat` made."""
+        for number in self.made:
+            computed[number]._requires_grad = True
         leaves: list[Any] = []
         for i, step in enumerate(self.leaves):
             if i in self.views:
-                source, chain = self.views[i]
-                x = arguments[source] if isinstance(source, int) else source
-                for primitive, parameters in chain:
-                    x = primitive(x, **parameters)
-                leaves.append(x)
+                leaves.append(self.views[i].take(arguments))
             elif step.kind == d.PUSH_OBJECT:
                 leaves.append(step.pointer)
             elif step.kind == d.PUSH_ARGUMENT:
@@ -136,6 +163,19 @@ class Result:
             else:
                 leaves.append(computed[step.number])
         return _unflatten(self._shape, iter(leaves))
+
+
+def view_of_outside(x: Any, source: Callable[[TensorBase], Source | None]) -> View | None:
+    """How a tensor is taken from one from outside, if it is a view of such."""
+    recorded = x._requires_grad
+    chain: list[tuple[Any, dict[str, Any]]] = []
+    while x._view is not None:
+        chain.append((x._view.primitive, x._view.parameters))
+        x = x._view.source
+        found = source(x)
+        if found is not None:
+            return View(found, chain[::-1], recorded)
+    return None
 
 
 def _is_plain(shape: Any) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from kuai.ops.return_types import Named
+
 
 def parts(x: Any) -> tuple[Any, list[tuple[str, Any]]] | None:
     """A container's kind and its parts with their names; `None` for anything else.
@@ -16,6 +18,8 @@ def parts(x: Any) -> tuple[Any, list[tuple[str, Any]]] | None:
         return (cls, len(x)), [(f"[{i}]", item) for i, item in enumerate(x)]
     if isinstance(x, tuple) and hasattr(cls, "_fields"):
         return (cls, len(x)), [(f".{n}", getattr(x, n)) for n in cls._fields]
+    if isinstance(x, Named):
+        return (cls, len(x)), [(f".{n}", item) for n, item in zip(cls.fields, x, strict=True)]
     if isinstance(x, dict) and cls.__module__ in ("builtins", "collections"):
         return (cls, tuple(x)), [(f"[{k!r}]", v) for k, v in x.items()]
     if is_dataclass(x):
@@ -32,7 +36,7 @@ def is_dataclass(x: object) -> bool:
 def rebuild(like: Any, items: list[Any]) -> Any:
     """A container like another, of other parts."""
     cls = type(like)
-    if cls in (list, tuple):
+    if cls in (list, tuple) or isinstance(like, Named):
         return cls(items)
     if isinstance(like, tuple):
         return cls(*items)
