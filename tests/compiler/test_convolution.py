@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from kuai.compiler.emit.builder import Function, Module, Ref
-from kuai.compiler.emit.products import convolution
+from kuai.compiler.emit.products import Store, convolution
 from kuai.compiler.emit.products.convolution import Convolution
 from kuai.compiler.native import jit
 from kuai.compiler.native.target import Target, host
@@ -29,24 +29,19 @@ PROTOTYPE = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, ctypes.c_int64, ctype
 
 
 def run(
-    build: Callable[..., None],
-    size: int,
     strategy: Any,
+    store_to: Callable[[Ref], Any],
     operands: tuple[np.ndarray, np.ndarray],
     result: np.ndarray,
     target: Target,
     parts: int,
 ) -> np.ndarray:
-    """Add what `build` computes of the operands to `result`."""
+    """Add what a strategy computes of the operands to `result`."""
     module = Module()
     arguments = [("ptr", n) for n in "abcw"] + [("i64", "start"), ("i64", "stop")]
     f = module.function("program", "void", arguments, internal=False, attributes=WIDE)
     a, b, c, workspace, start, stop = f.arguments
-    given = [
-        (pointer, tuple(s // size for s in x.strides))
-        for pointer, x in zip((a, b), operands, strict=True)
-    ]
-    build(f, *given, c, target, workspace, (start, stop) if parts else None)
+    strategy.emit(f, a, b, store_to(c), workspace, (start, stop) if parts else None)
     f.ret()
     library = jit.load(jit.assemble(str(module), verify=True, target=target))
     needed = strategy.workspace
@@ -71,23 +66,41 @@ def add(f: Function, at: Ref, value: Ref, lanes: int, mask: Ref | None) -> None:
         f.store_masked(f.add(before, value), at, mask)
 
 
-def to_images(c: Ref, channels: int, size: int) -> convolution.StoreImage:
-    """Stores planes of `size` elements."""
+def to_images(channels: int, size: int) -> Callable[[Ref], convolution.StoreImage]:
+    """Adds planes of `size` elements to memory."""
 
-    def store(
-        f: Function,
-        image: Ref,
-        channel: Ref,
-        position: Ref,
-        value: Ref,
-        lanes: int,
-        mask: Ref | None,
-    ) -> None:
-        plane = f.add(f.mul(image, Ref(str(channels), "i64")), channel)
-        at = f.at(c, f.add(f.mul(plane, Ref(str(size), "i64")), position), value.element)
-        add(f, at, value, lanes, mask)
+    def to(c: Ref) -> convolution.StoreImage:
+        def store(
+            f: Function,
+            image: Ref,
+            channel: Ref,
+            position: Ref,
+            value: Ref,
+            lanes: int,
+            mask: Ref | None,
+        ) -> None:
+            plane = f.add(f.mul(image, Ref(str(channels), "i64")), channel)
+            at = f.add(f.mul(plane, Ref(str(size), "i64")), position)
+            add(f, f.at(c, at, value.element), value, lanes, mask)
 
-    return store
+        return store
+
+    return to
+
+
+def to_matrix(columns: int) -> Callable[[Ref], Store]:
+    """Adds a matrix to memory."""
+
+    def to(c: Ref) -> Store:
+        def store(
+            f: Function, row: Ref, column: Ref, value: Ref, lanes: int, mask: Ref | None
+        ) -> None:
+            at = f.add(f.mul(row, Ref(str(columns), "i64")), column)
+            add(f, f.at(c, at, value.element), value, lanes, mask)
+
+        return store
+
+    return to
 
 
 def forward(
@@ -95,13 +108,9 @@ def forward(
 ) -> np.ndarray:
     """The convolution, computed by machine code."""
     result = np.zeros((c.batch, c.outputs, *c.count), x.dtype)
-
-    def build(f: Function, a: Any, b: Any, to: Ref, *rest: Any) -> None:
-        store = to_images(to, c.outputs, c.count[0] * c.count[1])
-        convolution.emit_convolution(f, c, a, b, store, *rest)
-
-    strategy = convolution.forward(c, target)
-    return run(build, x.itemsize, strategy, (x, weight), result, target, parts)
+    strategy = convolution.forward(c, strides(x), strides(weight), target)
+    store = to_images(c.outputs, c.count[0] * c.count[1])
+    return run(strategy, store, (x, weight), result, target, parts)
 
 
 def input_gradient(
@@ -109,13 +118,9 @@ def input_gradient(
 ) -> np.ndarray:
     """The gradient of the input, computed by machine code."""
     result = np.zeros((c.batch, c.channels, *c.sizes), y.dtype)
-
-    def build(f: Function, a: Any, b: Any, to: Ref, *rest: Any) -> None:
-        store = to_images(to, c.channels, c.sizes[0] * c.sizes[1])
-        convolution.emit_input_gradient(f, c, a, b, store, *rest)
-
-    strategy = convolution.input_gradient(c, target)
-    return run(build, y.itemsize, strategy, (y, weight), result, target, parts)
+    strategy = convolution.input_gradient(c, strides(y), strides(weight), target)
+    store = to_images(c.channels, c.sizes[0] * c.sizes[1])
+    return run(strategy, store, (y, weight), result, target, parts)
 
 
 def weight_gradient(
@@ -124,19 +129,15 @@ def weight_gradient(
     """The gradient of the weight, computed by machine code."""
     inner = c.channels // c.groups
     result = np.zeros((c.outputs, inner, *c.kernel), y.dtype)
-    columns = inner * c.kernel[0] * c.kernel[1]
+    strategy = convolution.weight_gradient(c, strides(x), strides(y), target)
+    store = to_matrix(inner * c.kernel[0] * c.kernel[1])
+    return run(strategy, store, (x, y), result, target, parts)
 
-    def build(f: Function, a: Any, b: Any, to: Ref, *rest: Any) -> None:
-        def store(
-            f: Function, row: Ref, column: Ref, value: Ref, lanes: int, mask: Ref | None
-        ) -> None:
-            place = f.add(f.mul(row, Ref(str(columns), "i64")), column)
-            add(f, f.at(to, place, value.element), value, lanes, mask)
 
-        convolution.emit_weight_gradient(f, c, a, b, store, *rest)
-
-    strategy = convolution.weight_gradient(c, target)
-    return run(build, y.itemsize, strategy, (x, y), result, target, parts)
+def strides(x: np.ndarray) -> convolution.Strides:
+    """The strides of an array, in elements."""
+    i, j, k, m = (s // x.itemsize for s in x.strides)
+    return i, j, k, m
 
 
 def geometry(
@@ -214,6 +215,8 @@ GEOMETRIES = {
     "one dimension": geometry(3, 7, 9, (1, 50), (1, 4), (1, 2), (0, 1)),
     "wide": geometry(1, 3, 13, (6, 200), (3, 3), padding=(1, 1)),
     "seven by seven": geometry(1, 3, 8, (40, 40), (7, 7), (2, 2), (3, 3)),
+    "a single image, pointwise": geometry(1, 33, 40, (9, 9), (1, 1)),
+    "pointwise, in groups": geometry(2, 12, 8, (5, 6), (1, 1), groups=4),
     "many channels": geometry(2, 130, 70, (6, 7), (3, 3), padding=(1, 1)),
 }
 
@@ -229,7 +232,18 @@ def test_double_precision(name: str) -> None:
     assert_agree(replace(GEOMETRIES[name], dtype=float64), host())
 
 
-@pytest.mark.parametrize("name", ["three by three", "one position", "groups", "depthwise", "wide"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "three by three",
+        "one position",
+        "groups",
+        "depthwise",
+        "wide",
+        "pointwise",
+        "a single image, pointwise",
+    ],
+)
 def test_the_result_does_not_depend_on_the_division_into_parts(name: str) -> None:
     c = GEOMETRIES[name]
     x, weight, y = operands(c)

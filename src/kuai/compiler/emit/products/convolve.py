@@ -40,8 +40,10 @@ from kuai.compiler.native.target import Target
 
 STRIP = 1024  # output positions that are computed before they are stored
 
+Strides = tuple[int, int, int, int]
+
 StoreImage = Callable[[Function, Ref, Ref, Ref, Ref, int, "Ref | None"], None]
-"""`store(f, image, channel, position, value, lanes, mask)` takes each element of a result once.
+"""`store(f, *plane, position, value, lanes, mask)` takes each element of a result once.
 
 `position` is that of the first lane among the rows and columns of the plane, which are counted
 through; the lanes go along a row.
@@ -182,11 +184,21 @@ def input_gradient_plan(c: Convolution) -> Plan:
     return Plan((plane,), c.count, tuple(phases), c.stride, c.sizes)
 
 
+class _At(NamedTuple):
+    """A strip of the result: its group, image, panel of channels, and first row in each phase."""
+
+    group: Ref
+    image: Ref
+    panel: Ref
+    top: Ref
+
+
 @dataclass(frozen=True)
 class Windows:
     """Sums over windows: of every `plan.planes` of `inner` channels, for `outer` channels a group.
 
     Attributes:
+        source, weight: the strides of the operands, in elements.
         inner, outer: channels in a group of the source and of the result.
         turned: whether the weight's first dimension is that of the source's channels.
     """
@@ -194,6 +206,8 @@ class Windows:
     convolution: Convolution
     target: Target
     plan: Plan
+    source: Strides
+    weight: Strides
     inner: int
     outer: int
     turned: bool
@@ -207,14 +221,18 @@ class Windows:
 
     @cached_property
     def strip(self) -> int:
-        """Rows of output positions that are computed before they are stored."""
+        """Rows of a phase's positions that are computed at once: what they read stays in L2."""
         rows = max(phase.grid[0] for phase in self.plan.phases)
-        return -(-rows // -(-rows // max(1, STRIP // self.plan.row)))
+        read = self.inner * len(self.plan.planes) * self.size
+        positions = max(STRIP // 8, min(STRIP, self.target.l2 // 2 // read))
+        return -(-rows // -(-rows // max(1, positions // self.plan.row)))
 
     @cached_property
     def shape(self) -> Pair:
         """Rows and vectors of a tile."""
-        return tile_shape(self.target, self.outer, self.strip * self.plan.row, self.lanes)
+        columns = self.strip * self.plan.row
+        uses = max(1, max(len(phase.taps) for phase in self.plan.phases))
+        return tile_shape(self.target, self.outer, columns, self.lanes, uses)
 
     @property
     def height(self) -> int:
@@ -254,8 +272,8 @@ class Windows:
 
     @cached_property
     def _rooms(self) -> list[int]:
-        """Elements of the planes, the weights, the strip, and the plane that phases make up."""
-        gathered = self.height * math.prod(self.plan.result) if self._gathers else 0
+        """Elements of the planes, the weights, the strip, and what phases make up."""
+        gathered = self.height * self._gathered if self._gathers else 0
         return [
             _up(n, self.lanes)
             for n in (
@@ -269,6 +287,11 @@ class Windows:
     @property
     def _gathers(self) -> bool:
         return self.plan.step != (1, 1)
+
+    @property
+    def _gathered(self) -> int:
+        """Elements of the result that a strip of all phases makes up."""
+        return self.strip * self.plan.step[0] * self.plan.result[1]
 
     @property
     def workspace(self) -> int:
@@ -286,11 +309,11 @@ class Windows:
     def emit(
         self,
         f: Function,
-        source: tuple[Ref, tuple[int, ...]],
-        weight: tuple[Ref, tuple[int, ...]],
+        source: Ref,
+        weight: Ref,
         store: StoreImage,
         workspace: Ref,
-        part: Part | None,
+        part: Part | None = None,
     ) -> None:
         """Build the loops over groups, blocks of panels, images, panels, strips and tiles."""
         c, numbers = self.convolution, self.convolution.numbers
@@ -314,34 +337,38 @@ class Windows:
                 self._pack_weights(f, weight, weights, group, p0, p1)
                 with f.loop(*images) as image:
                     self._copy_planes(f, source, planes, group, image)
-                    with f.loop(p0, p1) as panel:
+                    rows = max(phase.grid[0] for phase in self.plan.phases)
+                    with f.loop(0, rows, self.strip) as top, f.loop(p0, p1) as panel:
                         offset = f.mul(f.sub(panel, p0), number(self.depth * self.height))
                         own = f.at(weights, offset, numbers.sum)
-                        self._panel(f, planes, own, strip, gathered, group, image, panel, store)
+                        at = _At(group, image, panel, top)
+                        self._panel(f, planes, own, strip, gathered, at, store)
 
     def _copy_planes(
         self,
         f: Function,
-        source: tuple[Ref, tuple[int, ...]],
+        source: Ref,
         planes: Ref,
         group: Ref,
         image: Ref,
     ) -> None:
         numbers = self.convolution.numbers
-        pointer, strides = source
-        start = f.at(pointer, index(f, image, strides[0]), numbers.memory)
+        strides = self.source
+        start = f.at(source, index(f, image, strides[0]), numbers.memory)
         start = f.at(start, index(f, group, self.inner * strides[1]), numbers.memory)
         with f.loop(0, self.inner) as channel:
             at = f.at(start, index(f, channel, strides[1]), numbers.memory)
             to = f.at(planes, index(f, channel, self.channel), numbers.sum)
             for n, plane in enumerate(self.plan.planes):
                 place = f.at(to, n * self.plan.plane, numbers.sum)
-                plane.copy(f, numbers, self.target, at, strides[2:4], self.plan.source, place)  # type: ignore[arg-type]
+                plane.copy(
+                    f, numbers, self.target, at, (strides[2], strides[3]), self.plan.source, place
+                )
 
     def _pack_weights(
         self,
         f: Function,
-        weight: tuple[Ref, tuple[int, ...]],
+        weight: Ref,
         to: Ref,
         group: Ref,
         p0: Ref,
@@ -349,12 +376,10 @@ class Windows:
     ) -> None:
         """Panels of weights: the phases one after the other, `height` channels side by side."""
         numbers, c = self.convolution.numbers, self.convolution
-        pointer, strides = weight
+        strides = self.weight
         inner, outer = strides[:2] if self.turned else strides[1::-1]
-        start = f.at(
-            pointer, index(f, group, (self.inner if self.turned else self.outer) * strides[0]),
-            numbers.memory,
-        )  # fmt: skip
+        first = (self.inner if self.turned else self.outer) * strides[0]
+        start = f.at(weight, index(f, group, first), numbers.memory)
         in_order = strides[1:] == (math.prod(c.kernel), c.kernel[1], 1) and not self.turned
         with f.loop(p0, p1) as panel:
             at = f.at(start, index(f, panel, self.height * outer), numbers.memory)
@@ -368,7 +393,7 @@ class Windows:
                             number(self.depth), live, self.lanes,
                         )  # fmt: skip
             else:
-                self._gather_weights(f, at, place, rows, inner, outer, strides)
+                self._gather_weights(f, at, place, rows, inner, outer)
 
     def _gather_weights(
         self,
@@ -378,8 +403,8 @@ class Windows:
         rows: Ref,
         inner: int,
         outer: int,
-        strides: tuple[int, ...],
     ) -> None:
+        strides = self.weight
         numbers, kernel = self.convolution.numbers, self.convolution.kernel
         done = 0
         for phase in self.plan.phases:
@@ -408,54 +433,52 @@ class Windows:
         weights: Ref,
         strip: Ref,
         gathered: Ref,
-        group: Ref,
-        image: Ref,
-        panel: Ref,
+        at: _At,
         store: StoreImage,
     ) -> None:
-        """All of the result's positions, for the channels of one panel."""
+        """A strip of the result, for the channels of one panel."""
         numbers = self.convolution.numbers
-        row = index(f, panel, self.height)
-        live = smaller(f, self.height, f.sub(number(self.outer), row))
-        channel = f.add(index(f, group, self.outer), row)
+        first = index(f, at.panel, self.height)
+        live = smaller(f, self.height, f.sub(number(self.outer), first))
+        channel = f.add(index(f, at.group, self.outer), first)
         kernel = WindowKernel(numbers, *self.shape, self.lanes)
+        start = f.at(planes, index(f, at.top, self.plan.row), numbers.sum)
         done = 0
         for phase in self.plan.phases:
             taps = len(phase.taps)
-            table = offsets(f.module, [at for at, _ in phase.taps]) if taps else weights
+            table = offsets(f.module, [place for place, _ in phase.taps]) if taps else weights
             own = f.at(weights, done * self.height, numbers.sum)
             done += self.inner * taps
-            with f.loop(0, phase.grid[0], self.strip) as top:
-                rows = smaller(f, self.strip, f.sub(number(phase.grid[0]), top))
-                start = f.at(planes, index(f, top, self.plan.row), numbers.sum)
-                with f.loop(0, index(f, rows, self.plan.row), kernel.width) as q:
-                    kernel.call(
-                        f, own, f.at(start, q, numbers.sum), f.at(strip, q, numbers.sum),
-                        self.width, self.inner, self.channel, table, taps,
-                    )  # fmt: skip
-                with f.loop(0, live) as r:
-                    line = f.at(strip, index(f, r, self.width), numbers.sum)
-                    if self._gathers:
-                        to = index(f, r, math.prod(self.plan.result))
-                        self._spread(f, line, f.at(gathered, to, numbers.sum), phase, top, rows)
-                    else:
-                        at = f.add(channel, r)
-                        self._put(f, line, self.plan.row, top, rows, image, at, store)
+            rows = smaller(f, self.strip, f.sub(number(phase.grid[0]), at.top))
+            with f.loop(0, index(f, rows, self.plan.row), kernel.width) as q:
+                kernel.call(
+                    f, own, f.at(start, q, numbers.sum), f.at(strip, q, numbers.sum),
+                    self.width, self.inner, self.channel, table, taps,
+                )  # fmt: skip
+            with f.loop(0, live) as r:
+                line = f.at(strip, index(f, r, self.width), numbers.sum)
+                if self._gathers:
+                    to = f.at(gathered, index(f, r, self._gathered), numbers.sum)
+                    self._spread(f, line, to, phase, rows)
+                else:
+                    plane = (at.image, f.add(channel, r))
+                    self._put(f, line, self.plan.row, at.top, rows, plane, store)
         if self._gathers:
             height, width = self.plan.result
+            top = index(f, at.top, self.plan.step[0])
+            rows = smaller(f, self.strip * self.plan.step[0], f.sub(number(height), top))
             with f.loop(0, live) as r:
-                line = f.at(gathered, index(f, r, height * width), numbers.sum)
-                at = f.add(channel, r)
-                self._put(f, line, width, number(0), number(height), image, at, store)
+                line = f.at(gathered, index(f, r, self._gathered), numbers.sum)
+                self._put(f, line, width, top, rows, (at.image, f.add(channel, r)), store)
 
-    def _spread(self, f: Function, line: Ref, to: Ref, phase: Phase, top: Ref, rows: Ref) -> None:
-        """Copy a strip of a phase to its positions in a plane of the result."""
+    def _spread(self, f: Function, line: Ref, to: Ref, phase: Phase, rows: Ref) -> None:
+        """Copy a strip of a phase to its positions in the result."""
         numbers = self.convolution.numbers
         with f.loop(0, rows) as i, f.loop(0, phase.grid[1]) as j:
             value = f.load(
                 numbers.sum, f.at(line, f.add(index(f, i, self.plan.row), j), numbers.sum)
             )
-            row = index(f, f.add(top, i), self.plan.step[0], phase.start[0])
+            row = index(f, i, self.plan.step[0], phase.start[0])
             column = index(f, j, self.plan.step[1], phase.start[1])
             place = f.add(index(f, row, self.plan.result[1]), column)
             f.store(value, f.at(to, place, numbers.sum))
@@ -467,8 +490,7 @@ class Windows:
         width: int,
         top: Ref,
         rows: Ref,
-        image: Ref,
-        channel: Ref,
+        plane: tuple[Ref, Ref],
         store: StoreImage,
     ) -> None:
         """Hand rows of the result to `store`."""
@@ -476,7 +498,7 @@ class Windows:
 
         def put(at: Ref, position: Ref, lanes: int, live: int) -> None:
             value = numbers.narrowed(f, f.load(vector(numbers.sum, lanes), at))
-            store(f, image, channel, position, value, lanes, mask_of(f, lanes, live))
+            store(f, *plane, position, value, lanes, mask_of(f, lanes, live))
 
         with f.loop(0, rows) as i:
             at = f.at(line, index(f, i, width), numbers.sum)

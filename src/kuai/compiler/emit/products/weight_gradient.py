@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from kuai.compiler.emit.builder import BITS, Function, Ref, vector
-from kuai.compiler.emit.products.convolve import Convolution
+from kuai.compiler.emit.products.convolve import Convolution, Strides
 from kuai.compiler.emit.products.panels import transpose
 from kuai.compiler.emit.products.product import (
     Part,
@@ -35,15 +35,19 @@ from kuai.compiler.emit.products.windows import (
 )
 from kuai.compiler.native.target import Target
 
-Operand = tuple[Ref, tuple[int, ...]]
-
 
 @dataclass(frozen=True)
 class WeightGradient:
-    """Tiles of the gradient: output channels times elements of rows of windows."""
+    """Tiles of the gradient: output channels times elements of rows of windows.
+
+    Attributes:
+        x, y: the strides of the input and of the output's gradient, in elements.
+    """
 
     convolution: Convolution
     target: Target
+    x: Strides
+    y: Strides
 
     # -- sizes -----------------------------------------------------------------------------
 
@@ -149,7 +153,7 @@ class WeightGradient:
     # -- code ------------------------------------------------------------------------------
 
     def emit(
-        self, f: Function, x: Operand, y: Operand, store: Store, workspace: Ref, part: Part | None
+        self, f: Function, x: Ref, y: Ref, store: Store, workspace: Ref, part: Part | None = None
     ) -> None:
         """Build the loops over groups, images, runs, panels and tiles."""
         c, numbers = self.convolution, self.convolution.numbers
@@ -192,16 +196,16 @@ class WeightGradient:
             with f.loop(index(f, first, self.height), rows) as row:
                 self._put(f, sums, line, group, row, store)
 
-    def _copy_image(self, f: Function, x: Operand, to: Ref, group: Ref, image: Ref) -> None:
+    def _copy_image(self, f: Function, x: Ref, to: Ref, group: Ref, image: Ref) -> None:
         """The input's image with its border, channels last."""
         numbers, inner, lanes = self.convolution.numbers, self.inner, self.lanes
-        pointer, strides = x
+        strides = self.x
         (top, bottom), (left, right) = (
             self.plane.inside(axis, self.convolution.sizes[axis]) for axis in range(2)
         )
         if bottom <= top or right <= left:
             return
-        start = f.at(pointer, index(f, image, strides[0]), numbers.memory)
+        start = f.at(x, index(f, image, strides[0]), numbers.memory)
         start = f.at(start, index(f, group, inner * strides[1]), numbers.memory)
         corner = (top + self.plane.first[0]) * strides[2]
         corner += (left + self.plane.first[1]) * strides[3]
@@ -229,12 +233,12 @@ class WeightGradient:
                     f.store(value, f.at(here, f.add(index(f, j, inner), channel), numbers.sum))
 
     def _pack_gradient(
-        self, f: Function, y: Operand, to: Ref, group: Ref, image: Ref, first: Ref, last: Ref
+        self, f: Function, y: Ref, to: Ref, group: Ref, image: Ref, first: Ref, last: Ref
     ) -> None:
         """Panels of the output's gradient: `height` channels side by side for each position."""
         numbers, count = self.convolution.numbers, self.convolution.count
-        pointer, strides = y
-        start = f.at(pointer, index(f, image, strides[0]), numbers.memory)
+        strides = self.y
+        start = f.at(y, index(f, image, strides[0]), numbers.memory)
         start = f.at(start, index(f, group, self.outer * strides[1]), numbers.memory)
         in_order = strides[2:] == (count[1], 1) and self.lanes >= 4 and self.height <= self.lanes
         with f.loop(first, last) as panel:

@@ -102,8 +102,10 @@ class WindowKernel:
         f.ret()
 
 
-def tile_shape(target: Target, rows: int, columns: int, lanes: int) -> Pair:
-    """Rows and vectors of the tile that computes `rows` times `columns` soonest."""
+def tile_shape(target: Target, rows: int, columns: int, lanes: int, uses: int = 1) -> Pair:
+    """Rows and vectors of the tile that computes `rows` times `columns` soonest, where an element
+    of B is met `uses` times in a tile.
+    """
     best, least = (1, 1), float("inf")
     for vectors in range(1, 9):
         most = (target.registers - 2 - vectors) // vectors
@@ -111,8 +113,10 @@ def tile_shape(target: Target, rows: int, columns: int, lanes: int) -> Pair:
             break
         height = balanced(rows, min(most, 14))
         tiles = -(-rows // height) * -(-columns // (vectors * lanes))
-        # Two multiplications or two loads at once; four steps pass before a sum is ready.
-        time = tiles * max(height * vectors / 2, (height + vectors) / 2, 4)
+        # Two multiplications or two loads at once, of which those of B may cross a line; four
+        # steps before a sum is ready; what comes from the second cache; and the loop itself.
+        loads = height + 2 * vectors
+        time = tiles * (1 + max(height * vectors / 2, loads / 2, 4, 2.4 * vectors / uses))
         if time < least:
             best, least = (height, vectors), time
     return best
