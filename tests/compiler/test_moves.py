@@ -272,3 +272,42 @@ def test_a_captured_table_that_is_read_by_index_is_not_overwritten_at_once():
     b.graph.updates = [(w, b("plus", b("index_select", w, order, dim=0), w))]
     Program(b.graph, [index])(index)
     np.testing.assert_array_equal(array, np.full(40, 39))
+
+
+def test_pieces_are_computed_where_they_shall_lie():
+    x = values(dtypes.float32, 5, 20)
+    b = Builder()
+    given = b.input(5, 20)
+    doubled, negative = b("plus", given, given), b("neg", given)
+    joined = b("cat", doubled, negative, given, dim=1)
+    total = b("plus", b.total(doubled), b.total(joined))
+    b.graph.outputs = [joined, total, b("stack", doubled, given, dim=0)]
+    program = Program(b.graph, [x])
+    buffers = program.plan.buffers
+    assert buffers[negative] is buffers[joined]
+    assert buffers[doubled] is not buffers[joined]  # it lies in two places
+    expected = np.concatenate([2 * x, -x, x], 1)
+    got = program(x)
+    np.testing.assert_array_equal(got[0], expected)
+    np.testing.assert_allclose(got[1], (2 * x).sum() + expected.sum(), 1e-5)
+    np.testing.assert_array_equal(got[2], np.stack([2 * x, x]))
+
+
+def test_pieces_made_in_one_nest_need_no_copy():
+    x = values(dtypes.float32, 5, 20)
+    b = Builder()
+    given = b.input(5, 20)
+    b.graph.outputs = [b("stack", b("plus", given, given), b("neg", given), dim=0)]
+    program = Program(b.graph, [x])
+    assert list(program.emitted.kernels) == ["plus_neg_0"]
+    np.testing.assert_array_equal(program(x)[0], np.stack([2 * x, -x]))
+
+
+def test_a_reshaped_result_is_computed_where_the_caller_wants_it():
+    x = values(dtypes.float32, 5, 20)
+    b = Builder()
+    given = b.input(5, 20)
+    b.graph.outputs = [b("reshape", b("neg", given), shape=(100,))]
+    program = Program(b.graph, [x])
+    assert list(program.emitted.kernels) == ["neg_0"]
+    np.testing.assert_array_equal(program(x)[0], -x.reshape(-1))

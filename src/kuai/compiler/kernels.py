@@ -363,7 +363,7 @@ class _Grouping:
             self.add(operation)
         for value in region.results:
             self.kernels.store(value)
-        return self.steps
+        return [step for step in self.steps if step.operations]
 
     def numbers_first(self, operations: Sequence[Operation]) -> list[Operation]:
         """The operations, those on single numbers from outside before the others.
@@ -453,6 +453,8 @@ class _Grouping:
                 kernels.constants[value] = kernels.constants[source]
             return True
         found = layout.views(operation.primitive, operation.parameters, kernels.layout_of(source))
+        if found is None and operation.primitive.pieces is not None:
+            return False
         if found is None and operation.primitive.alias is not None:
             source = self.in_order(source)
             where = kernels.layout_of(source)
@@ -502,6 +504,7 @@ class _Grouping:
 
     def elementwise(self, operation: Operation) -> None:
         shape = operation.results[0].shape
+        self.join_free(operation)
         last = self.latest(operation)
         step = self.steps[last] if last >= 0 else None
         place = self.place_in(step, operation, last, shape)
@@ -523,6 +526,49 @@ class _Grouping:
         place.append(operation)
         step.operations.append(operation)
         self.made_by[operation.results[0]] = last
+
+    def join_free(self, operation: Operation) -> None:
+        """Bring the makers of an operation's inputs together, where that is one step more.
+
+        An optimizer's `mean * 0.9` needs nothing that the program computes, so it has a nest of
+        its own; what adds the gradient to it makes both one with the step of the gradient.
+        """
+        shape = operation.results[0].shape
+        makers = sorted({self.made_by.get(v, -1) for v in operation.inputs if isinstance(v, Value)})
+        while len(makers) > 1 and makers[-2] >= 0:
+            last, before = makers[-1], makers[-2]
+            free, target = self.steps[last], self.steps[before]
+            if not (
+                isinstance(free, Nest)
+                and self.is_free(free, last)
+                and free.domain == shape
+                and isinstance(target, (Nest, Product))
+                and target.domain == shape
+                and len(target.operations) + len(free.operations) < ELEMENTWISE_LIMIT
+            ):
+                return
+            moved = free.passes[0].body
+            body = target.body if isinstance(target, Product) else target.passes[0].body
+            body.extend(moved)
+            target.operations.extend(moved)
+            for other in moved:
+                self.made_by[other.results[0]] = before
+            self.steps[last] = Nest(())  # nothing is left to do there
+            makers.pop()
+
+    def is_free(self, nest: Nest, number: int) -> bool:
+        """Whether a nest could be computed at any time before: it needs no other step."""
+        return (
+            nest.dims is None
+            and len(nest.passes) == 1
+            and not any(is_pull(op) for op in nest.operations)
+            and all(
+                self.made_by.get(v, -1) in (-1, number) and v not in self.kernels.aliases
+                for op in nest.operations
+                for v in op.inputs
+                if isinstance(v, Value)
+            )
+        )
 
     def shares_with_last(self, operation: Operation) -> bool:
         """Whether the last step is a nest over the result's shape that reads an input, too."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from kuai.compiler.graph import Region, StackMeta, Value
-from kuai.compiler.kernels import Control, Kernels, Nest, Product, Step
+from kuai.compiler.kernels import Control, Kernels, Move, Nest, Product, Step
 from kuai.compiler.layout import Layout
 
 ALIGNMENT = 64
@@ -96,6 +96,7 @@ def plan(kernels: Kernels) -> Plan:
         buffers[value] = Buffer("constant", i, value=value)
     _results(result)
     _updates(result)
+    _pieces(result)
     _scratch(result)
     return result
 
@@ -113,11 +114,57 @@ def _results(plan: Plan) -> None:
     inner = _made_inside(plan.steps)
     for value, buffer in wanted:
         base = kernels.base_of(value)
-        free = base is value and value not in plan.buffers and value not in kernels.constants
-        if free and value not in inner and value in kernels.stored and buffer.kind != "stack":
-            plan.buffers[value] = buffer
+        free = base not in plan.buffers and base not in kernels.constants and base not in inner
+        if free and base in kernels.stored and buffer.kind != "stack" and _fills(kernels, value):
+            plan.buffers[base] = buffer
         else:
             plan.copies.append(Copy(value, buffer, _contiguous(value)))
+
+
+def _fills(kernels: Kernels, value: Value) -> bool:
+    """Whether a value, in order, is all of the memory in which it lies."""
+    base, where = kernels.base_of(value), kernels.layout_of(value)
+    whole = kernels.layout_of(base)
+    if base is value:
+        return True
+    size = where.size * where.dtype.itemsize
+    return (
+        where.is_contiguous
+        and whole.is_contiguous
+        and where.offset == 0
+        and size == whole.size * whole.dtype.itemsize
+    )
+
+
+def _pieces(plan: Plan) -> None:
+    """Let the parts of what a move puts together be computed where they shall lie."""
+    kernels = plan.kernels
+    viewed = {alias.base for alias in kernels.aliases.values()}
+    moves = [step for step in walk_steps(plan.steps) if isinstance(step, Move)]
+    moved = [step.operations[0].inputs[i] for step in moves for _, i, _ in step.pieces]
+    for move in plan.steps:
+        if not isinstance(move, Move):
+            continue
+        (result,) = move.operations[0].results
+        pieces = [(to, move.operations[0].inputs[i], view) for to, i, view in move.pieces]
+        if sum(to.size for to, _, _ in pieces) != result.size:
+            continue  # something else lies there, too
+        for to, value, view in pieces:
+            maker = next((s for s in plan.steps if isinstance(s, Nest) and value in s.made), None)
+            if (
+                maker is not None
+                and value in kernels.stored
+                and value not in plan.buffers
+                and value not in viewed
+                and moved.count(value) == 1
+                and view == kernels.layout_of(value)
+                and to.strides[-1:] == (to.dtype.itemsize,)
+            ):
+                if result not in plan.buffers:
+                    size = result.size * result.meta.dtype.itemsize
+                    plan.buffers[result] = Buffer("arena", size=size, value=result)
+                plan.buffers[value] = plan.buffers[result]
+                kernels.layouts[value] = to
 
 
 def _contiguous(value: Value) -> Layout:

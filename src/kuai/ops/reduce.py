@@ -404,7 +404,7 @@ class Arg(Primitive):
         better = self.better(emit, x, best)
         return emit.where(better, x, best), emit.where(better, place, index)
 
-    def better(self, emit, x, best):
+    def better(self, emit: Any, x: Any, best: Any) -> Any:
         beyond = (emit.gt if self.greatest else emit.lt)(x, best)
         nan = emit.logical_and(emit.isnan(x), emit.logical_not(emit.isnan(best)))
         return emit.logical_or(beyond, nan)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kuai.compiler.emit import cost, nests
 from kuai.compiler.emit.builder import Function, Ref
-from kuai.compiler.graph import Value
+from kuai.compiler.graph import Operation, Value
 from kuai.compiler.kernels import Move
 from kuai.compiler.layout import Layout
 from kuai.compiler.plan import Buffer
@@ -26,12 +26,15 @@ def emit_move(program: Program, step: Move) -> None:
     operation = step.operations[0]
     (result,) = operation.results
     covered = sum(to.size for to, _, _ in step.pieces)
+    missing = [p for p in step.pieces if not _lies_there(program, operation, *p)]
+    if not missing and result.size and covered == result.size:
+        return
     zeros = operation.primitive.zeros_between and covered < result.size
 
     def build(f: Function, pointers: dict[Buffer, Ref], part: nests.Part | None) -> None:
         if zeros:
             fill(program, f, pointers, result, 0)
-        for to, number, view in step.pieces:
+        for to, number, view in missing:
             copy(program, f, pointers, result, to, operation.inputs[number], view, part)
 
     size = result.size * result.meta.dtype.itemsize
@@ -42,6 +45,17 @@ def emit_move(program: Program, step: Move) -> None:
         operation,
         cost.parts(size * PER_BYTE) if covered == result.size else 1,  # then none overlap
     )
+
+
+def _lies_there(
+    program: Program, operation: Operation, to: Layout, number: int, view: Layout
+) -> bool:
+    """Whether an input was computed where it shall lie."""
+    value, (result,) = operation.inputs[number], operation.results
+    if value in program.kernels.constants:
+        return False
+    same = program.plan.buffer_of(value) is program.plan.buffer_of(result)
+    return same and program.kernels.layout_of(value) == to
 
 
 def copy(
