@@ -443,6 +443,13 @@ class Tensor(TensorBase):
                 "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() "
                 "instead."
             )
+        return self._values()
+
+    def _values(self) -> np.ndarray:
+        """The array, to look at its elements; a capture refuses that."""
+        asked = getattr(primitives.intercept, "asked", None)
+        if asked is not None:
+            asked(self)
         return self._payload
 
     def item(self) -> Any:
@@ -451,7 +458,7 @@ class Tensor(TensorBase):
             raise RuntimeError(
                 f"a Tensor with {self._payload.size} elements cannot be converted to Scalar"
             )
-        value = self._payload.reshape(())[()]
+        value = self._values().reshape(())[()]
         return float(value) if self._payload.dtype.kind == "V" else value.item()
 
     def __bool__(self) -> bool:
@@ -460,13 +467,12 @@ class Tensor(TensorBase):
                 "Boolean value of Tensor with "
                 f"{'more than one value' if self._payload.size else 'no values'} is ambiguous"
             )
-        return bool(self._payload)
+        return bool(self._values())
 
     def tolist(self) -> Any:
         """The values as nested lists of Python numbers."""
-        if self._payload.dtype.kind == "V":
-            return self._payload.astype(np.float32).tolist()
-        return self._payload.tolist()
+        values = self._values()
+        return values.astype(np.float32).tolist() if values.dtype.kind == "V" else values.tolist()
 
     def _number(self) -> Any:
         if self._payload.size != 1:

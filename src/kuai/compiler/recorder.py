@@ -25,7 +25,7 @@ from kuai.core.base import TensorBase, wrap
 from kuai.core.inplace import detach, view_scatter
 from kuai.core.primitive import Meta, Primitive, meta_of
 from kuai.core.tape import mode, refresh
-from kuai.errors import CompileError
+from kuai.errors import CompileError, DataDependentError
 from kuai.tensor import Tensor
 
 _OWN = str(Path(kuai.__file__).parent)
@@ -57,6 +57,7 @@ class Recorder:
         self.failure: CompileError | None = None
         self.tries = 0
         self._values: dict[int, tuple[Any, Value]] = {}
+        self._owners: dict[int, list[int]] = {}
         self._born: dict[int, tuple[list[int], int]] = {}
         self._moved: list[tuple[Any, Any, Any, Any]] = []
         self._leaves: dict[int, Any] = {}
@@ -99,6 +100,14 @@ class Recorder:
         if not isinstance(x, TensorBase):
             return False
         return isinstance(x._payload, Value) or not self.is_born(x)
+
+    def asked(self, x: Any) -> None:
+        """Refuse to tell the elements of a tensor from outside: later calls may find others."""
+        if threading.get_ident() == self.thread and self.is_captured(x):
+            raise DataDependentError(
+                f"this needs the values of a tensor ({meta_of(x)!r}), which are known only when "
+                "the program runs"
+            )
 
     # -- operations -------------------------------------------------------------------------
 
@@ -223,6 +232,9 @@ class Recorder:
                 self.graph.captured.append((value, self._source(x, payload)))
         else:
             value = kept[1]
+            if self._owners[id(payload)] is x._counter:
+                return value  # a snapshot of a tensor that is known
+        self._owners[id(payload)] = x._counter
         if not self.is_born(x):
             self.outer[id(x)] = Outer(x, value)
             if x._node is not None and x._requires_grad:

@@ -204,6 +204,7 @@ class Session:
         if kept is not None:
             return kept[1]
         if is_own(function) or is_library(function):
+            self._rewritten[id(function)] = (function, function)  # it may refer to itself
             new = self._around(function)
         else:
             self.reads.function(function)
@@ -344,21 +345,20 @@ class Session:
                     replaced.append((group, option, value))
                     group[option] = seen
         before = {p: dict(state) for p, state in optimizer.state.items()}
+        grown = False
         try:
-            result = self._call_function(function, (optimizer, *args), kwargs)
+            return self._call_function(function, (optimizer, *args), kwargs)
         finally:
             for group, option, value in replaced:
                 group[option] = value
             grown = _restore_state(optimizer, before)
-        if grown:
-            raise self.recorder.failed(
-                EagerFirstError(
+            if grown:
+                self.recorder.failure = EagerFirstError(
                     "the state of an optimizer, which its first step makes, cannot be made in a "
                     "compiled program",
                     "let the first step run eagerly",
                 )
-            )
-        return result
+                raise self.recorder.failure
 
     def _read_state(self, optimizer: Optimizer, p: Any) -> None:
         reads = self.reads
@@ -435,7 +435,10 @@ class Session:
     def item(self, owner: Any, index: Any) -> Any:
         """`owner[index]`, noted as read where it came from outside."""
         if isinstance(owner, TensorBase):
-            return owner[self._index(index)]
+            found = owner[self._index(index)]
+            if self._is_position(index) and found._view is None:
+                self.recorder.entangle(found, _root(owner))  # eagerly, it would be a view
+            return found
         if self.recorder.is_captured(index):
             return self._chosen(owner, index)
         value = self._user_item(owner, index)
@@ -468,6 +471,16 @@ class Session:
             "stack the tensors into one, and index that",
         )
         return None
+
+    def _is_position(self, index: Any) -> bool:
+        """Whether an index is made of numbers and slices, and some number is captured."""
+        items = index if type(index) is tuple else (index,)
+        numbers = [i for i in items if self.recorder.is_captured(i)]
+        return bool(numbers) and all(
+            i is None or i is Ellipsis or isinstance(i, (int, slice)) or not i._payload.shape
+            for i in items
+            if not isinstance(i, (list, tuple, range))
+        )
 
     def _index(self, index: Any) -> Any:
         """An index in which captured numbers are tensors."""
@@ -583,6 +596,12 @@ class Session:
                 self.changes_container(owner, "a new key")
             self.recorder.note(("item", id(owner), index), lambda: Item(owner, index))
         owner[index] = value
+
+
+def _root(x: Any) -> Any:
+    while x._view is not None:
+        x = x._view.source
+    return x
 
 
 def _restore_state(optimizer: Optimizer, before: dict[Any, dict[str, Any]]) -> bool:

@@ -60,6 +60,9 @@ def inplace(x: Any, function: Callable[..., Any], *args: Any, **kwargs: Any) -> 
     if not recording and primitives.intercept is None:
         old = x  # nothing remembers it
     else:
+        touch = getattr(primitives.intercept, "touch", None)
+        if touch is not None:
+            touch(x)  # before what is only a snapshot of it
         old = snapshot(x)
     new = function(old, *args, **kwargs)
     mine, theirs = x._payload, new._payload

@@ -397,7 +397,8 @@ def _as_index(item: Any) -> Any:
     if isinstance(item, TensorBase):
         payload = item._payload
         if payload.ndim == 0 and payload.dtype.kind in "iu" and item.dtype is not dtypes.uint8:
-            return int(payload) if type(payload) is np.ndarray else item
+            captured = getattr(primitives.intercept, "is_captured", None)
+            return item if captured is not None and captured(item) else int(payload)
         if item.dtype in (dtypes.int64, dtypes.int32, dtypes.bool_, dtypes.uint8):
             return item
         raise IndexError("tensors used as indices must be long, int, byte or bool tensors")

@@ -426,7 +426,7 @@ def tensor_split(
     dim = normalize_dim(dim, len(shape))
     n = shape[dim]
     if isinstance(cuts, TensorBase):
-        cuts = cuts._payload.tolist()
+        cuts = cuts.tolist()  # type: ignore[attr-defined]
     if isinstance(cuts, (int, np.integer)):
         if cuts <= 0:
             raise RuntimeError(f"number of sections must be larger than 0, got {cuts}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from kuai import dtypes, ops
-from kuai.optim.hyperparameters import Number, advance, check_lr, counter, scalar
+from kuai.optim.hyperparameters import Number, advance, check_lr, counter, scalar, value_of
 from kuai.optim.optimizer import Group, Optimizer, ParamsT
+from kuai.optim.updates import add_scaled_
 from kuai.tensor import Tensor
 
 
@@ -69,7 +70,7 @@ class Adafactor(Optimizer):
         super().__init__(params, defaults)
 
     def _update_group(self, group: Group) -> None:
-        lr, weight_decay = float(scalar(group["lr"])), group["weight_decay"]
+        lr, weight_decay = _number(scalar(group["lr"])), group["weight_decay"]
         smallest, eps2 = group["eps"]
         for p in group["params"]:
             grad = p.grad
@@ -82,14 +83,14 @@ class Adafactor(Optimizer):
             if group["maximize"]:
                 grad = -grad
             eps1 = dtypes.finfo(p.dtype).eps if smallest is None else smallest
-            relative = min(lr, 1 / step**0.5)
-            size = max(eps2, _root_mean_square(p)) * relative
+            relative = _least(lr, 1 / step**0.5)
+            size = _greatest(eps2, _root_mean_square(p)) * relative
             if weight_decay != 0:
                 p.mul_(1 - lr * weight_decay)
             square = _mean_square(state, grad, step ** group["beta2_decay"], eps1)
             update = square.clamp_(min=eps1 * eps1).rsqrt_().mul_(grad)
-            excess = max(1.0, _root_mean_square(update) / group["d"])
-            p.add_(update, alpha=-size / excess)
+            excess = _greatest(1.0, _root_mean_square(update) / group["d"])
+            add_scaled_(p, update, -size / excess)
 
 
 def _start(state: dict[str, Any], grad: Tensor) -> None:
@@ -101,8 +102,10 @@ def _start(state: dict[str, Any], grad: Tensor) -> None:
         state["variance"] = ops.zeros_like(grad)
 
 
-def _mean_square(state: dict[str, Any], grad: Tensor, weight: float, eps: float) -> Tensor:
+def _mean_square(state: dict[str, Any], grad: Tensor, weight: Number, eps: float) -> Tensor:
     """The running mean of the gradient's square, for a matrix from its row and column means."""
+    if isinstance(weight, Tensor):
+        weight = weight.to(grad.dtype)
     if grad.ndim <= 1:
         return state["variance"].lerp_(grad * grad, weight).clone()
     rows, columns = state["row_var"], state["col_var"]
@@ -112,5 +115,24 @@ def _mean_square(state: dict[str, Any], grad: Tensor, weight: float, eps: float)
     return product.div_(rows.mean(dim=-2, keepdim=True).clamp(min=eps))
 
 
-def _root_mean_square(x: Tensor) -> float:
-    return float(x.norm(2).item() / x.numel() ** 0.5)
+def _root_mean_square(x: Tensor) -> Number:
+    return value_of(x.norm(2)) / x.numel() ** 0.5
+
+
+def _number(x: Number) -> Number:
+    """A hyperparameter as a number; while capturing, as a tensor."""
+    return value_of(x) if isinstance(x, Tensor) else x
+
+
+def _least(x: Number, y: Number) -> Number:
+    """The smaller of two numbers, or tensors."""
+    if isinstance(x, Tensor) or isinstance(y, Tensor):
+        return ops.where(y < x, y, x)
+    return min(x, y)
+
+
+def _greatest(x: Number, y: Number) -> Number:
+    """The greater of two numbers, or tensors."""
+    if isinstance(x, Tensor) or isinstance(y, Tensor):
+        return ops.where(y > x, y, x)
+    return max(x, y)
