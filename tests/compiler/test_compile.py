@@ -591,10 +591,13 @@ class TestWorld:
     @pytest.mark.parametrize("way", ["native"], indirect=True)
     def test_calls_that_nothing_disturbs_stay_native(self, x, monkeypatch, way):
         net = kuai.compile(Net())
+        shifted = kuai.compile(lambda x, *, by: x + by)
         net(x)
+        shifted(x, by=1.0)
         monkeypatch.setattr(type(net._compiled), "_find", None)
-        for _ in range(5):
+        for i in range(5):
             net(x)
+            near(shifted(x, by=float(i)), x + i)
 
 
 class TestTrouble:
@@ -681,6 +684,23 @@ class TestTrouble:
             for _ in range(200):
                 if not np.allclose(net(x).detach().numpy(), expected, 1e-5, 1e-6):
                     wrong.append(seed)
+
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        assert not wrong
+
+    def test_threads_compile_at_the_same_time(self):
+        wrong = []
+
+        def work(seed):
+            for n in range(1, 6):
+                x = kuai.full((n, seed + 2), 1.5)
+                y = kuai.compile(lambda x: (x * 2 + seed).sum(0))(x)
+                if not np.allclose(y.numpy(), n * (3 + seed)):
+                    wrong.append((seed, n))
 
         threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
         for t in threads:

@@ -185,6 +185,16 @@ def test_other_numbers_of_arguments_and_names_go_the_slow_way(x):
     assert compiled.slow_calls[2] == ((), {"x": x})
 
 
+def test_arguments_by_name_are_taken_in_their_order():
+    row = {**FLOAT, "item": 1}
+    fields = {"arguments": 1, "objects": [TENSOR, row], "places": [0, 1]}
+    compiled, x = Compiled(scale(**fields, keywords=("by",))), kuai.arange(4.0)
+    np.testing.assert_array_equal(compiled.call(x, by=2.0).numpy(), x.numpy() * 2)
+    np.testing.assert_array_equal(compiled.call(x, by=2.0).numpy(), x.numpy() * 2)
+    assert compiled.call(x, 2.0) == compiled.call(x, to=2.0) == compiled.call(x) == "slow"
+    assert compiled.call(x, by=2.0, to=2.0) == compiled.call(x, by=2) == "slow"
+
+
 def test_parameters_and_views_are_tensors_too(x):
     compiled = Compiled(identity())
     big = kuai.rand(4, 20)

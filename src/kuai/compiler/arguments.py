@@ -50,7 +50,7 @@ def repeated(leaves: Sequence[Any]) -> list[int]:
 
 
 class Objects:
-    """How native code takes positional arguments apart.
+    """How native code takes arguments apart.
 
     Attributes:
         rows: the records, or `None` where it cannot.
@@ -63,9 +63,7 @@ class Objects:
         self.places: list[int] = []
         self.kept: list[Any] = []
         self._inputs = inputs
-        if kwargs:
-            self._give_up()
-        for i, x in enumerate(args):
+        for i, x in enumerate([*args, *kwargs.values()]):
             self._add(x, {"kind": d.ARGUMENT, "item": i})
         if len(self.rows or ()) > d.MOST_OBJECTS:
             self._give_up()

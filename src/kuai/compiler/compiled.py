@@ -25,6 +25,9 @@ MOST_PROGRAMS = 64  # of one function; the one used longest ago is given up firs
 MOST_TRIED = 8  # by a native call, the ones used last
 
 
+_capturing = Lock()  # one capture at a time: whoever applies a primitive is asked who he is
+
+
 class Compiled:
     """A function with its programs.
 
@@ -69,36 +72,22 @@ class Compiled:
         """A call for which no program was found in native code."""
         if primitives.intercept is not None:  # part of another capture, or watched
             return self.function(*args, **kwargs)
-        leaves, structure = flatten(args, kwargs)
-        call = Call(args, kwargs, leaves, structure, mode.grad + 2 * mode.inference)
+        call = _call(args, kwargs)
         with self._lock:
-            program = self._find(call)
-            if program is None:
-                if self._is_eager(call):
-                    return self.function(*args, **kwargs)
-                try:
-                    program = self._make(call)
-                except EagerFirstError:
-                    return self.function(*args, **kwargs)
-                except CompileError as error:
-                    if not self.fallback:
-                        raise
-                    self._give_up(call, error)
-                    return self.function(*args, **kwargs)
-            if not program.bound.is_apart(leaves):  # arguments that share memory
-                return self.function(*args, **kwargs)
-        if program.direct is not None and not kwargs:
-            return program.direct(*args)  # which comes back to `_run_in_python` where it must
-        return program.bound.call(leaves)
+            program = self._find(call) or self._attempt(call)
+        if program is None or not program.bound.is_apart(call.leaves):
+            return self.function(*args, **kwargs)
+        if program.direct is not None:
+            return program.direct(*args, **kwargs)  # which comes back to `_run_in_python`
+        return program.bound.call(call.leaves)
 
     def _run_in_python(self, *args: Any, **kwargs: Any) -> Any:
-        leaves, structure = flatten(args, kwargs)
-        call = Call(args, kwargs, leaves, structure, mode.grad + 2 * mode.inference)
+        call = _call(args, kwargs)
         with self._lock:
             program = self._find(call)
         if program is None:  # what was read has changed in this moment
             return self.function(*args, **kwargs)
-        return program.bound.call(leaves)
+        return program.bound.call(call.leaves)
 
     def _find(self, call: Call) -> Program | None:
         for key in list(reversed(self.programs)):
@@ -118,14 +107,26 @@ class Compiled:
                 del self.programs[key]
         return None
 
-    def _is_eager(self, call: Call) -> bool:
-        return (call.structure, call.mode) in self._eager
+    def _attempt(self, call: Call) -> Program | None:
+        """A new program for a call; `None` where the call has to run eagerly."""
+        if (call.structure, call.mode) in self._eager:
+            return None
+        try:
+            with _capturing:
+                return self._make(call)
+        except EagerFirstError:
+            return None
+        except CompileError as error:
+            if not self.fallback:
+                raise
+            self._give_up(call, error)
+            return None
 
     def _give_up(self, call: Call, error: CompileError) -> None:
         if not self._eager:
             warnings.warn(
                 f"{_name(self.function)} cannot be compiled and runs eagerly: {error}",
-                stacklevel=4,
+                stacklevel=5,
             )
         self._eager.append((call.structure, call.mode))
 
@@ -188,6 +189,11 @@ class Compiled:
         self._memory.set_first(first)
         for memory, is_open in self._others:
             memory.set_first(first if is_open() else 0)
+
+
+def _call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+    leaves, structure = flatten(args, kwargs)
+    return Call(args, kwargs, leaves, structure, mode.grad + 2 * mode.inference)
 
 
 def _refill(x: Any, leaves: Any) -> Any:

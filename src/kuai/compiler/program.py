@@ -5,6 +5,7 @@ The world is what was read while capturing; its guards tell whether it is still 
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -144,6 +145,7 @@ class Program:
             Machine(self.code), call.mode, objects.places, objects.rows, len(call.args)
         )
         binding.interface.kept.append(objects.kept)
+        binding.interface.keywords = tuple(map(sys.intern, call.kwargs))
         binding.interface.guards = recorded.guards.bind([t for _, t in binding.code.captured])
         binding.inputs(recorded.inputs)
         binding.captured(recorded.owners)

@@ -192,6 +192,7 @@ class Interface:
     Attributes:
         mode: 1 if operations are recorded, plus 2 in inference mode.
         arguments: how many positional arguments a native call has.
+        keywords: the names of those that are given by name, in their order.
         objects: how native code takes these apart; `None` where only Python can.
         places: for each leaf of the arguments, its place among those objects.
         buffers: how many places the table of buffers has.
@@ -225,6 +226,7 @@ class Interface:
     releases: bool = False
     yields: bool = False
     always: bool = False
+    keywords: tuple[str, ...] = ()
     kept: list[Any] = field(default_factory=list)
 
 
@@ -425,6 +427,7 @@ class Bound:
                     "mode": i.mode,
                     "epoch": -1 if i.always else epoch[0],
                     "arguments": i.arguments,
+                    "keywords": id(i.keywords) if i.keywords else 0,
                     **fields,
                 }
             ],

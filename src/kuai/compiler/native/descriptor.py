@@ -31,12 +31,14 @@ class Layout:
 # One compiled function: what its builtin has for `self`.
 FUNCTION = Layout("first slow")
 
-# One program of a function. With an `epoch` of -1 it may run whatever has changed.
+# One program of a function. `keywords` is the tuple of the names of arguments that are given by
+# name, whose values come after the positional ones; 0 where there are none. With an `epoch` of -1
+# it may run whatever has changed.
 PROGRAM = Layout(
     "next owner program fail finish"
     " block busy block_bytes head_bytes"  # table of buffers and numbers (the head), then arena
     " releases holds mode epoch"  # of the lock; of payloads during the call
-    " arguments objects object_specs"
+    " arguments keywords objects object_specs"
     " tensors tensor_specs numbers number_specs guards guard_specs"
     " outputs output_specs gradients gradient_specs updates update_specs"
     " steps step_specs"

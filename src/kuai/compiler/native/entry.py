@@ -267,7 +267,7 @@ def _entry(module: Module) -> None:
     program = f.variable(c.get(function, d.FUNCTION, "first"))
     state = f.variable(c.number(-1))
     result = f.variable(NULL)
-    f.branch_if(f.binary("or", c.some(names), c.is_null(program.get())), slow, choose)
+    f.branch_if(c.is_null(program.get()), slow, choose)
 
     f.begin_after(choose)
     taken = f.call("intercepted", "i1")
@@ -276,7 +276,8 @@ def _entry(module: Module) -> None:
     f.begin_after(go)
     state.set(f.call("mode_state", "i64"))
     f.begin(look)
-    fits = f.call("fits", "i1", program.get(), arguments, count, state.get(), found)
+    given = (arguments, count, names, state.get(), found)
+    fits = f.call("fits", "i1", program.get(), *given)
     run = f.label("run")
     f.branch_if(fits, run, following)
 

@@ -21,6 +21,7 @@ def define_checks(module: Module, versions: bool) -> None:
     _find_objects(module)
     _apart(module)
     _guards_hold(module, versions)
+    _same_names(module)
     _fits(module)
 
 
@@ -244,12 +245,29 @@ def _guards_hold(module: Module, versions: bool) -> None:
     c.ret(1)
 
 
+def _same_names(module: Module) -> None:
+    """Whether two tuples have the same names; null stands for an empty one."""
+    c = Code(module, "same_names", "i1", "ptr names, ptr wanted")
+    f = c.f
+    names, wanted = c.arguments
+    c.give_up_if(c.same(names, wanted), 1)
+    c.give_up_if(f.binary("or", c.is_null(names), c.is_null(wanted)))
+    size = c.read(names, objects.SIZE, "i64")
+    c.need(c.same(size, c.read(wanted, objects.SIZE, "i64")))
+    mine, theirs = f.at(names, objects.TUPLE_ITEMS, "i8"), f.at(wanted, objects.TUPLE_ITEMS, "i8")
+    with f.loop(0, size) as i:
+        c.need(c.same(c.word(mine, i), c.word(theirs, i)))
+    c.ret(1)
+
+
 def _fits(module: Module) -> None:
     """Whether a program may run on these arguments now; fills in the objects among them."""
-    c = Code(module, "fits", "i1", "ptr program, ptr arguments, i64 count, i64 mode, ptr objects")
+    given = "ptr program, ptr arguments, i64 count, ptr names, i64 mode, ptr objects"
+    c = Code(module, "fits", "i1", given)
     f = c.f
-    program, arguments, count, mode, found = c.arguments
+    program, arguments, count, names, mode, found = c.arguments
     c.need(c.same(count, c.get(program, d.PROGRAM, "arguments", "i64")))
+    c.need(f.call("same_names", "i1", names, c.get(program, d.PROGRAM, "keywords")))
     c.need(c.same(mode, c.get(program, d.PROGRAM, "mode", "i64")))
     epoch, known = f.load("i64", c.outer("kuai_epoch")), c.get(program, d.PROGRAM, "epoch", "i64")
     c.need(f.binary("or", c.same(epoch, known), c.same(known, c.number(-1))))
