@@ -222,7 +222,10 @@ def test_the_number_of_lanes_changes_nothing(name):
         arrays = [samples(name, d, 101, rng) for _ in range(2 if name in TWO else 1)]
         few, many, one = (compiled(name, d, lanes, arrays) for lanes in (4, 16, 0))
         np.testing.assert_array_equal(few, many)
-        np.testing.assert_array_equal(one, many)
+        if (name, d) == ("pow", dtypes.float64):  # C's own computes one alone
+            np.testing.assert_array_max_ulp(one, many, 2)
+        else:
+            np.testing.assert_array_equal(one, many)
 
 
 @pytest.mark.parametrize("name", ["exp", "exp2", "sigmoid", "sinh", "pow"])

@@ -194,6 +194,17 @@ def test_a_reduction_is_computed_with_what_it_reduces_and_what_is_made_of_it():
     assert kernels.stored == {b.graph.outputs[0]}
 
 
+def test_what_needs_nothing_that_is_computed_joins_the_step_that_needs_it():
+    b = Builder()
+    x, w, mean = b.input(2, 3), b.captured(3, 4), b.captured(2, 4)
+    gradient = b("matmul", x, w)
+    kept = b("mul", mean, 0.9)
+    b.graph.outputs = [b("plus", kept, b("mul", gradient, 0.1))]
+    (step,) = Kernels(b.graph).steps
+    assert isinstance(step, Product)
+    assert {op.primitive.name for op in step.body} == {"mul", "plus"}
+
+
 def test_views_take_no_step_and_no_memory():
     b = Builder()
     x = b.input(4, 6)

@@ -592,6 +592,7 @@ class _Grouping:
         if is_pull(operation) and (
             shape != step.domain
             or isinstance(step, Product)
+            or (step.dims is not None and shape == step.reduced_shape)  # it would be in a tail
             or any(self.made_by.get(v, -1) == last for v in read_elsewhere(operation))
         ):
             return None
