@@ -27,6 +27,7 @@ from kuai.errors import CompileError, DataDependentError
 from kuai.nn.block_path import _abbreviated
 from kuai.nn.hooks import captured_calls
 from kuai.nn.module import Module
+from kuai.ops.random import default_generator
 
 Source = int | TensorBase
 
@@ -230,6 +231,7 @@ class _Capturing:
     def under_way(self) -> Iterator[None]:
         """Hear of everything that happens; afterwards all is as it was."""
         before = mode.grad, mode.inference
+        default_generator._state  # noqa: B018  # it lives outside, also where nobody has drawn yet
         with (
             self.recorder.recording(),
             intercepted(self.recorder),
@@ -474,7 +476,7 @@ def capture_call(
         return _Capturing(function, wanted).run(args, kwargs, differentiate, number_inputs)
     except EagerFirstError:
         raise
-    except CompileError:
+    except Exception:  # code that is not captured as source may look into numbers
         if not wanted and not (number_inputs and _has_floats(args, kwargs)):
             raise
     return _Capturing(function, set()).run(args, kwargs, differentiate, False)

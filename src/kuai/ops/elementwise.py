@@ -894,7 +894,7 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
 
 def _check_same_dtype(name: str, input: Tensor, *others: Any) -> None:
     for x in others:
-        if isinstance(x, TensorBase) and x._payload.dtype != input._payload.dtype:
+        if isinstance(x, TensorBase) and not x._weak and x._payload.dtype != input._payload.dtype:
             raise RuntimeError(
                 f"expected dtype {input.dtype.name} for `{name}` but got dtype {x.dtype.name}"
             )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kuai import dtypes
+from kuai.core import base
 from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase, wrap
 from kuai.core.inplace import assign, check_writable
@@ -109,6 +110,8 @@ class Generator:
 
         check_device(device)
         self.device = CPU
+        if base.tensor_class is not TensorBase:
+            self._state  # noqa: B018  # it exists before any capture that draws from it
 
     @functools.cached_property
     def _state(self) -> Any:
