@@ -194,7 +194,7 @@ class Merger:
             return self._numbers(a, b)
         if is_number(a) or is_number(b):
             like = b if is_number(a) else a
-            if like._payload.shape:
+            if not is_tensor(like) or like._payload.shape:
                 self._differ(a, b, name)
             x = self._as(a, like.dtype, 0) if is_number(a) else a
             y = self._as(b, like.dtype, 1) if is_number(b) else b

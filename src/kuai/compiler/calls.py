@@ -201,6 +201,18 @@ def _print(session: Session, *args: Any, **kwargs: Any) -> None:
     )
 
 
+def _spelling(plain: Any) -> None:
+    def spell(session: Session, *args: Any, **kwargs: Any) -> Any:
+        session.spelled(list(args))
+        return plain(*args, **kwargs)
+
+    SPECIAL[plain] = spell
+
+
+for _function in (str, repr, format, ascii):
+    _spelling(_function)
+
+
 @special(copy.copy)
 def _copy(session: Session, x: Any) -> Any:
     return session.made(copy.copy(session.reads.walked(x)))

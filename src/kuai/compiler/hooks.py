@@ -463,6 +463,12 @@ class Hooks:
         """What `**` takes, noted as read if it came from outside."""
         return self.session.reads.walked(x) if self.active else x
 
+    def text(self, x: Any) -> Any:
+        """What is to become part of a text."""
+        if self.active:
+            self.session.spelled(x)
+        return x
+
     def made(self, x: Any) -> Any:
         """A list, set or dict that this code has just made."""
         if self.active:
@@ -531,7 +537,8 @@ class Hooks:
         """`assert`."""
         found = self.condition(test)
         if isinstance(found, TensorBase):
-            text = message()
+            with self.session.describing():
+                text = message()
             self.session.recorder.check(
                 found, AssertionError, "" if text is None else str(text)
             )

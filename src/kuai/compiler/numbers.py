@@ -125,6 +125,10 @@ def _power(x: Any, y: Any) -> Any:
     dtype = _at_least_int(x, y)
     if dtype is dtypes.int64 and not isinstance(y, TensorBase) and y < 0:
         dtype = dtypes.float64
+    elif dtype is dtypes.int64 and isinstance(y, TensorBase):
+        check = primitives.intercept.check  # type: ignore[union-attr]
+        message = "a captured int to the power of a negative one; write float(x) ** y"
+        check(ops.ge(as_tensor(y, dtype), as_tensor(0, dtype)), ValueError, message)
     return number(ops.pow(as_tensor(x, dtype), as_tensor(y, dtype)))
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from kuai import dtypes
 from kuai.core.base import TensorBase
 from kuai.core.tape import mode
+from kuai.nn.hooks import _global_call_hooks
 from kuai.nn.module import Module
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "<missing>"})()
@@ -161,15 +162,16 @@ class OfBlock(Read):
             own[name] = type(own.get(name))
         members = [tuple(fields.get(k, {}).items()) for k in _MEMBERS]
         hooks = [tuple(fields.get(k, {}).items()) for k in _HOOKS]
-        return (tuple(own), tuple(own.values()), *members, *hooks)
+        everywhere = [tuple(h.items()) for h in _global_call_hooks]
+        return (tuple(own), tuple(own.values()), *members, *hooks, *everywhere)
 
     def check(self) -> bool:
         return same(self.state, self._state())
 
 
-_UNWATCHED = {"_direct", "_plain_containers"}
 _MEMBERS = ("_parameters", "_buffers", "_modules")
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+_UNWATCHED = {"_direct", "_plain_containers", *_MEMBERS, *_HOOKS}
 
 
 class OfFunction(Read):

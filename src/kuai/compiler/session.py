@@ -10,6 +10,8 @@ from __future__ import annotations
 import functools
 import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -19,7 +21,7 @@ from kuai.compiler.calls import SPECIAL, refuse_impure
 from kuai.compiler.hooks import Hooks, Range
 from kuai.compiler.numbers import Number
 from kuai.compiler.places import Attribute, Item
-from kuai.compiler.reads import Reads
+from kuai.compiler.reads import MISSING, Reads
 from kuai.compiler.recorder import Recorder
 from kuai.compiler.rewrite.functions import is_library, is_own, is_rewritten, rewritten
 from kuai.compiler.rewrite.source import SourceError
@@ -55,6 +57,7 @@ class Session:
         self.recorder = recorder
         self.reads = reads
         self.blocks: list[tuple[Module, str]] = []
+        self._describing = False
         self._rewritten: dict[int, tuple[Any, FunctionType]] = {}
         self._made: dict[int, tuple[Any, int]] = {}
         self._paths: dict[tuple[int, int], str] = {}
@@ -379,7 +382,11 @@ class Session:
         if default is _MISSING:
             value = self._attribute(owner, name)
         else:
-            value = getattr(owner, name, default)
+            value = getattr(owner, name, _MISSING)
+            if value is _MISSING:
+                if not isinstance(owner, (Module, type(None))):
+                    self.reads.attribute(owner, name, MISSING)
+                return default
         if isinstance(owner, Module):
             return self._block_attribute(owner, name, value)
         if isinstance(owner, ModuleType):
@@ -397,7 +404,7 @@ class Session:
                 return self.reads.item(fields, name, value, f"{type(owner).__name__}.{name}")
             return value
         if hasattr(type(owner), name):
-            if not isinstance(value, (BuiltinFunctionType, property)):
+            if not isinstance(value, BuiltinFunctionType):
                 self._class_attribute(type(owner), name, getattr(type(owner), name))
             if self.reads.is_outside(owner) and not callable(value):
                 return self.reads.attribute(owner, name, value)
@@ -421,7 +428,7 @@ class Session:
     def _class_attribute(self, cls: type, name: str, value: Any) -> Any:
         if cls.__module__.split(".")[0] in ("kuai", *_TRUSTED):
             return value
-        if isinstance(value, property) or name.startswith("__"):
+        if name.startswith("__"):
             return value
         return self.reads.attribute(cls, name, value)
 
@@ -489,6 +496,23 @@ class Session:
         if type(index) is tuple:
             return tuple([self._index(i) for i in index])
         return index
+
+    def spelled(self, x: Any) -> None:
+        """Refuse to spell out the values of a tensor."""
+        if not self._describing and any(self.recorder.is_captured(v) for v in trees.leaves(x)):
+            self.recorder.refuse(
+                "the values of a tensor as text: they are known only when the program runs",
+                "use its shape or type, or kuai.debug.print, which prints in each call",
+            )
+
+    @contextmanager
+    def describing(self) -> Iterator[None]:
+        """While a message for an error is made, captured tensors stand in it as such."""
+        before, self._describing = self._describing, True
+        try:
+            yield
+        finally:
+            self._describing = before
 
     # -- changes --------------------------------------------------------------------------------
 

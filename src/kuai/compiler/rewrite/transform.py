@@ -650,6 +650,12 @@ class Transformer(ast.NodeTransformer):
             return node
         return self.generic_visit(node)
 
+    def visit_FormattedValue(self, node: ast.FormattedValue) -> Any:
+        node.value = _place(_hook("text", self.visit(node.value)), node)
+        if node.format_spec is not None:
+            node.format_spec = self.visit(node.format_spec)
+        return node
+
     def visit_NamedExpr(self, node: ast.NamedExpr) -> Any:
         node.value = self.visit(node.value)
         return node
