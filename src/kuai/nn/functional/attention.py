@@ -76,8 +76,9 @@ def scaled_dot_product_attention(
     if scale is None:
         scale = 1 / math.sqrt(q.shape[-1]) if q.shape[-1] else 1.0
     scores = ops.matmul(q, ops.transpose(k, -2, -1)) * scale
-    if is_causal:
-        attn_mask = ops.tril(ops.ones(q.shape[-2], k.shape[-2], dtype=dtypes.bool_))
+    if is_causal:  # each query sees the first key, so that no row is without any
+        seen = ops.tril(ops.ones(q.shape[-2], k.shape[-2], dtype=dtypes.bool_))
+        scores = ops.where(seen, scores, -math.inf)
     weights = ops.softmax(scores, -1) if attn_mask is None else _masked(scores, attn_mask)
     if dropout_p > 0.0:
         weights = dropout(weights, dropout_p)

@@ -87,19 +87,29 @@ def exp(x: Number) -> Number:
 
 def exp_shifted(x: Number, shift: int) -> Number:
     """`2 ** shift * e ** x`, without overflow where that has none; `shift` is small."""
-    low, high = (-746.0, 711.0) if x.double else (-104.0, 90.0)
-    x = x.at_most(high).at_least(low)
+    low, high = (-747.0, 711.0) if x.double else (-105.0, 90.0)
+    nothing, x = _apart(x.at_most(high), low)
     n, r = reduced(x)
-    return scaled(exp_rest(r) + 1, n + shift if shift else n)
+    return where(nothing, 0.0, scaled(exp_rest(r) + 1, n + shift if shift else n))
+
+
+def _apart(x: Number, low: float) -> tuple[Number, Number]:
+    """Where the result is zero, and `x` without what gives that.
+
+    Processors take tens of times as long over a result that underflows, which a masked score of
+    minus infinity does in every softmax.
+    """
+    nothing = x < low
+    return nothing, where(nothing, 0.0, x)
 
 
 def exp2(x: Number) -> Number:
     """`2 ** x`."""
     low, high = (-1076.0, 1025.0) if x.double else (-151.0, 129.0)
-    x = x.at_most(high).at_least(low)
+    nothing, x = _apart(x.at_most(high), low)
     n, whole = whole_part(x, 1.0)
     q = polynomial2(x - n, EXP2_DOUBLE if x.double else EXP2_SINGLE)
-    return scaled((x - n).times(q, 1.0), whole)
+    return where(nothing, 0.0, scaled((x - n).times(q, 1.0), whole))
 
 
 def power_of_two(n: Number) -> Number:
