@@ -30,7 +30,7 @@ MOVING = """
     scatter scatter_add scatter_reduce scatter_combine index_add index_copy index_put index_embed
     sum_windows window_sum max_pool max_pool_input_gradient
     argmax argmin cumsum cumprod cummax_index cummin_index logcumsumexp
-    argsort searchsorted isin
+    argsort searchsorted isin masked_scatter masked_front
 """.split()
 
 

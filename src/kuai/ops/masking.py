@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from kuai.ops.pointwise import (
     Number,
     as_operand,
     broadcast_shapes,
+    cast,
     write_out,
 )
 
@@ -112,6 +114,16 @@ class masked_scatter_(Primitive):
             lambda: masked_front(grad, mask, shape=source_shape),
         )
 
+    def decompose(self, x: Tensor, mask: Tensor, source: Tensor) -> Tensor:
+        from kuai.ops.gather import gather_
+        from kuai.ops.joining import cat_
+
+        # What is not masked reads an element in front of the source, so that only a mask with
+        # more ones than the source has elements reads beyond its end, which is refused.
+        row = cat_(_zeros_of((1,), source), movement.reshape(source, -1), dim=0)
+        found = gather_(row, where(movement.reshape(mask, -1), _ones_so_far(mask), 0), dim=0)
+        return where(mask, movement.reshape(found, x._payload.shape), x)
+
 
 @primitive
 class masked_front(Primitive):
@@ -130,6 +142,26 @@ class masked_front(Primitive):
 
     def gradient(self, grad, mask):
         return lambda: masked_scatter_(_zeros(mask, grad), mask, grad), None
+
+    def decompose(self, x: Tensor, mask: Tensor, shape: tuple[int, ...]) -> Tensor:
+        from kuai.ops.gather import scatter_
+        from kuai.ops.slicing import slice_along
+
+        place = where(movement.reshape(mask, -1), _ones_so_far(mask), 0)
+        front = _zeros_of((math.prod(shape) + 1,), x)  # what is not masked goes before all
+        front = scatter_(front, place, movement.reshape(x, -1), dim=0)
+        return movement.reshape(slice_along(front, 0, 1, math.prod(shape) + 1), shape)
+
+
+def _ones_so_far(mask: Tensor) -> Tensor:
+    """How many elements of a mask hold, up to each one, in a row."""
+    from kuai.ops.reduce import cumsum_
+
+    return cumsum_(cast(movement.reshape(mask, -1), dtype=dtypes.int64), dim=0)
+
+
+def _zeros_of(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    return movement.expand_to(wrap(np.zeros((), like._payload.dtype)), shape)
 
 
 def masked_select(input: Tensor, mask: Tensor, *, out: Tensor | None = None) -> Tensor:
