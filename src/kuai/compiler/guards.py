@@ -88,7 +88,7 @@ class Guards:
         versions: dict[int, Any] = {}
         for record in self._others:
             if isinstance(record, r.FromItem):
-                if type(record.container) is dict and type(record.index) is str:
+                if isinstance(record.container, dict) and _is_simple_key(record.index):
                     entry = items.setdefault(id(record.container), (record.container, []))
                     entry[1].append((record.index, record.fetch()))
                 else:
@@ -139,10 +139,10 @@ class Guards:
             for i, x in enumerate(items):
                 row = {"kind": d.ITEM, "container": id(items), "key": i, "expected": id(x)}
                 rows.append(row)
-        elif isinstance(record, r.Walked) and type(record.container) is dict:
+        elif isinstance(record, r.Walked) and isinstance(record.container, dict):
             named = record.container
             rows.append(_word(id(named) + objects.SIZE))
-            if all(type(k) is str for k in named):
+            if all(map(_is_simple_key, named)):
                 rows.append(self._dictionary(named, list(named.items())))
             else:
                 rows.append(self._version(named))
@@ -161,7 +161,7 @@ class Guards:
             rows.append(_word(id(x) + slots["_payload"]))
             rows.append(_word(id(x) + slots["_requires_grad"]))
 
-    def _dictionary(self, container: dict[str, Any], pairs: list[tuple[str, Any]]) -> Row:
+    def _dictionary(self, container: dict[Any, Any], pairs: list[tuple[Any, Any]]) -> Row:
         words = []
         self._kept += pairs
         for key, value in pairs:
@@ -176,6 +176,12 @@ class Guards:
             "key": memory.address,
             "expected": len(pairs),
         }
+
+
+def _is_simple_key(key: Any) -> bool:
+    """Whether looking it up in a dictionary runs no Python code."""
+    hashing: Any = type(key).__hash__
+    return type(key) in (str, int) or hashing is object.__hash__
 
 
 def _word(address: int) -> Row:

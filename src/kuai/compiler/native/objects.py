@@ -69,7 +69,12 @@ def numpy_function(index: int) -> int:
 
 @functools.cache
 def dict_versions() -> bool:
-    """Whether a dictionary carries a number that changes with every change of it."""
+    """Whether a dictionary carries a number that changes with every change of it.
+
+    From 3.13 on, some ways of setting an attribute of an object leave that of its dictionary.
+    """
+    if sys.version_info >= (3, 13):
+        return False
     probe: dict[str, Any] = {"a": 1}
     versions = [word(id(probe) + DICT_VERSION)]
     for key, value in (("a", 2.5), ("b", 1), ("a", None)):
@@ -79,7 +84,7 @@ def dict_versions() -> bool:
         versions.append(word(id(probe) + DICT_VERSION))
         if not unchanged:
             return False
-    return len(set(versions)) == len(versions) and sys.version_info < (3, 14)
+    return len(set(versions)) == len(versions)
 
 
 def type_version(cls: type, name: str) -> int:
