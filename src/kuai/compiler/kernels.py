@@ -606,7 +606,7 @@ class _Grouping:
         self, nest: Nest, inside: list[Value], shape: tuple[int, ...]
     ) -> list[Operation] | None:
         kept = [nest.kept_pass(v) for v in inside]
-        if shape == nest.reduced_shape and None not in kept:
+        if kept and shape == nest.reduced_shape and None not in kept:
             return nest.passes[max(n for n in kept if n is not None)].tail
         if shape != nest.domain:
             return None
