@@ -8,7 +8,7 @@ from typing import Any
 
 from kuai.compiler import layout
 from kuai.compiler.emit import cost, folds, moves, nests, product_step, pushes, sorts
-from kuai.compiler.emit.builder import Function, Module, Ref
+from kuai.compiler.emit.builder import Function, Module, Ref, number
 from kuai.compiler.emit.control import emit_control
 from kuai.compiler.graph import Operation, StackMeta, Value
 from kuai.compiler.kernels import (
@@ -26,6 +26,7 @@ from kuai.compiler.kernels import (
 from kuai.compiler.layout import Layout
 from kuai.compiler.native.target import Target
 from kuai.compiler.plan import ALIGNMENT, Buffer, Plan
+from kuai.compiler.sizes import Batch, hint, larger
 
 Build = Callable[
     [Function, dict[Buffer, Ref], "nests.Part | None"], "list[tuple[type[Exception], str]] | None"
@@ -94,14 +95,15 @@ class Emitted:
     kernels: dict[str, int] = field(default_factory=dict)
 
 
-def emit_program(plan: Plan, target: Target) -> Emitted:
+def emit_program(plan: Plan, target: Target, batch: Batch | None = None) -> Emitted:
     """The program of a plan.
 
     Args:
         plan: the steps in order, and where everything lies.
         target: the machine.
+        batch: what its sizes depend on, if they do: a buffer of the kind "batch" has the size.
     """
-    return Program(plan, target).finish()
+    return Program(plan, target, batch).finish()
 
 
 class Program:
@@ -112,11 +114,12 @@ class Program:
         status: a variable with what `program` will return.
     """
 
-    def __init__(self, plan: Plan, target: Target) -> None:
+    def __init__(self, plan: Plan, target: Target, batch: Batch | None) -> None:
         self.plan = plan
         self.kernels = plan.kernels
         self.target = target
-        self.module = Module()
+        self.batch = batch
+        self.module = Module(batch)
         self.emitted = Emitted("", [], plan.arena)
         arguments = (("ptr", "buffers"), ("ptr", "arena"))
         self.main = self.module.function("program", "i32", arguments, internal=False)
@@ -125,13 +128,20 @@ class Program:
         self.status = self.main.variable(Ref("0", "i32"))
         self.pointers: dict[Buffer, Ref] = {}
         self._texts: dict[str, str] = {}
-        self.stacks = [b for v, b in plan.buffers.items() if isinstance(v.meta, StackMeta)]
+        self.stacks = [
+            buffer
+            for value, buffer in plan.buffers.items()
+            if isinstance(value.meta, StackMeta) and buffer.kind != "input"
+        ]
         self.aside_at = -(-plan.arena // ALIGNMENT) * ALIGNMENT
         self.workspace = 0
         self._prologue()
 
     def _prologue(self) -> None:
         """The addresses of everything, found once."""
+        if self.batch is not None:
+            self.main.find_batch(self.table, len(self.emitted.buffers))
+            self.emitted.buffers.append(Buffer("batch"))
         for buffer in dict.fromkeys([*self.plan.buffers.values(), *self._copied()]):
             self.pointer(buffer)
         for buffer in self.stacks:
@@ -190,7 +200,8 @@ class Program:
             f.call("kuai_free", "void", f.load("ptr", self.pointers[buffer]))
         f.ret(self.status.get())
         # How much lies before the kernels' own memory is known only now.
-        self.emitted.text = str(self.module).replace(WORKSPACE, str(self.aside_at))
+        self.main.replace(WORKSPACE, str(self.aside_at))
+        self.emitted.text = str(self.module)
         self.emitted.arena = self.aside_at + self.workspace
         return self.emitted
 
@@ -268,12 +279,12 @@ class Program:
                 one.
         """
         arguments = [("ptr", f"p{i}") for i in range(len(buffers))]
-        if parts > 1:
+        if hint(parts) > 1:
             arguments = [("ptr", "table"), ("i64", "part")]
         f = Function(self.module, "kernel", "void", arguments)
         f.attributes = self.attributes()
         f.noalias = len({b for b in buffers if b.kind in ("input", "captured")}) < 2
-        if parts > 1:
+        if hint(parts) > 1:
             table, number = f.arguments
             given = [f.load("ptr", f.at(table, i, "ptr")) for i in range(len(buffers))]
             failures = build(f, dict(zip(buffers, given, strict=True)), nests.Part(number, parts))
@@ -286,6 +297,11 @@ class Program:
             f.result = "i32"
         elif not f.ended:
             f.ret()
+        sized, divided = bool(f.sizes()), hint(parts) > 1
+        if sized and not divided:
+            f.arguments.append(Ref("%B", "i64"))
+        elif sized:
+            f.find_batch(f.arguments[0], len(buffers))
         text = str(f)
         known = self._texts.get(text)
         if known is None:
@@ -294,7 +310,9 @@ class Program:
             self.module.functions.append(f)
         self.emitted.kernels[known] = self.emitted.kernels.get(known, 0) + 1
         given = [self.pointers[b] for b in buffers]
-        if parts > 1:
+        if sized:
+            given.append(Ref("%B", "i64"))
+        if divided:
             self._call_in_parts(known, given, parts)
             return
         if not failures:
@@ -312,8 +330,7 @@ class Program:
         for i, pointer in enumerate(pointers):
             f.store(pointer, f.at(table, i, "ptr"))
         self.module.declare("kuai_parallel", "void", ["ptr", "ptr", "i64"])
-        count = Ref(str(parts), "i64")
-        f.call("kuai_parallel", "void", Ref(f"@{name}", "ptr"), table, count)
+        f.call("kuai_parallel", "void", Ref(f"@{name}", "ptr"), table, number(parts))
 
     def attributes(self) -> str:
         """The attributes of every function that computes."""
@@ -378,7 +395,7 @@ class Program:
             self.buffers_of([*(v for v, _ in loaded), *elsewhere, *results]),
             build,
             step.operations[0],
-            cost.parts_of_nest(step, len(loaded) + len(results)),
+            cost.parts_of_nest(step, len(loaded) + len(results), self.batch),
         )
 
     def copy(
@@ -416,7 +433,7 @@ class Program:
 
     def scratch(self, size: int) -> Buffer:
         """Memory for one kernel's own use; the next kernel may use the same."""
-        self.workspace = max(self.workspace, size)
+        self.workspace = larger(self.workspace, size)
         buffer = Buffer("workspace", size=size)
         self.pointers[buffer] = self.main.at(self.arena, Ref(WORKSPACE, "i64"), "i8")
         return buffer
