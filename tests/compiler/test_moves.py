@@ -314,10 +314,10 @@ def test_a_reshaped_result_is_computed_where_the_caller_wants_it():
 
 
 def test_what_reads_the_same_array_joins_a_nest_whose_reductions_keep_its_shape():
-    x = values(dtypes.float32, 1)
+    x = values(dtypes.float32, 3, 1)
     b = Builder()
-    given = b.input(1)
-    b.graph.outputs = [b("amax", given, dim=(0,), keepdim=True), b("neg", given)]
+    given = b.input(3, 1)
+    b.graph.outputs = [b("amax", given, dim=(1,), keepdim=True), b("neg", given)]
     program = Program(b.graph, [x])
     assert len(program.plan.steps) == 1
     np.testing.assert_array_equal(np.concatenate(program(x)), np.concatenate([x, -x]))
