@@ -104,7 +104,7 @@ class Compiled:
             floats = changed_floats(stale)
             self.floats |= floats
             if len(floats) >= len(stale):  # the next program takes them as inputs
-                del self.programs[key]
+                self._drop(key)
         return None
 
     def _attempt(self, call: Call) -> Program | None:
@@ -155,10 +155,16 @@ class Compiled:
         program = Program(call, recorded, self._eagerly(call, recorded), times)
         self.programs[id(program)] = program
         program.enter_directly(self._run_in_python)
-        while len(self.programs) > MOST_PROGRAMS:
-            self.programs.popitem(last=False)
         self._chain()
+        while len(self.programs) > MOST_PROGRAMS:
+            self._drop(next(iter(self.programs)))
         return program
+
+    def _drop(self, key: int) -> None:
+        """Give a program up; it must not go before native calls have ceased to try it."""
+        program = self.programs.pop(key)
+        self._chain()
+        del program
 
     def _eagerly(self, call: Call, recorded: Recorded) -> Callable[[Sequence[Any]], Sequence[Any]]:
         """The function on the tape, for gradients of gradients."""
