@@ -24,7 +24,7 @@ PROTOTYPE = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, ctypes.c_int64, ctype
 @functools.cache
 def smaller_target() -> Target:
     """This machine without its widest vectors and most of its registers."""
-    features = host().features.replace("+avx512", "-avx512")
+    features = host().features.replace("+avx512", "-avx512").replace("+avx10", "-avx10")
     return replace(host(), features=features, vector_bytes=16, registers=16)
 
 

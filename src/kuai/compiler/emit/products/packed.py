@@ -224,13 +224,30 @@ class Packed:
                     panel = f.at(to, f.mul(f.sub(j, left), number(self.depth)), numbers.sum)
                     panel = f.at(panel, index(f, k, _up(width, self.lanes)), numbers.sum)
                     pack_row(
-                        f, p, self.target, f.at(line, j, numbers.memory), panel, width, self.lanes
+                        f,
+                        numbers,
+                        self.target,
+                        f.at(line, j, numbers.memory),
+                        panel,
+                        width,
+                        self.lanes,
                     )
             return
         for j, width in self._columns(f, left, right):
             panel = f.at(to, f.mul(f.sub(j, left), number(self.depth)), numbers.sum)
             source = f.at(start, index(f, j, p.b[1]), numbers.memory)
-            pack_panel(f, p, source, panel, depth, width, self.lanes)
+            pack_panel(
+                f,
+                numbers,
+                self.target,
+                source,
+                p.b,
+                panel,
+                _up(width, self.lanes),
+                depth,
+                width,
+                self.lanes,
+            )
 
     def _pack_a(self, f: Function, a: Ref, to: Ref, block: _Block, i0: Ref, i1: Ref) -> None:
         p, panel, lanes = self.product, self._panel, self.lanes

@@ -19,24 +19,37 @@ from kuai.compiler.native.target import Target
 
 def pack_panel(
     f: Function,
-    p: Product,
+    numbers: Numbers,
+    target: Target,
     source: Ref,
+    strides: tuple[int, int],
     panel: Ref,
+    step: int,
     depth: Ref,
     width: int,
     lanes: int,
 ) -> None:
-    """Copy `depth` rows of `width` columns of B; the last vector is filled up with zeros."""
+    """Copy `depth` rows of `width` columns; the last vector of a row is filled up with zeros.
+
+    Args:
+        strides: of the source, from row to row and from column to column.
+        step: elements from row to row of the panel.
+    """
+    if strides[1] == 1:
+        with f.loop(0, depth) as k:
+            line = f.at(source, index(f, k, strides[0]), numbers.memory)
+            to = f.at(panel, index(f, k, step), numbers.sum)
+            pack_row(f, numbers, target, line, to, width, lanes)
+        return
     full, rest = divmod(width, lanes)
-    step = (full + (rest > 0)) * lanes
 
     def pack_vector(first: Ref, live: int) -> None:
-        at = f.at(source, index(f, first, p.b[1]), p.numbers.memory)
-        to = f.at(panel, first, p.numbers.sum)
-        if p.b[0] == 1 and lanes >= 4:
-            transpose(f, p.numbers, at, p.b[1], to, number(step), depth, live, lanes)
+        at = f.at(source, index(f, first, strides[1]), numbers.memory)
+        to = f.at(panel, first, numbers.sum)
+        if strides[0] == 1 and lanes >= 4:
+            transpose(f, numbers, at, strides[1], to, number(step), depth, live, lanes)
         else:
-            _gather(f, p.numbers, at, p.b, to, step, depth, live, lanes)
+            _gather(f, numbers, at, strides, to, step, depth, live, lanes)
 
     if full:
         with f.loop(0, full * lanes, lanes) as first:
@@ -46,15 +59,15 @@ def pack_panel(
 
 
 def pack_row(
-    f: Function, p: Product, target: Target, source: Ref, to: Ref, width: int, lanes: int
+    f: Function, numbers: Numbers, target: Target, source: Ref, to: Ref, width: int, lanes: int
 ) -> None:
     """Copy `width` elements that lie side by side; the last vector is filled up with zeros."""
     rest = width % lanes
     if rest:
-        f.store(p.numbers.zero(f, lanes), f.at(to, width - rest, p.numbers.sum))
+        f.store(numbers.zero(f, lanes), f.at(to, width - rest, numbers.sum))
     for piece in pieces(width, lanes, target):
-        value = p.numbers.load(f, f.at(source, piece.offset, p.numbers.memory), piece)
-        f.store(value, f.at(to, piece.offset, p.numbers.sum))
+        value = numbers.load(f, f.at(source, piece.offset, numbers.memory), piece)
+        f.store(value, f.at(to, piece.offset, numbers.sum))
 
 
 def _gather(
