@@ -429,6 +429,49 @@ class TestGradients:
         for a, b in zip(*found, strict=True):
             near(a, b, 1e-4)
 
+    def test_a_loop_keeps_what_its_backward_needs(self):
+        def f(x, w):
+            n = 0
+            while x.sum() < 20:
+                x = x * x * w + 0.3
+                n += 1
+            return x.sum(), n
+
+        for start in (0.1, 0.9, 3.0, 30.0):
+            found = []
+            for g in (f, kuai.compile(f)):
+                x = kuai.full((3,), start, requires_grad=True)
+                w = kuai.tensor([1.5, 2.0, 2.5], requires_grad=True)
+                y, n = g(x, w)
+                assert type(n) is int
+                first = kuai.autograd.grad(y, [x, w], create_graph=True, allow_unused=True)
+                y, _ = g(x, w)
+                y.backward()
+                found.append([y, x.grad, w.grad, kuai.tensor(n), first[0]])
+            for a, b in zip(*found, strict=True):  # no rounds: None eagerly, and zero compiled
+                near(kuai.zeros(3) if a is None else a, b, 1e-4)
+
+    def test_what_a_loop_keeps_is_freed(self):
+        from kuai.compiler.backward import StackMemory
+
+        @kuai.compile
+        def f(x):
+            while x.sum() < 20:
+                x = x * x + 0.5
+            return x.sum()
+
+        def kept():
+            gc.collect()
+            return sum(isinstance(o, StackMemory) for o in gc.get_objects())
+
+        before = kept()
+        x = kuai.ones(3, requires_grad=True)
+        ys = [f(x) for _ in range(3)]
+        ys[0].backward()
+        ys[1].backward(retain_graph=True)
+        del ys
+        assert kept() == before
+
     def test_hooks_on_tensors_see_them(self, x):
         net = Net()
         compiled, seen = kuai.compile(net), []
@@ -686,6 +729,26 @@ class TestTrouble:
                     wrong.append(seed)
 
         threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        assert not wrong
+
+    def test_threads_call_what_is_being_given_up(self, monkeypatch):
+        from kuai.compiler import compiled as module
+
+        monkeypatch.setattr(module, "MOST_PROGRAMS", 2)
+        f, wrong = kuai.compile(lambda x: x + 1), []
+
+        def work(sizes):
+            for n in sizes:
+                x = kuai.full((n,), 1.5)
+                for _ in range(50):
+                    if f(x).tolist() != [2.5] * n:
+                        wrong.append(n)
+
+        threads = [threading.Thread(target=work, args=([i, 5, i + 1, 5],)) for i in (1, 2, 3)]
         for t in threads:
             t.start()
         for t in threads:
