@@ -68,6 +68,13 @@ class Backward:
     changed: Sequence[Source] = ()
     label: str = "CompiledBackward"
 
+    def __post_init__(self) -> None:
+        # Every call passes through `record`: what is the same for all of them is found once.
+        self._edges = [s if _is_leaf(s) else None for s in self.leaves]
+        self._others = [(i, s) for i, s in enumerate(self.leaves) if not _is_leaf(s)]
+        self._reads: list[Any] = [s if isinstance(s, TensorBase) else None for s in self.reads]
+        self._given = [(i, s) for i, s in enumerate(self.reads) if not isinstance(s, TensorBase)]
+
     def record(
         self,
         outputs: Sequence[Any],
@@ -87,16 +94,37 @@ class Backward:
         node.backward = self
         node.arguments = arguments
         node.before = before
-        node.edges = [edge_of(tensor_of(s, arguments)) for s in self.leaves]
-        reads = [tensor_of(s, arguments) for s in self.reads]
-        node.saved = (saved, [(x, x._payload, x._counter, x._counter[0]) for x in reads])
+        edges = node.edges = self._edges.copy()
+        for i, source in self._others:
+            edges[i] = edge_of(tensor_of(source, arguments))
+        reads = self._reads
+        if self._given:
+            reads = reads.copy()
+            for i, source in self._given:
+                reads[i] = tensor_of(source, arguments)
+        versions = [x._counter[0] for x in reads]
+        node.saved = (saved, reads, [x._payload for x in reads], versions)
         node.sequence = _sequence()
         node.shape, node.numpy_dtype = self.forms[0]
+        if len(outputs) == 1:
+            x = outputs[0]
+            x._requires_grad = True
+            x._node = node
+            return
         node.outputs = len(outputs)
         for i, x in enumerate(outputs):
             x._requires_grad = True
-            form = self.forms[i]
-            x._node = node if len(outputs) == 1 else OutputEdge(node, i, *form)
+            x._node = OutputEdge(node, i, *self.forms[i])
+
+
+def _is_leaf(source: Source) -> bool:
+    """Whether a source is a tensor from outside that gradients end at."""
+    return (
+        isinstance(source, TensorBase)
+        and source._requires_grad
+        and source._node is None
+        and source._view is None
+    )
 
 
 class SpentNode(Node):
@@ -130,14 +158,17 @@ class CompiledNode(Node):
         """The gradients of the leaves, given those of the outputs."""
         static = self.backward
         grads = list(grad) if self.outputs > 1 else [grad]
-        saved, reads = self.saved
-        for _, payload, counter, version in reads:
-            if counter[0] != version:
-                raise _changed(payload, counter[0], version, self)
+        saved, reads, payloads, versions = self.saved
+        for x, payload, version in zip(reads, payloads, versions, strict=True):
+            if x._payload is payload and x._counter[0] != version:
+                raise _changed(payload, x._counter[0], version, self)
         if mode.grad:
             return self._again(grads)
         given = [_plain(g, form) for g, form in zip(grads, static.forms, strict=True)]
-        read = [x if x._payload is payload else wrap(payload) for x, payload, _, _ in reads]
+        read = [
+            x if x._payload is payload else wrap(payload)
+            for x, payload in zip(reads, payloads, strict=True)
+        ]
         results = static.call(*saved, *read, *given)
         return [
             None if number is None or edge is None else results[number]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kuai.compiler.graph import Graph, Operation, StackMeta, Value
-from kuai.compiler.simplify import has_effects, makers, remove_dead
+from kuai.compiler.simplify import has_effects, makers, remove_dead, simplify
 
 CHEAP = ("reshape", "clone", "contiguous_copy", "split", "unbind")
 
@@ -50,6 +50,7 @@ def partition(
         grad_inputs: the gradients of those outputs that need one.
         leaf_gradients: what flows to each leaf.
     """
+    leaf_gradients = _simplified(joint, leaf_gradients)
     ends = [*joint.outputs, *(new for _, new in joint.updates)]
     ends += [g for _, g in joint.gradients if g is not None]
     first = _leading_to(joint, ends)
@@ -92,6 +93,16 @@ def partition(
         remove_dead(graph)
     leaves = [None if g is None else numbers[g] for g in leaf_gradients]
     return Halves(forward, backward, list(saved), arguments, leaves)
+
+
+def _simplified(joint: Graph, gradients: Sequence[Value | None]) -> list[Value | None]:
+    """Simplify the graph, before its parts hold on to what will not be needed."""
+    count = len(joint.outputs)
+    joint.outputs = [*joint.outputs, *(g for g in gradients if g is not None)]
+    simplify(joint)
+    found = iter(joint.outputs[count:])
+    joint.outputs = joint.outputs[:count]
+    return [None if g is None else next(found) for g in gradients]
 
 
 def _copy_of(joint: Graph) -> Graph:

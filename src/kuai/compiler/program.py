@@ -56,7 +56,6 @@ class Recorded:
         guards: what it read.
         joint: its backward half, where its outputs have gradients.
         owners: by the address of the array of a tensor's `grad`, that tensor.
-        python: the rewritten source.
     """
 
     graph: Graph
@@ -65,7 +64,6 @@ class Recorded:
     guards: Guards
     joint: Joint | None = None
     owners: dict[int, Any] = field(default_factory=dict)
-    python: str = ""
 
 
 @dataclass
@@ -234,9 +232,15 @@ class _NodeMaker:
         self.outputs = outputs
         self.static = static
         self.stacks = stacks
+        self.has_stacks = any(stacks)
+        self.is_plain = result.is_one_tensor and outputs == [0]
 
     def finish(self, made: tuple[Any, ...], leaves: Sequence[Any]) -> Any:
         """The result of a call, of what its program made."""
+        if self.is_plain and not self.has_stacks:
+            last = 1 + len(self.stacks)
+            self.static.record(made[:1], made[1:last], made[last:], leaves)
+            return made[0]
         kept = iter(made[self.count :])
         saved = [
             wrap(stack_array(next(kept), size * next(kept))) if size else next(kept)

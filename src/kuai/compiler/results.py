@@ -129,6 +129,17 @@ class Result:
         """Whether native code can put it together."""
         return not (self.views or self.made or self.repeats) and _is_plain(self._shape)
 
+    @property
+    def is_one_tensor(self) -> bool:
+        """Whether it is one tensor that the program computes, and nothing else."""
+        return (
+            self._shape is LEAF
+            and not self.views
+            and not self.repeats
+            and self.leaves[0].kind == d.PUSH_TENSOR
+            and len(self.numbers) == 1
+        )
+
     def steps(self) -> list[Step]:
         """The steps that make the result."""
         steps: list[Step] = []
