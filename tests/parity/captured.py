@@ -104,7 +104,7 @@ def compare(op: OpInfo, sample: SampleInput, order: int) -> str | None:
             return f"result {i}: {have}, not {array.dtype}{array.shape}"
         try:
             np.testing.assert_allclose(
-                found[value].astype(float), array.astype(float), rtol=1e-4, atol=1e-5
+                found[value].astype(float), array.astype(float), rtol=1e-7, atol=1e-9
             )
         except AssertionError as error:
             return f"result {i}: {str(error).strip().splitlines()[0]}"

@@ -66,6 +66,7 @@ class Binary(Elementwise):
     """An elementwise primitive of two operands."""
 
     inputs = ("x", "y")
+    number_first: ClassVar[bool] = False  # whether the gradient takes a number as the first operand
 
     def __call__(  # type: ignore[override]
         self, input: Any, other: Any, *, out: Any = None, **parameters: Any
@@ -97,8 +98,7 @@ class Binary(Elementwise):
                 return self.finish_two(payload, input, other)
         elif (
             isinstance(other, TensorBase)
-            and self.numbers
-            and not self.tensors
+            and self.number_first
             and out is None
             and not parameters
             and primitives.intercept is None
@@ -208,6 +208,7 @@ class plus(Binary):
     """`x + y`."""
 
     gradient_name = "AddBackward0"
+    number_first = True
     kernel = staticmethod(np.add)
 
     def gradient(self, grad):
@@ -225,6 +226,7 @@ class minus(Binary):
     """`x - y`."""
 
     gradient_name = "SubBackward0"
+    number_first = True
     kernel = staticmethod(np.subtract)
 
     def gradient(self, grad):
@@ -241,6 +243,7 @@ class minus(Binary):
 class mul(Binary):
     """`x * y`."""
 
+    number_first = True
     kernel = staticmethod(np.multiply)
     used_by = ((1,), (0,))
 
@@ -259,6 +262,7 @@ class quotient(Binary):
     """`x / y`, in floating point."""
 
     gradient_name = "DivBackward0"
+    number_first = True
     kernel = staticmethod(np.true_divide)
     floating = True
     used_by = ((1,), (0, 1))
