@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from kuai.compiler.graph import Region, StackMeta, Value
 from kuai.compiler.kernels import Control, Kernels, Move, Nest, Product, Step
 from kuai.compiler.layout import Layout
+from kuai.compiler.sizes import identical, varies
 
 ALIGNMENT = 64
 STACK_BYTES = 24  # of what is known of a loop's stack: its memory, its room, its rounds
@@ -385,6 +386,9 @@ def _changes_in_place(kernels: Kernels, steps: list[Step], body: Region, i: int)
 def _place(plan: Plan, touched: dict[Buffer, list[int]]) -> None:
     for buffer, positions in touched.items():
         buffer.first, buffer.last = min(positions), max(positions)
+    if any(varies(buffer.size) for buffer in touched):
+        _place_for_any_batch(plan, list(touched))
+        return
     placed: list[Buffer] = []
     for buffer in sorted(touched, key=lambda b: (-b.size, b.first)):
         meeting = sorted(
@@ -399,6 +403,23 @@ def _place(plan: Plan, touched: dict[Buffer, list[int]]) -> None:
         buffer.offset = offset
         placed.append(buffer)
         plan.arena = max(plan.arena, offset + buffer.size)
+
+
+def _place_for_any_batch(plan: Plan, buffers: list[Buffer]) -> None:
+    """One place after the other, each shared by buffers that are equal for every batch."""
+    places: list[tuple[int, list[Buffer]]] = []
+    for buffer in sorted(buffers, key=lambda b: b.first):
+        for size, residents in places:
+            if identical(size, buffer.size) and residents[-1].last < buffer.first:
+                residents.append(buffer)
+                break
+        else:
+            places.append((buffer.size, [buffer]))
+    # Those of a known size come first: what lies where is then known for them.
+    for size, residents in sorted(places, key=lambda place: varies(place[0])):
+        for buffer in residents:
+            buffer.offset = plan.arena
+        plan.arena = plan.arena + (size + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
 
 
 def walk_steps(steps: Iterable[Step]) -> Iterator[Step]:

@@ -17,10 +17,16 @@ FOLDED_BYTES = 4096  # a constant larger than this is computed when the program 
 ROUNDS = 8
 
 
-def simplify(graph: Graph) -> Graph:
-    """Simplify a graph in place, as long as that changes something; returns it."""
+def simplify(graph: Graph, any_batch: bool = False) -> Graph:
+    """Simplify a graph in place, as long as that changes something; returns it.
+
+    Args:
+        graph: what is simplified.
+        any_batch: whether it must come out the same for every size of the batch, but for the
+            sizes themselves: then no constants are made of what may depend on one.
+    """
     for _ in range(ROUNDS):
-        changed = _Substitution(graph).run()
+        changed = _Substitution(graph, any_batch).run()
         changed |= remove_dead(graph)
         if not changed:
             break
@@ -137,8 +143,9 @@ def _needs(region: Region, ends: set[Value]) -> set[Value]:
 class _Substitution:
     """Walks a graph, putting known values in place of operations."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, any_batch: bool) -> None:
         self.graph = graph
+        self.any_batch = any_batch
         self.known: dict[Value, np.ndarray] = dict(graph.constants)
         self.instead: dict[Value, Value] = {}
 
@@ -185,6 +192,10 @@ class _Substitution:
         """Compute an operation on constants now."""
         values = [x for x in operation.inputs if isinstance(x, Value)]
         if not values or not all(v in self.known for v in values):
+            return False
+        if self.any_batch and (
+            len(values) < len(operation.inputs) or any(r.size != 1 for r in operation.results)
+        ):
             return False
         size = sum(r.size * r.meta.dtype.itemsize for r in operation.results)
         if size > FOLDED_BYTES or any(isinstance(r.meta, StackMeta) for r in operation.results):

@@ -7,10 +7,13 @@ Text rather than `llvmlite.ir`: it is several times quicker to write and to read
 from __future__ import annotations
 
 import functools
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
+
+from kuai.compiler.sizes import Batch
 
 BITS = {"i1": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64, "half": 16, "bfloat": 16}
 BITS |= {"float": 32, "double": 64}
@@ -104,6 +107,14 @@ def _constant(value: float | int | bool, type: str) -> Ref:
 _nonzero = functools.lru_cache(4096)(_constant)  # of the zeros, two are equal and not the same
 
 
+_SIZE = re.compile('%"([^"]+)"')
+
+
+def number(value: int) -> Ref:
+    """An i64, also one that depends on the batch."""
+    return Ref(str(value), "i64")
+
+
 class Variable:
     """A place on the stack that a loop writes and reads; LLVM makes a register of it."""
 
@@ -126,9 +137,15 @@ class Variable:
 
 
 class Module:
-    """One LLVM module: functions, constants, and declarations of what is outside."""
+    """One LLVM module: functions, constants, and declarations of what is outside.
 
-    def __init__(self) -> None:
+    Attributes:
+        batch: where sizes depend on it, the batch; a function that uses such a size has `%B`
+            among its arguments, or computes it `before` everything else.
+    """
+
+    def __init__(self, batch: Batch | None = None) -> None:
+        self.batch = batch
         self.functions: list[Function] = []
         self.globals: dict[str, str] = {}
         self.declarations: dict[str, str] = {}
@@ -190,6 +207,7 @@ class Function:
         self._allocas: list[str] = []
         self._lines: list[str] = []
         self._block = "entry"
+        self.before: list[str] = []
         self.ended = False  # whether the current block has its last instruction
 
     # -- values -----------------------------------------------------------------------------
@@ -213,6 +231,22 @@ class Function:
     def line(self, text: str) -> None:
         """An instruction without a result."""
         self._lines.append(f"  {text}")
+
+    def sizes(self) -> list[str]:
+        """The sizes that depend on the batch, by their text."""
+        if self.module.batch is None:
+            return []
+        text = "\n".join(line for line in (*self._allocas, *self._lines) if '%"' in line)
+        return list(dict.fromkeys(_SIZE.findall(text)))
+
+    def replace(self, text: str, by: str) -> None:
+        """Put one text in the place of another, in all instructions."""
+        self._lines = [line.replace(text, by) for line in self._lines]
+
+    def find_batch(self, table: Ref, place: int) -> None:
+        """Read the batch from a table of words, before everything else."""
+        address = f"  %B.at = getelementptr i64, {table}, i64 {place}"
+        self.before += [address, "  %B = load i64, ptr %B.at, align 8"]
 
     def comment(self, text: str) -> None:
         """A remark for the reader."""
@@ -325,10 +359,10 @@ class Function:
 
     def at(self, pointer: Ref, index: Ref | int, element: str) -> Ref:
         """The address `index` elements (a scalar type's name) beyond `pointer`."""
-        if isinstance(index, int):
-            if index == 0:
+        if not isinstance(index, Ref):
+            if isinstance(index, int) and index == 0:
                 return pointer
-            index = Ref(str(index), "i64")
+            index = number(index)
         return self.op("ptr", f"getelementptr {element}, {pointer}, {index}")
 
     def load(self, type: str, pointer: Ref, align: int | None = None) -> Ref:
@@ -386,9 +420,7 @@ class Function:
     @contextmanager
     def loop(self, start: Ref | int, stop: Ref | int, step: Ref | int = 1) -> Iterator[Ref]:
         """Repeat what is built inside, for an index from `start` up to before `stop`."""
-        first, last, by = (
-            Ref(str(n), "i64") if isinstance(n, int) else n for n in (start, stop, step)
-        )
+        first, last, by = (n if isinstance(n, Ref) else number(n) for n in (start, stop, step))
         before = self._block
         head, body, end = self.label("loop"), self.label("body"), self.label("end")
         self._count += 1
@@ -430,7 +462,9 @@ class Function:
         )
         linkage = "internal " if self.internal else ""
         head = f"define {linkage}{self.result} @{self.name}({given}) {self.attributes}".rstrip()
-        lines = [f"{head} {{", "entry:", *self._allocas, *self._lines, "}"]
+        sizes, batch = self.sizes(), self.module.batch
+        defined = batch.define(sizes) if batch is not None and sizes else []
+        lines = [f"{head} {{", "entry:", *self.before, *defined, *self._allocas, *self._lines, "}"]
         return "\n".join(lines)
 
 

@@ -9,6 +9,7 @@ from kuai.compiler.graph import Operation, Region, Value
 from kuai.compiler.kernels import Control, Step
 from kuai.compiler.layout import contiguous
 from kuai.compiler.plan import Buffer
+from kuai.compiler.sizes import hint
 
 if TYPE_CHECKING:
     from kuai.compiler.emit.program import Program
@@ -87,7 +88,7 @@ def _look_for_signals(program: Program, rounds: Ref, steps: list[Step]) -> None:
 
     f = program.main
     program.module.declare("kuai_interrupted", "i32", [])
-    work = sum(op.results[0].size for s in steps for op in s.operations if op.results)
+    work = sum(hint(op.results[0].size) for s in steps for op in s.operations if op.results)
     between = 1 if work > 10_000 else ROUNDS_BETWEEN_LOOKS
     last = Ref(str(between - 1), "i64")
     due = f.compare("eq", f.binary("and", rounds, last), last)

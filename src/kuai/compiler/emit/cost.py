@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from kuai.compiler.kernels import Nest, Product, Step
 from kuai.compiler.layout import Layout as Layout
+from kuai.compiler.sizes import Batch, hint, varies
 
 PER_FLOP = 1 / 50  # nanoseconds
 PER_ACCESS = 0.1
@@ -24,16 +26,16 @@ CHEAP = frozenset(
 def of_step(step: Step) -> float:
     """The nanoseconds that a step takes on one thread."""
     if isinstance(step, Nest):
-        size = math.prod(step.domain)
+        size = hint(math.prod(step.domain))
         work = sum(
             PER_OPERATION if op.primitive.name in CHEAP else PER_FUNCTION for op in step.operations
         )
         return PER_CALL + size * (work + 2 * PER_ACCESS)
     if isinstance(step, Product):
-        depth = step.product.inputs[0].shape[-1]
-        size = math.prod(step.domain)
+        depth = hint(step.product.inputs[0].shape[-1])
+        size = hint(math.prod(step.domain))
         return PER_CALL + size * (2 * depth * PER_FLOP + PER_OPERATION * len(step.body))
-    return PER_CALL + sum(r.size for op in step.operations for r in op.results)
+    return PER_CALL + sum(hint(r.size) for op in step.operations for r in op.results)
 
 
 def parts(nanoseconds: float) -> int:
@@ -41,9 +43,24 @@ def parts(nanoseconds: float) -> int:
     return max(1, min(PARTS, int(nanoseconds / WORTH_A_PART)))
 
 
-def parts_of_nest(step: Nest, accesses: int) -> int:
+def parts_of_nest(step: Nest, accesses: int, batch: Batch | None = None) -> int:
     """Into how many parts a nest is divided, along its outermost dimension that is kept."""
     kept = [n for d, n in enumerate(step.domain) if d not in (step.dims or ())]
-    wanted = parts(of_step(step) + accesses * PER_ACCESS * math.prod(step.domain))
+    nanoseconds = of_step(step) + accesses * PER_ACCESS * hint(math.prod(step.domain))
     # A part has a vector's width of what is kept, at the least.
-    return max(1, min(wanted, math.prod(kept) // 16)) if kept else 1
+    found = max(1, min(parts(nanoseconds), hint(math.prod(kept)) // 16)) if kept else 1
+    return for_any_batch(found, nanoseconds, batch, kept)
+
+
+def for_any_batch(parts: int, nanoseconds: float, batch: Batch | None, sizes: Sequence[int]) -> int:
+    """Into how many parts work along some dimensions is divided, where they depend on the batch.
+
+    Work that is small enough for one part makes a program for batches for which it is.
+    """
+    if batch is None or not any(varies(n) for n in sizes):
+        return parts
+    if parts > 1:
+        return batch.size(parts) // batch.value + 1
+    most = batch.value * max(1, math.floor(2 * WORTH_A_PART / nanoseconds))
+    _ = batch.size(1) <= most  # which notes it as a condition
+    return 1

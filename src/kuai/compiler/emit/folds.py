@@ -20,6 +20,7 @@ from kuai.compiler.emit.scalars import Emit, Scalar, register
 from kuai.compiler.graph import Operation
 from kuai.compiler.layout import Layout
 from kuai.compiler.plan import Buffer
+from kuai.compiler.sizes import hint
 
 if TYPE_CHECKING:
     from kuai.compiler.emit.program import Program
@@ -47,7 +48,7 @@ def emit_fold(program: Program, operation: Operation) -> None:
         _Fold(program, operation, f, dims, read, written, number, part).emit()
 
     kept = [n for d, n in enumerate(source.shape) if d not in dims]
-    parts = cost.parts(source.size * PER_ELEMENT) if kept else 1
+    parts = cost.parts(hint(source.size) * PER_ELEMENT) if kept else 1
     program.kernel(
         operation.primitive.name,
         program.buffers_of([source, result]),

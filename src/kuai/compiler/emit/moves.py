@@ -14,6 +14,7 @@ from kuai.compiler.graph import Operation, Value
 from kuai.compiler.kernels import Move
 from kuai.compiler.layout import Layout
 from kuai.compiler.plan import Buffer
+from kuai.compiler.sizes import hint
 
 if TYPE_CHECKING:
     from kuai.compiler.emit.program import Program
@@ -37,7 +38,7 @@ def emit_move(program: Program, step: Move) -> None:
         for to, number, view in missing:
             copy(program, f, pointers, result, to, operation.inputs[number], view, part)
 
-    size = result.size * result.meta.dtype.itemsize
+    size = hint(result.size) * result.meta.dtype.itemsize
     program.kernel(
         operation.primitive.name,
         program.buffers_of([*operation.inputs, result]),

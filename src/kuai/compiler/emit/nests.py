@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from kuai import dtypes
 from kuai.compiler.emit import pulls
-from kuai.compiler.emit.builder import Function, Ref
+from kuai.compiler.emit.builder import Function, Ref, number
 from kuai.compiler.emit.checks import Checks
 from kuai.compiler.emit.scalars import Emit, Scalar
 from kuai.compiler.graph import Operation, Value
 from kuai.compiler.kernels import is_pull, read_here
 from kuai.compiler.layout import Layout
 from kuai.compiler.native.target import Target
+from kuai.compiler.sizes import hint, identical, varies
 
 ACCUMULATORS = 4  # sums beside each other, so that one addition need not wait for the last
 
@@ -67,7 +69,7 @@ class Loops:
             for d in group:
                 column = [s[d] for s in strides]
                 if not first and all(
-                    outer == inner * domain[d]
+                    identical(outer, inner * domain[d])
                     for outer, inner in zip(columns[-1], column, strict=True)
                 ):
                     columns[-1] = column
@@ -95,7 +97,7 @@ class Loops:
         """The dimensions in the order in which the first array that is written lies in memory."""
         for stride, write in zip(strides, writes, strict=True):
             if write:
-                return sorted(dims, key=lambda d: -abs(stride[d]))
+                return sorted(dims, key=lambda d: -abs(hint(stride[d])))
         return dims
 
     def _vectorised(
@@ -105,13 +107,13 @@ class Loops:
         for i, column in enumerate(columns):
             worth = 0.0
             for stride, size, write in zip(column, sizes, writes, strict=True):
-                if stride == size:
+                if identical(stride, size):
                     worth += 3 if write else 2
-                elif stride == 0 and not write:
+                elif identical(stride, 0) and not write:
                     worth += 1
-                elif stride == 0:
+                elif identical(stride, 0):
                     worth += 0.5
-            worth += min(self.extents[i], 16) / 16  # a longer one, of equal ones
+            worth += min(hint(self.extents[i]), 16) / 16  # a longer one, of equal ones
             if worth >= best:
                 best, found = worth, i
         return found
@@ -131,15 +133,20 @@ class Part:
 
     def range(self, f: Function, n: int, step: int = 1) -> tuple[Ref, Ref]:
         """The part's share of the numbers below `n`, in multiples of `step`."""
-        share = -(-n // (self.count * step)) * step
-        start = f.mul(self.number, Ref(str(share), "i64"))
-        stop = f.add(start, Ref(str(share), "i64"))
-        last = Ref(str(n), "i64")
+        if varies(self.count):
+            whole = f.mul(number(self.count), number(step))
+            rounded = f.sub(f.add(number(n), whole), number(1))
+            share = f.mul(f.binary("udiv", rounded, whole), number(step))
+        else:
+            share = number(-(-n // (self.count * step)) * step)
+        start = f.mul(self.number, share)
+        stop = f.add(start, share)
+        last = number(n)
         return start, f.select(f.compare("slt", stop, last), stop, last)
 
     def is_last(self, f: Function) -> Ref:
         """Whether it is the last one."""
-        return f.compare("eq", self.number, Ref(str(self.count - 1), "i64"))
+        return f.compare("eq", self.number, number(self.count - 1))
 
 
 class Nest:
@@ -219,23 +226,50 @@ class Nest:
         """A dimension walked so many lanes at a time, and what is left over under a mask."""
         f, n, lanes = self.f, self.loops.extents[level], self.lanes
         whole = n - n % lanes
-        rest = f.lanes([int(j < n % lanes) for j in range(lanes)], "i1") if n % lanes else None
-        end = Ref(str(whole), "i64")
+        end = number(whole)
         if self.part and level == 0:
             start, stop = self.part.range(f, whole, lanes)
             with f.loop(start, stop, lanes) as i:
                 inside(self._advance(pointers, level, i), None)
-            if rest is not None:
-                with f.when(self.part.is_last(f)):
+            with self._rest(n, self.part.is_last(f)) as rest:
+                if rest is not None:
                     inside(self._advance(pointers, level, end), rest)
+            return
+        if varies(n):
+            with f.loop(0, whole, lanes) as i:
+                inside(self._advance(pointers, level, i), None)
+            with self._rest(n) as rest:
+                inside(self._advance(pointers, level, end), rest)
             return
         if whole == lanes:
             inside(pointers, None)
         elif whole:
             with f.loop(0, whole, lanes) as i:
                 inside(self._advance(pointers, level, i), None)
-        if rest is not None:
-            inside(self._advance(pointers, level, end) if whole else pointers, rest)
+        with self._rest(n) as rest:
+            if rest is not None:
+                inside(self._advance(pointers, level, end) if whole else pointers, rest)
+
+    @contextmanager
+    def _rest(self, n: int, where: Ref | None = None) -> Iterator[Ref | None]:
+        """The lanes that whole vectors leave over of `n` elements; `None` where there are none.
+
+        What is built inside happens only where there are some, and where a condition holds.
+        """
+        f, rest = self.f, n % self.lanes
+        if varies(rest):
+            some = f.compare("ne", number(rest), number(0))
+            with f.when(some if where is None else f.binary("and", some, where)):
+                yield Emit(f, self.lanes).tail(number(rest))
+        elif not rest:
+            yield None
+        else:
+            mask = f.lanes([int(j < rest) for j in range(self.lanes)], "i1")
+            if where is None:
+                yield mask
+            else:
+                with f.when(where):
+                    yield mask
 
     def _advance(self, pointers: list[Ref], level: int, index: Ref) -> list[Ref]:
         """The addresses at a position of one dimension."""
@@ -305,12 +339,13 @@ class Nest:
         self._store(emit, env, pointers, mask, code.inner)
         return emit, env
 
-    def _stride(self, access: int, lanes: int) -> int:
+    def _stride(self, access: int, lanes: int) -> Any:
         """The elements between the lanes of an access."""
         if not lanes or self.loops.vector is None:
             return 0
         stride = self.loops.strides[access][self.loops.vector]
-        return stride // self.accesses[access].dtype.itemsize
+        step = stride // self.accesses[access].dtype.itemsize
+        return number(step) if varies(step) else step
 
     def _load(
         self,
@@ -361,7 +396,7 @@ class Nest:
         width = self.lanes if across else lanes
         copies = 1
         if across and code.reductions:
-            long = loops.extents[loops.vector] >= 2 * ACCUMULATORS * width  # type: ignore[index]
+            long = hint(loops.extents[loops.vector]) >= 2 * ACCUMULATORS * width  # type: ignore[index]
             copies = ACCUMULATORS if long else 1
         start = Emit(self.f, width)
         sums = [
@@ -412,22 +447,24 @@ class Nest:
         whole = n - n % chunk
         if copies > 1:
             with self.f.loop(0, whole, chunk) as i:
-                for number in range(copies):
-                    at = self.f.add(i, Ref(str(number * lanes), "i64")) if number else i
-                    body(self._advance(points, depth, at), lanes, None, number)
+                for which in range(copies):
+                    at = self.f.add(i, number(which * lanes)) if which else i
+                    body(self._advance(points, depth, at), lanes, None, which)
         else:
             whole = 0
         single = n - n % lanes
-        if single - whole == lanes:
+        if varies(n):
+            with self.f.loop(whole, single, lanes) as i:
+                body(self._advance(points, depth, i), lanes, None)
+        elif single - whole == lanes:
             at = Ref(str(whole), "i64")
             body(self._advance(points, depth, at) if whole else points, lanes, None)
         elif single > whole:
             with self.f.loop(whole, single, lanes) as i:
                 body(self._advance(points, depth, i), lanes, None)
-        if n % lanes:
-            rest = self.f.lanes([int(j < n % lanes) for j in range(lanes)], "i1")
-            at = Ref(str(single), "i64")
-            body(self._advance(points, depth, at) if single else points, lanes, rest)
+        with self._rest(n) as rest:
+            if rest is not None:
+                body(self._advance(points, depth, number(single)), lanes, rest)
 
     def _across(self, r: Reducer, total: Scalar, lanes: int) -> Scalar:
         """One value out of those in all lanes."""

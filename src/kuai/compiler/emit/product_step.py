@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from kuai.compiler.emit import cost
-from kuai.compiler.emit.builder import Function, Ref
+from kuai.compiler.emit.builder import Function, Ref, number
 from kuai.compiler.emit.nests import Access, Code, Part
 from kuai.compiler.emit.scalars import Emit, Scalar
 from kuai.compiler.graph import Value
 from kuai.compiler.kernels import Product as ProductStep
 from kuai.compiler.plan import Buffer
+from kuai.compiler.sizes import hint, identical, varies
 
 if TYPE_CHECKING:
     from kuai.compiler.emit.program import Program
@@ -60,8 +61,9 @@ def _parts(program: Program, step: ProductStep, shape: _Shape) -> int:
 
     wanted = cost.parts(cost.of_step(step))
     if wanted == 1:
+        cost.for_any_batch(1, cost.of_step(step), program.batch, step.domain[:-1])
         return 1
-    outermost = shape.lead[0] if shape.lead else blocks(shape.product, program.target)
+    outermost = hint(shape.lead[0] if shape.lead else blocks(shape.product, program.target))
     share = -(-outermost // max(1, min(wanted, outermost)))
     return -(-outermost // share)  # so that none is empty
 
@@ -106,9 +108,9 @@ class _Shape:
             d = len(self.lead) - 1
             if any(b[d : len(lead)]) and self.lead[d] != 1:
                 break
-            if not all(s[d] == s[d + 1] * domain[d + 1] or domain[d] == 1 for s in rowed):
+            if not all(identical(s[d], s[d + 1] * domain[d + 1]) or domain[d] == 1 for s in rowed):
                 break
-            if rows != math.prod(domain[d + 1 : -1]):
+            if not identical(rows, math.prod(domain[d + 1 : -1])):
                 break
             rows *= self.lead.pop()
         # Merged dimensions step by the stride of the innermost one.
@@ -200,7 +202,7 @@ class _Kernel:
     def _moved(self, pointer: Ref, index: Ref, stride: int) -> Ref:
         if stride == 0:
             return pointer
-        return self.f.at(pointer, self.f.mul(index, Ref(str(stride), "i64")), "i8")
+        return self.f.at(pointer, self.f.mul(index, number(stride)), "i8")
 
     def _finish(
         self,
@@ -243,11 +245,12 @@ class _Kernel:
 
     def _place(
         self, starts: dict[Value, Ref], value: Value, row: Ref, column: Ref
-    ) -> tuple[Ref, int]:
+    ) -> tuple[Ref, Any]:
         access = self.accesses[value]
         pointer = starts[value]
         if len(access.strides) > 1:
             pointer = self._moved(pointer, row, access.strides[-2])
         pointer = self._moved(pointer, column, access.strides[-1])
         along = -2 if self.shape.product.n == 1 and len(access.strides) > 1 else -1
-        return pointer, access.strides[along] // access.dtype.itemsize
+        step = access.strides[along] // access.dtype.itemsize
+        return pointer, number(step) if varies(step) else step

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 
 from kuai import dtypes
-from kuai.compiler.emit.builder import Function, Ref, vector
+from kuai.compiler.emit.builder import Function, Ref, number, vector
+from kuai.compiler.sizes import SizeError, varies
 
 REGISTERS = {
     "bool": "i1",
@@ -58,6 +60,8 @@ class Values:
 
     def const(self, value: float | int | bool, dtype: dtypes.dtype) -> Scalar:
         """A number in this type, in every lane: wrapped or rounded as storing it would be."""
+        if varies(value):
+            return self.size(value, dtype)
         if dtype.is_floating_point:
             value = float(value)
             if dtype.itemsize == 2:
@@ -68,6 +72,16 @@ class Values:
         else:
             value = bool(value)
         return Scalar(self.function.const(value, vector(register(dtype), self.lanes)), dtype)
+
+    def size(self, value: Any, dtype: dtypes.dtype) -> Scalar:
+        """A size that depends on the batch, in this type."""
+        f = self.function
+        whole = Scalar(number(value), dtypes.int64)
+        if dtype is not dtypes.int64:
+            if not dtype.is_floating_point or dtype.itemsize == 2:
+                raise SizeError(f"{value!r} as {dtype.name}")
+            whole = Scalar(f.cast("sitofp", whole.ref, register(dtype)), dtype)
+        return self.splat(whole)
 
     def scalar_like(self, value: float | int | bool, x: Scalar) -> Scalar:
         """A number in the type of another operand."""

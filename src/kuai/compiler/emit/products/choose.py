@@ -11,6 +11,7 @@ from kuai.compiler.emit.products.dot import Dot
 from kuai.compiler.emit.products.packed import Packed
 from kuai.compiler.emit.products.product import Part, Product, Put, Store, mask_of, plus
 from kuai.compiler.native.target import Target
+from kuai.compiler.sizes import varies
 
 FEW = 16  # rows of A for which copying B into panels would not pay
 
@@ -35,7 +36,7 @@ class Strategy(Protocol):
 @functools.lru_cache(maxsize=1024)
 def strategy(p: Product, target: Target) -> Strategy:
     """The way in which a product of normal strides is computed; C has one row, or columns."""
-    along_k = p.b[0] == 1 and p.a[1] == 1
+    along_k = p.b[0] == 1 and p.a[1] == 1 and not varies(p.k)
     if p.n == 1 and along_k and p.k:
         return Dot(p, target)
     if p.k == 0 or (p.b[1] == 1 and (p.m <= FEW or _is_near(p, target))):
@@ -51,7 +52,9 @@ def _is_near(p: Product, target: Target) -> bool:
 
 
 def _turned(p: Product) -> bool:
-    """Whether the transpose is computed: where C has one column only."""
+    """Whether the transpose is computed: where C has one column only, or as the batch has rows."""
+    if varies(p.n):
+        return not varies(p.m) and p.m > 1
     return p.n == 1 and p.m > 1
 
 

@@ -21,6 +21,7 @@ from kuai.compiler.emit.products.product import (
 )
 from kuai.compiler.emit.products.tile import AT_ONCE, ReadB, accumulate, put_tile
 from kuai.compiler.native.target import Target
+from kuai.compiler.sizes import hint, varies
 
 SHORT = 24  # up to this k, storing a tile from memory would cost too much beside computing it
 HELD = 12  # vectors of B that are kept in registers for all rows
@@ -49,14 +50,15 @@ class Direct:
     @cached_property
     def vectors(self) -> int:
         """Vectors in a row of a tile."""
-        needed = -(-self.product.n // self.lanes)
+        needed = -(-hint(self.product.n) // self.lanes)
         if self.product.m == 1:
             return balanced(needed, self.target.registers // 2)
-        if needed <= 2 or self.product.m == 2:
-            return min(needed, 2 if self.product.m > 2 else 4)
+        m = hint(self.product.m)
+        if needed <= 2 or m == 2:
+            return min(needed, 2 if m > 2 else 4)
         if needed % 2 and needed % 3 == 0:
             return 3
-        if self.product.m <= 6 and needed % 4 == 0:
+        if m <= 6 and needed % 4 == 0:
             return 4
         return 2
 
@@ -66,8 +68,10 @@ class Direct:
         p, vectors = self.product, self.vectors
         most = max(1, (self.target.registers - 3 - vectors) // vectors)
         most = min(most, {1: 16, 2: 12, 3: 8}.get(vectors, 6))
-        if p.k <= SHORT:
+        if hint(p.k) <= SHORT:
             most = max(1, min(most, AT_ONCE // vectors))
+        if varies(p.m):
+            return 1 << (most.bit_length() - 1)
         return balanced(p.m, most)
 
     @cached_property
@@ -79,7 +83,7 @@ class Direct:
     def by_rows(self) -> bool:
         """Whether the blocks of a part are of rows, not of columns."""
         p = self.product
-        return -(-p.m // self.height) >= -(-p.n // self.width)
+        return hint(-(-p.m // self.height)) >= hint(-(-p.n // self.width))
 
     @property
     def blocks(self) -> int:
@@ -109,7 +113,7 @@ class Direct:
             row = f.at(at, index(f, k, p.b[0]), numbers.memory)
             return numbers.load(f, f.at(row, u * p.b[0] + piece.offset, numbers.memory), piece)
 
-        if p.k * len(columns) > HELD:
+        if varies(p.k) or p.k * len(columns) > HELD:
             return read
         held = {(u, c): read(f, number(0), u, c) for u in range(p.k) for c in columns}
         return lambda f, k, u, piece: held[u, piece]
@@ -138,7 +142,13 @@ class Direct:
 
 
 def blocks_of(f: Function, count: int, size: int, part: Part | None) -> Iterator[tuple[Ref, int]]:
-    """The first index and the size of blocks: the full ones in a loop, then the last one."""
+    """The first index and the size of blocks: the full ones in a loop, then the last one.
+
+    What is left of a count that depends on the batch comes in blocks of powers of 2.
+    """
+    if varies(count):
+        yield from _blocks_of_some(f, count, size, part)
+        return
     full, rest = divmod(count, size)
     start, stop = part or (number(0), number(full + (rest > 0)))
     if part is None and full == 1:
@@ -153,6 +163,28 @@ def blocks_of(f: Function, count: int, size: int, part: Part | None) -> Iterator
             has_last = f.binary("and", has_last, f.compare("slt", start, stop))
         with _if(f, has_last):
             yield number(full * size), rest
+
+
+def _blocks_of_some(
+    f: Function, count: int, size: int, part: Part | None
+) -> Iterator[tuple[Ref, int]]:
+    full, rest = divmod(count, size)
+    start, stop = part or (number(0), number(full))
+    with f.loop(start, smaller(f, stop, full)) as block:
+        yield index(f, block, size), size
+    if isinstance(rest, int) and not rest:
+        return
+    has_last = None
+    if part is not None:  # and is not empty
+        has_last = f.compare("sgt", stop, number(full))
+        has_last = f.binary("and", has_last, f.compare("slt", start, stop))
+    with _if(f, has_last):
+        at = f.variable(number(full * size))
+        for width in (1 << n for n in range((size - 1).bit_length() - 1, -1, -1)):
+            some = f.binary("and", number(rest), number(width))
+            with f.when(f.compare("ne", some, number(0))):
+                yield at.get(), width
+                at.set(f.add(at.get(), number(width)))
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from kuai.compiler.emit.products.product import (
 )
 from kuai.compiler.emit.products.tile import LATENCY
 from kuai.compiler.native.target import Target
+from kuai.compiler.sizes import hint, varies
 
 ROWS = 4  # rows of A that are multiplied with a row of B while it is in a register
 UNROLLED = 64  # up to so many multiplications are written out, without a loop over k
@@ -52,6 +53,8 @@ class Dot:
     def rows(self) -> int:
         """Rows of A that are treated together."""
         m = self.product.m
+        if varies(m):
+            return ROWS
         return -(-m // -(-m // ROWS))
 
     @property
@@ -67,7 +70,7 @@ class Dot:
     @cached_property
     def chunk(self) -> int:
         """How many elements of a row lie side by side in a vector; other columns fill the rest."""
-        columns = min(self.product.n, self.lanes)
+        columns = min(hint(self.product.n), self.lanes)
         chunk, best, least = self.lanes, self.lanes, None
         while chunk >= min(self.quad, self.lanes):
             cost = self._cost(chunk, columns)

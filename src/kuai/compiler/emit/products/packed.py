@@ -29,6 +29,7 @@ from kuai.compiler.emit.products.product import (
 )
 from kuai.compiler.emit.products.tile import put_from
 from kuai.compiler.native.target import Target
+from kuai.compiler.sizes import SizeError, hint, varies
 
 DEPTH = 384  # of a panel: how much of k is summed before the sums leave the registers
 LINE, SPAN = 64, 4096  # bytes of a cache line; of memory after which the sets of L1 repeat
@@ -57,7 +58,8 @@ class Packed:
     @cached_property
     def vectors(self) -> int:
         """Vectors in a row of a tile."""
-        return min(-(-self.product.n // self.lanes), tile_of(self.target, self.product.numbers)[1])
+        needed = -(-hint(self.product.n) // self.lanes)
+        return min(needed, tile_of(self.target, self.product.numbers)[1])
 
     @property
     def width(self) -> int:
@@ -68,19 +70,30 @@ class Packed:
     def depth(self) -> int:
         """How much of k is summed at once."""
         most = DEPTH * 4 // self.sumsize
+        if varies(self.product.k):
+            return most
         return balanced(self.product.k, most) if self.product.k > most else self.product.k
 
     @cached_property
     def columns(self) -> int:
         """Columns of B in a block, which fill most of the second cache."""
         fit = self.target.l2 * 5 // 8 // max(1, self.depth * self.sumsize)
+        if varies(self.product.n):
+            raise SizeError(f"{self.product.n!r} columns in panels")
         blocks = -(-self.product.n // self.width)
         return balanced(blocks, max(1, fit // self.width)) * self.width
+
+    @property
+    def is_shallow(self) -> bool:
+        """Whether all of k is summed at once."""
+        return not varies(self.product.k) and self.product.k <= self.depth
 
     @cached_property
     def rows(self) -> int:
         """Rows of C that are treated with one block of B after the other."""
-        if self.product.k <= self.depth:
+        if varies(self.product.m):
+            return _up(ROWS, self.height)
+        if self.is_shallow:
             return _up(self.product.m, self.height)
         return min(_up(self.product.m, self.height), _up(ROWS, self.height))
 
@@ -102,6 +115,7 @@ class Packed:
         return (
             p.numbers.memory != p.numbers.sum
             or p.a[1] != 1
+            or varies(p.a[0])
             or self._collisions > self.target.l1 // SPAN // 2  # half of the ways
         )
 
@@ -124,7 +138,10 @@ class Packed:
     @cached_property
     def by_rows(self) -> bool:
         """Whether the blocks of a part are of rows, not of columns."""
-        tall, wide = -(-self.product.m // self.height), -(-self.product.n // self.width)
+        tall, wide = (
+            hint(-(-n // size))
+            for n, size in ((self.product.m, self.height), (self.product.n, self.width))
+        )
         return wide < 8 and tall > wide
 
     @property
@@ -141,7 +158,7 @@ class Packed:
             a = self.panel_rows * self.a_strides[0]
         else:
             a = self.panel_rows * self.depth + self.lanes
-        c = self.rows * self.columns if self.product.k > self.depth else 0
+        c = 0 if self.is_shallow else self.rows * self.columns
         sizes = (b, a if self.packs_a else 0, c)
         return tuple([_up(size * self.sumsize, 64) for size in sizes])  # type: ignore[return-value]
 
@@ -270,7 +287,7 @@ class Packed:
         p, numbers = self.product, self.product.numbers
         columns = pieces(width, self.lanes, self.target)
         kernel = Kernel(numbers, self.height, -(-width // self.lanes), self.lanes, self.a_strides)
-        if p.k <= self.depth:
+        if self.is_shallow:
             self._call(f, kernel, a, b, block.tile, block.depth, height)
             put_from(f, numbers, block.tile, kernel.width, height, columns, i, j, put)
             return
@@ -297,6 +314,9 @@ class Packed:
     ) -> None:
         """Call the micro-kernel for as many rows as there are."""
         rest = self.product.m % self.height
+        if varies(rest):
+            self._call_some(f, kernel, a, b, to, depth, height)
+            return
         if not rest:
             kernel.call(f, a, b, to, depth)
             return
@@ -307,6 +327,27 @@ class Packed:
         f.branch(end)
         f.begin_after(short)
         replace(kernel, rows=rest).call(f, a, b, to, depth)
+        f.begin(end)
+
+    def _call_some(
+        self, f: Function, kernel: Kernel, a: Ref, b: Ref, to: Ref, depth: Ref, height: Ref
+    ) -> None:
+        """The same for any number of rows: those of the last tile in powers of 2."""
+        short, full, end = f.label("short"), f.label("full"), f.label("end")
+        f.branch_if(f.compare("slt", height, number(self.height)), short, full)
+        f.begin_after(full)
+        kernel.call(f, a, b, to, depth)
+        f.branch(end)
+        f.begin_after(short)
+        done = f.variable(number(0))
+        memory = self.product.numbers.sum if self.packs_a else self.product.numbers.memory
+        for rows in (1 << n for n in range((self.height - 1).bit_length() - 1, -1, -1)):
+            some = f.binary("and", height, number(rows))
+            with f.when(f.compare("ne", some, number(0))):
+                at = f.at(a, index(f, done.get(), kernel.a[0]), memory)
+                place = f.at(to, index(f, done.get(), kernel.width), self.product.numbers.sum)
+                replace(kernel, rows=rows).call(f, at, b, place, depth)
+                done.set(f.add(done.get(), number(rows)))
         f.begin(end)
 
 
@@ -329,7 +370,7 @@ class _Block(NamedTuple):
 @contextmanager
 def _steps(f: Function, start: Ref, stop: Ref, size: int, count: int) -> Iterator[Part]:
     """Repeat for blocks of `size`, of which `count` elements need one or more."""
-    if count <= size:
+    if not varies(count) and count <= size:
         yield start, stop
         return
     with f.loop(start, stop, size) as first:

@@ -15,6 +15,7 @@ from kuai.compiler.emit.products.product import (
     smaller,
 )
 from kuai.compiler.native.target import Target
+from kuai.compiler.sizes import varies
 
 
 def pack_panel(
@@ -196,12 +197,12 @@ def pack_columns(
     with f.loop(top, bottom, height) as i:
         base = f.at(panels, index(f, f.sub(i, top), panel), numbers.sum)
         start = f.at(source, index(f, i, p.a[0]), numbers.memory)
-        rest = p.m % height
+        rest = 0 if varies(p.m) else p.m % height
         rows = smaller(f, height, f.sub(bottom, i))
         with f.loop(0, depth) as k:
             to = f.at(base, index(f, k, height), numbers.sum)
             at = f.at(start, index(f, k, p.a[1]), numbers.memory)
-            if p.a[0] == 1:
+            if p.a[0] == 1 and not varies(p.m):
                 full = f.compare("eq", rows, number(height))
                 _copy_some(f, numbers, target, at, to, height, lanes, full)
                 if rest:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from kuai import dtypes
 from kuai.compiler.emit.builder import BITS, FLOATS, Function, Ref, vector
 from kuai.compiler.native.target import Target
+from kuai.compiler.sizes import varies
 
 ELEMENTS = {
     "float32": "float",
@@ -172,7 +173,7 @@ def pieces(count: int, lanes: int, target: Target) -> list[Piece]:
 
 def index(f: Function, base: Ref | int, factor: int, offset: int = 0) -> Ref:
     """`base * factor + offset`, as an i64."""
-    if isinstance(base, int):
+    if not isinstance(base, Ref):
         return Ref(str(base * factor + offset), "i64")
     scaled = base
     if factor != 1:
@@ -187,7 +188,7 @@ def number(value: int) -> Ref:
 
 def plus(f: Function, x: Ref | int, y: Ref | int) -> Ref:
     """`x + y`, computed now where both are known."""
-    x, y = (number(n) if isinstance(n, int) else n for n in (x, y))
+    x, y = (n if isinstance(n, Ref) else number(n) for n in (x, y))
     if y.text == "0":
         return x
     if x.text == "0":
@@ -199,7 +200,7 @@ def plus(f: Function, x: Ref | int, y: Ref | int) -> Ref:
 
 def smaller(f: Function, x: Ref | int, y: Ref | int) -> Ref:
     """The smaller one of two i64."""
-    x, y = (number(n) if isinstance(n, int) else n for n in (x, y))
+    x, y = (n if isinstance(n, Ref) else number(n) for n in (x, y))
     if _known(x) and _known(y):
         return number(min(int(x.text), int(y.text)))
     return f.select(f.compare("slt", x, y), x, y)
@@ -215,6 +216,8 @@ def balanced(count: int, most: int, least: int = 1) -> int:
     A size that divides `count` is preferred where it is not much smaller: it needs no code for
     the last block.
     """
+    if varies(count):
+        return most
     most = min(most, count)
     if most <= 1:
         return max(1, most)

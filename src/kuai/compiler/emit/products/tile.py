@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from kuai.compiler.emit.builder import Function, Ref, Variable, vector
 from kuai.compiler.emit.products.product import Numbers, Piece, Put, number, plus
+from kuai.compiler.sizes import hint, varies
 
 LATENCY = 8  # sums that must be under way at once to keep the multipliers busy
 UNROLLED = 96  # up to so many multiplications are written out, without a loop
@@ -32,10 +33,10 @@ def accumulate(
     vectors = rows * len(columns)
     if k == 0:
         return [[numbers.zero(f, c.lanes) for c in columns] for _ in range(rows)]
-    if k * vectors <= UNROLLED and k <= 32:
+    if not varies(k) and k * vectors <= UNROLLED and k <= 32:
         return _written_out(f, numbers, k, rows, columns, read_a, read_b)
     ways = 1
-    while ways * vectors < LATENCY and ways * 2 <= k:
+    while ways * vectors < LATENCY and ways * 2 <= hint(k):
         ways *= 2
     step = max(ways, 2 if vectors <= 12 else 1)
     sums = [
@@ -50,8 +51,12 @@ def accumulate(
     with f.loop(0, whole, step) as p:
         for u in range(step):
             multiply(p, u)
-    for u in range(k - whole):
-        multiply(number(whole), u)
+    if varies(k):
+        with f.loop(whole, k) as p:
+            multiply(p, 0)
+    else:
+        for u in range(k - whole):
+            multiply(number(whole), u)
     return _joined(f, sums)
 
 
