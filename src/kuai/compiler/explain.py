@@ -8,9 +8,18 @@ from kuai.compiler.build import Built
 from kuai.compiler.compiled import Compiled
 from kuai.compiler.native import jit
 from kuai.compiler.program import Program
+from kuai.compiler.reads import OfFunction
+from kuai.compiler.rewrite.functions import rewritten_text
+
+
+def _python(program: Program) -> str:
+    """The user's functions as they were captured, rewritten."""
+    functions = [r.function for r in program.guards.records if isinstance(r, OfFunction)]
+    return "\n\n".join(f"# {f.__qualname__}\n{rewritten_text(f)}" for f in functions)
+
 
 STAGES: dict[str, Callable[[Program, Built], str]] = {
-    "python": lambda program, built: program.recorded.python,
+    "python": lambda program, built: _python(program),
     "graph": lambda program, built: str(built.graph),
     "kernels": lambda program, built: str(built.kernels),
     "memory": lambda program, built: str(built.plan),
