@@ -153,7 +153,7 @@ class Merger:
         for i, x in enumerate(tensors):
             for side, scope in zip(self.sides, self.scopes, strict=True):
                 source = side[i]
-                if not _was_made_in(self.recorder, source, scope):
+                if not was_made_in(source, scope):
                     self.recorder.entangle(x, source)
         return tensors
 
@@ -251,7 +251,8 @@ def _nothing_like(x: Any) -> Any:
     return x
 
 
-def _was_made_in(recorder: Recorder, x: Any, scope: Scope) -> bool:
+def was_made_in(x: Any, scope: Scope) -> bool:
+    """Whether a tensor's memory was computed in a region, and is no part of another's."""
     value = x._payload
     made = getattr(value, "region", None) is scope.region
     return made and x._view is None

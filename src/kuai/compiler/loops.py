@@ -7,7 +7,15 @@ from typing import Any
 
 from kuai import dtypes
 from kuai.compiler import numbers, trees
-from kuai.compiler.branches import Get, Put, _equal, _nothing_like, described, note_again
+from kuai.compiler.branches import (
+    Get,
+    Put,
+    _equal,
+    _nothing_like,
+    described,
+    note_again,
+    was_made_in,
+)
 from kuai.compiler.gradients import finish_loop, parameter
 from kuai.compiler.numbers import Number, is_number, number
 from kuai.compiler.places import UNDEFINED, Maybe, Memory, Place, Scope, is_tensor
@@ -32,6 +40,7 @@ class Slot:
 
     def __init__(self, initial: Any, name: str) -> None:
         self.name = name
+        self.original = initial
         self.kind = "static"
         self.optional = isinstance(initial, Maybe)
         self.defined: Any = initial.defined if self.optional else True
@@ -69,7 +78,7 @@ class Slot:
     def value(self, tensors: list[Tensor]) -> Any:
         """What the variable holds where its carried tensors are these; takes them off the list."""
         if self.kind == "static":
-            return self.initial
+            return self.original
         x = tensors.pop(0)
         result = number(x) if self.kind == "number" else x
         return Maybe(result, number(tensors.pop(0))) if self.optional else result
@@ -93,7 +102,7 @@ class Slot:
             CompileError: it cannot.
         """
         before = (self.kind, self.optional, self.meta, self.requires_grad)
-        if new is self.initial and self.kind == "static":
+        if new is self.original and self.kind == "static":
             return False
         if new is UNDEFINED or isinstance(new, Maybe):
             self.optional = True
@@ -164,47 +173,81 @@ def _same(a: Any, b: Any) -> bool:
 
 
 class Carried:
-    """A variable or place that the rounds change, as slots in the structure of its value."""
+    """A variable or place that the rounds change, as slots in the structure of its value.
+
+    Attributes:
+        content: its one slot, or what it has for each part of a container.
+        like: the container, as a pattern.
+        flag: whether the container is there, where it may be missing.
+        skipped: has no value when a round starts.
+    """
 
     def __init__(self, initial: Any, name: str) -> None:
         self.name = name
         self.initial = initial
         self.content: Slot | list[Carried] = Slot(initial, name)
-        self.kind: Any = None
-        self.skipped = False  # has no value when a round starts
+        self.like: Any = None
+        self.flag: Slot | None = None
+        self.skipped = False
 
     def slots(self) -> list[Slot]:
         """All slots, in order."""
         if isinstance(self.content, Slot):
             return [self.content]
-        return [slot for part in self.content for slot in part.slots()]
+        found = [slot for part in self.content for slot in part.slots()]
+        return found if self.flag is None else [*found, self.flag]
 
     def widen(self, new: Any, recorder: Recorder) -> bool:
         """Become what can also hold `new`; whether that was a change."""
         if self.skipped or new is self.initial:
             return False
+        inner = new.value if isinstance(new, Maybe) else new
+        changed = False
         if isinstance(self.content, Slot):
             slot = self.content
-            found = trees.parts(new)
-            if slot.kind == "static" and found is not None and slot.initial is not UNDEFINED:
-                have = trees.parts(slot.initial)
-                if have is None or have[0] != found[0]:
-                    slot._refuse(new, recorder)
-                assert have is not None
-                self.content = [Carried(item, self.name + label) for label, item in have[1]]
-            else:
+            if slot.kind != "static" or inner is UNDEFINED or trees.parts(inner) is None:
                 return slot.widen(new, recorder)
-        found = trees.parts(new)
-        mine = trees.parts(self.initial)
+            self._take_apart(inner, recorder)
+            changed = True
+        assert not isinstance(self.content, Slot)
+        if isinstance(new, Maybe) or new is UNDEFINED:
+            changed |= self._may_miss(True)
+        if inner is UNDEFINED:
+            return changed
+        found, mine = trees.parts(inner), trees.parts(self.like)
         if found is None or mine is None or found[0] != mine[0]:
-            Slot(self.initial, self.name)._refuse(new, recorder)
+            self._refuse(inner, recorder)
         assert found is not None
-        return any(
-            [
-                part.widen(item, recorder)
-                for part, (_, item) in zip(self.content, found[1], strict=True)
-            ]
-        )
+        for part, (_, item) in zip(self.content, found[1], strict=True):
+            changed |= part.widen(item, recorder)
+        return changed
+
+    def _take_apart(self, new: Any, recorder: Recorder) -> None:
+        """Become a container, as `new` is."""
+        have = self.initial.value if isinstance(self.initial, Maybe) else self.initial
+        if have is UNDEFINED:
+            have = trees.map_leaves(_nothing_like, new)
+        found, wanted = trees.parts(have), trees.parts(new)
+        if found is None or wanted is None or found[0] != wanted[0]:
+            self._refuse(new, recorder)
+        assert found is not None
+        self.like = have
+        self.content = [Carried(item, self.name + label) for label, item in found[1]]
+        if isinstance(self.initial, Maybe):
+            self._may_miss(self.initial.defined)
+        elif self.initial is UNDEFINED:
+            self._may_miss(False)
+
+    def _may_miss(self, at_first: Any) -> bool:
+        """Have a flag that tells whether the container is there; whether that is new."""
+        if self.flag is not None:
+            return False
+        self.flag = Slot(at_first, self.name)
+        self.flag.kind, self.flag.meta = "number", Meta((), dtypes.bool_)
+        return True
+
+    def _refuse(self, new: Any, recorder: Recorder) -> None:
+        Slot(self.initial, self.name)._refuse(new, recorder)
 
     def value(self, tensors: list[Tensor]) -> Any:
         """What it holds where its carried tensors are these; takes them off the list."""
@@ -212,7 +255,8 @@ class Carried:
             return UNDEFINED
         if isinstance(self.content, Slot):
             return self.content.value(tensors)
-        return trees.rebuild(self.initial, [part.value(tensors) for part in self.content])
+        found = trees.rebuild(self.like, [part.value(tensors) for part in self.content])
+        return found if self.flag is None else Maybe(found, number(tensors.pop(0)))
 
     def yielded(self, new: Any) -> list[Tensor]:
         """The carried tensors where it holds `new`."""
@@ -220,13 +264,21 @@ class Carried:
             return []
         if isinstance(self.content, Slot):
             return self.content.yielded(new)
+        defined: Any = True
+        if isinstance(new, Maybe):
+            new, defined = new.value, new.defined
+        elif new is UNDEFINED:
+            new, defined = self.like, False
         found = trees.parts(new)
         assert found is not None
-        return [
+        tensors = [
             t
             for part, (_, item) in zip(self.content, found[1], strict=True)
             for t in part.yielded(item)
         ]
+        if self.flag is not None:
+            tensors.append(numbers.as_tensor(defined, dtypes.bool_))
+        return tensors
 
 
 class _TestChangesError(Exception):
@@ -402,7 +454,7 @@ class Loop:
         given = results[: len(initial)]
         for x, first, last in zip(given, initial, yielded, strict=True):
             recorder.entangle(x, first)
-            if last._payload.region is not body.region or last._view is not None:
+            if not was_made_in(last, body):
                 recorder.entangle(x, last)
         values = tuple(carried.value(given) for carried in self.variables)
         for place, carried in self.places.values():

@@ -196,8 +196,7 @@ class Scope:
         self.region = region
         self.places: dict[tuple[Any, ...], Place] = {}
         self.uses: dict[Value, Any] = {}
-        self.grads: dict[int, Any] = {}
-        self.start = len(region.operations)
+        self.retaken: list[Any] = []  # views that were taken anew in it
 
     def note(self, key: tuple[Any, ...], make: Callable[[], Place]) -> Place:
         """Remember a place before it changes."""

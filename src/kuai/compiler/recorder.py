@@ -191,13 +191,12 @@ class Recorder:
     def value(self, x: Any) -> Value:
         """The value that stands for a tensor, or for the one that it has become."""
         if x._view is not None:
-            before = (x._payload, x._node, x._requires_grad)
             refresh(x)
-            if isinstance(x._payload, Value) and isinstance(before[0], np.ndarray):
-                self._moved.append((x, *before))
         payload = x._payload
         if not isinstance(payload, Value):
             payload = self._outer_value(x, payload)
+        elif all(payload.region is not scope.region for scope in self.scopes):
+            raise AssertionError(f"{payload!r} belongs to a region that is closed")
         if self._poisoned and id(x._counter) in self._poisoned:
             self.refuse(
                 self._poisoned[id(x._counter)],
@@ -275,6 +274,13 @@ class Recorder:
         if not self.is_local(x):
             self.scopes[-1].note(("memory", id(x)), lambda: Memory(x))
 
+    def retaking(self, x: Any) -> None:
+        """Note a view before it is taken anew, in the region that is open."""
+        if isinstance(x._payload, np.ndarray):
+            self._moved.append((x, x._payload, x._node, x._requires_grad))
+        if len(self.scopes) > 1:
+            self.scopes[-1].retaken.append(x)
+
     def reshaping(self, x: Any) -> None:
         """Note a tensor before it becomes a view of another shape."""
         if isinstance(x._payload, np.ndarray):
@@ -344,6 +350,9 @@ class Recorder:
                 if leaf._grad is not old and not self.is_local(leaf):
                     scope.note(("grad", key), lambda: Gradient(leaf, old))  # noqa: B023
             self.scopes.pop()
+            for view in scope.retaken:
+                view._view.generation = -1  # to be taken anew outside
+            scope.retaken.clear()
             mode.grad = known
 
     @property

@@ -654,6 +654,9 @@ class ViewPrimitive(Primitive):
 
     def retake(self, x: TensorBase, view: View) -> None:
         """Take the view anew after its source changed on the tape or in the graph."""
+        retaking = getattr(intercept, "retaking", None)
+        if retaking is not None:
+            retaking(x)
         with enable_grad():
             fresh = self(view.source, **view.parameters)
         x._payload = fresh._payload

@@ -91,13 +91,25 @@ class Exits:
                 return result + self._exit(node, context)
             if isinstance(node, LOOPS):
                 return result + self._loop(node, rest, context)
-            if isinstance(node, SCOPES) or not exits([node]):
-                result.append(node)
+            if not exits([node]) or isinstance(node, SCOPES):
+                result.append(self._within(node, context))
                 continue
             if isinstance(node, ast.If):
                 return result + self._branch(node, rest, context)
             return result + self._compound(node, rest, context)
         return result
+
+    def _within(self, node: ast.stmt, context: _Context) -> ast.stmt:
+        """A statement that nothing leaves; loops in it may have exits of their own."""
+        if isinstance(node, (ast.If, ast.With, ast.Try, ast.Match)):
+            node = copy.copy(node)
+            inner = context.flagged()
+            for field in ("body", "orelse", "finalbody"):
+                if getattr(node, field, None):
+                    setattr(node, field, self._block(getattr(node, field), inner))
+            for part in (*getattr(node, "handlers", ()), *getattr(node, "cases", ())):
+                part.body = self._block(part.body, inner)
+        return node
 
     def _exit(self, node: ast.stmt, context: _Context) -> list[ast.stmt]:
         if isinstance(node, ast.Return):
