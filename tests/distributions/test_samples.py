@@ -161,3 +161,16 @@ def test_a_subclass_with_its_own_init_must_say_how_to_expand():
     assert Mine().sample((2,)).shape == (2,)
     with pytest.raises(NotImplementedError, match="must also define a custom"):
         Mine().expand((3,))
+
+
+def test_angles_have_the_mean_direction_and_the_circular_variance():
+    p = d.VonMises(T([0.5, 3.0]), T([2.0, 40.0]))
+    kuai.manual_seed(0)
+    x = p.sample((40000,)).double()
+    assert (x.abs() <= 3.1416).all()
+    towards = kuai.stack([x.cos().mean(0), x.sin().mean(0)])
+    direction = kuai.atan2(towards[1], towards[0])
+    assert kuai.allclose(direction, p.mean.double(), atol=0.02)
+    assert kuai.allclose(1 - towards.norm(dim=0), p.variance.double(), rtol=0.05)
+    kuai.manual_seed(0)
+    assert kuai.equal(p.sample((40000,)).double(), x)

@@ -493,6 +493,7 @@ SAMPLES: dict[str, list[Sample]] = {
     "binomial_numbers": [Sample(whole(1, 2, 3, 4), whole(5, 6, 7), np.array([0.1, 0.5, 0.9]))],
     "gamma_numbers": [Sample(whole(1, 2, 3, 4), POSITIVE, smooth=False)],
     "gamma_slope": [Sample(POSITIVE, POSITIVE_Y)],
+    "von_mises_numbers": [Sample(whole(1, 2, 3, 4), POSITIVE)],
     "random_poisson": [Sample(whole(1, 2, 3, 4), POSITIVE)],
     # layers and losses
     "bernoulli_nll": [Sample(BETWEEN, numbers(3, 4, low=0.1, high=0.9, seed=1))],

@@ -29,6 +29,7 @@ MADE = {
     "half-normal": (lambda t, d: d.HalfNormal(v(t, *POSITIVE)), POSITIVE),
     "half-cauchy": (lambda t, d: d.HalfCauchy(v(t, *POSITIVE)), POSITIVE),
     "laplace": (lambda t, d: d.Laplace(v(t, *REAL), v(t, *POSITIVE)), (0.7, 0.3, -0.2)),
+    "von mises": (lambda t, d: d.VonMises(v(t, *REAL), v(t, *POSITIVE)), (0.7, 0.3, -0.2)),
     "cauchy": (lambda t, d: d.Cauchy(v(t, *REAL), v(t, *POSITIVE)), (0.7, 0.3, -0.2)),
     "gumbel": (lambda t, d: d.Gumbel(v(t, *REAL), v(t, *POSITIVE)), (0.7, 0.3, -0.2)),
     "student": (lambda t, d: d.StudentT(v(t, 0.5, 1.5, 4.0), v(t, *REAL), 2.0), (0.7, 0.3, -0.2)),

@@ -42,6 +42,7 @@ from kuai.distributions.studentT import StudentT
 from kuai.distributions.transformed_distribution import TransformedDistribution
 from kuai.distributions.transforms import *
 from kuai.distributions.uniform import Uniform
+from kuai.distributions.von_mises import VonMises
 from kuai.distributions.weibull import Weibull
 
 __all__ = [
@@ -78,6 +79,7 @@ __all__ = [
     "StudentT",
     "TransformedDistribution",
     "Uniform",
+    "VonMises",
     "Weibull",
     "biject_to",
     "constraints",

@@ -36,7 +36,7 @@ def standard_exponential(shape: Sequence[int], like: Tensor) -> Tensor:
     return -ops.log1p(-standard_uniform(shape, like))
 
 
-def _source(words: np.ndarray) -> np.random.Generator:
+def source_of(words: np.ndarray) -> np.random.Generator:
     """A generator of NumPy's that starts from four random words."""
     return np.random.Generator(np.random.Philox(words.astype(np.uint32)))
 
@@ -49,7 +49,7 @@ class binomial_numbers(Primitive):
     differentiable = False
 
     def kernel(self, words: np.ndarray, count: np.ndarray, probs: np.ndarray) -> np.ndarray:
-        drawn = _source(words).binomial(count.astype(np.int64), probs.astype(np.float64))
+        drawn = source_of(words).binomial(count.astype(np.int64), probs.astype(np.float64))
         return np.asarray(drawn).astype(probs.dtype)
 
     def infer(self, words: Meta, count: Meta, probs: Meta) -> Meta:
@@ -72,7 +72,7 @@ class gamma_numbers(Primitive):
     inputs = ("words", "x")
 
     def kernel(self, words: np.ndarray, x: np.ndarray) -> np.ndarray:
-        drawn = np.asarray(_source(words).standard_gamma(x.astype(np.float64)))
+        drawn = np.asarray(source_of(words).standard_gamma(x.astype(np.float64)))
         return np.maximum(drawn, np.finfo(np.float64).tiny).astype(x.dtype)
 
     def infer(self, words: Meta, x: Meta) -> Meta:
