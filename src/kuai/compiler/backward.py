@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from kuai.compiler.native.bound import Source, tensor_of
+from kuai.compiler.native import descriptor as d
+from kuai.compiler.native.bound import GradOf, Source, Step, tensor_of
 from kuai.compiler.native.runtime import free_memory
 from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import _changed
@@ -74,6 +75,44 @@ class Backward:
         self._others = [(i, s) for i, s in enumerate(self.leaves) if not _is_leaf(s)]
         self._reads: list[Any] = [s if isinstance(s, TensorBase) else None for s in self.reads]
         self._given = [(i, s) for i, s in enumerate(self.reads) if not isinstance(s, TensorBase)]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all nodes have the same edges, and nothing has to be kept as it was."""
+        return (
+            len(self.forms) == 1
+            and not self._others
+            and not self.changed
+            and not any(isinstance(source, GradOf) for source in self.reads)
+        )
+
+    def steps(self, saved: Sequence[Step], arguments: int) -> list[Step]:
+        """The steps that put a node on the tape for a tensor that was pushed.
+
+        Args:
+            saved: the steps that push what the forward program saved.
+            arguments: how many leaves the arguments have.
+        """
+        steps = [*saved, Step(d.MAKE_TUPLE, len(saved))]
+        for kind in (d.PUSH_PAYLOAD, d.PUSH_VERSION):
+            for source in self.reads:
+                given = isinstance(source, int)
+                steps.append(Step(kind, source, None) if given else Step(kind, 0, source))  # type: ignore[arg-type]
+            steps.append(Step(d.MAKE_TUPLE, len(self.reads)))
+        steps += [Step(d.PUSH_ARGUMENT, i) for i in range(arguments)]
+        return [*steps, Step(d.MAKE_TUPLE, arguments), Step(d.MAKE_NODE, 5, self)]
+
+    def put_on_tape(self, x: Any, values: Any, payloads: Any, versions: Any, arguments: Any) -> Any:
+        """What the last of these steps does: the node of a call, for the tensor `x`."""
+        node = _new(PlainNode)
+        node.backward, node.values, node.payloads = self, values, payloads
+        node.versions, node.arguments, node.sequence = versions, arguments, _sequence()
+        x._node, x._requires_grad = node, True
+        return x
+
+    def reads_of(self, arguments: Sequence[Any]) -> list[Any]:
+        """The tensors that the backward program of a call reads beside what was saved."""
+        return [tensor_of(source, arguments) for source in self.reads]
 
     def record(
         self,
@@ -189,6 +228,47 @@ class CompiledNode(Node):
         found = walk(roots, [g for _, g in pairs], True, True, chosen, accumulate=False)
         rest = iter(found)
         return [None if edge is None else next(rest) for edge in self.edges]
+
+
+class PlainNode(CompiledNode):
+    """The node of a program with one output and the same edges in every call.
+
+    Native code makes it: what it does not hold is found when backward asks for it.
+    """
+
+    __slots__ = ("arguments", "backward", "payloads", "sequence", "values", "versions")
+
+    values: Any
+    payloads: Any
+    versions: Any
+    before = ()
+
+    @property
+    def edges(self) -> Any:
+        """Where the gradients go."""
+        return self.backward._edges
+
+    @property
+    def shape(self) -> Any:  # type: ignore[override]
+        """The shape of the output."""
+        return self.backward.forms[0][0]
+
+    @property
+    def numpy_dtype(self) -> Any:  # type: ignore[override]
+        """The type of the output."""
+        return self.backward.forms[0][1]
+
+    @property
+    def saved(self) -> Any:  # type: ignore[override]
+        """What backward needs, and the versions of what it reads."""
+        if self.values is None:
+            return FREED
+        reads = self.backward.reads_of(self.arguments)
+        return self.values, reads, self.payloads, self.versions
+
+    def release(self) -> None:
+        """Let go of the saved values."""
+        self.values = self.arguments = self.payloads = None
 
 
 @contextmanager

@@ -91,6 +91,36 @@ class Times:
         self._start = now
 
 
+@dataclass
+class Graphs:
+    """What a capture is compiled as.
+
+    Attributes:
+        graphs: the forward graph, and the backward one where there is one.
+        layouts: how arrays lie that are not in order.
+        halves: how the two belong together.
+        changed: the values that the forward graph changes in place, also among its outputs.
+    """
+
+    graphs: list[Graph]
+    layouts: dict[Value, Layout]
+    halves: Halves | None = None
+    changed: list[Value] = field(default_factory=list)
+
+
+def graphs_of(recorded: Recorded, leaves: Sequence[Any]) -> Graphs:
+    """Take a capture, which is used up, apart into the graphs that it is compiled as."""
+    layouts = _layouts(recorded.graph, recorded.inputs, leaves)
+    joint = recorded.joint
+    if joint is None:
+        return Graphs([recorded.graph], layouts)
+    halves = partition(recorded.graph, joint.grads, joint.gradients)
+    # What is changed in place is kept as it was, for those who compute everything again.
+    changed = [old for old, _ in halves.forward.updates]
+    halves.forward.outputs += changed
+    return Graphs([halves.forward, halves.backward], layouts, halves, changed)
+
+
 class Program:
     """A program that can be asked whether it fits a call, and called.
 
@@ -110,7 +140,9 @@ class Program:
         recorded: Recorded,
         again: Callable[[Sequence[Any]], Sequence[Any]],
         times: Times,
+        make: Callable[[Graph, dict[Value, Layout], int], Code] | None = None,
     ) -> None:
+        make = make or (lambda graph, layouts, _: Code(graph, layouts))
         self.structure = call.structure
         self.mode = call.mode
         self.guards = recorded.guards
@@ -118,21 +150,17 @@ class Program:
         self.times = times
         self.backward: Code | None = None
         self._baked, self._repeated = _baked(call.leaves, recorded.inputs)
-        layouts = _layouts(recorded.graph, recorded.inputs, call.leaves)
-        if recorded.joint is None:
-            self.code = Code(recorded.graph, layouts)
+        found = graphs_of(recorded, call.leaves)
+        self.code = make(found.graphs[0], found.layouts, 0)
+        if found.halves is None or recorded.joint is None:
             times.mark("code")
             self.bound = self._bind(call, None)
         else:
-            joint = recorded.joint
-            halves = partition(recorded.graph, joint.grads, joint.gradients)
-            # What is changed in place is kept as it was, for those who compute everything again.
-            changed = [old for old, _ in halves.forward.updates]
-            halves.forward.outputs += changed
-            self.code = Code(halves.forward, layouts)
-            self.backward = Code(halves.backward, layouts)
+            halves, joint = found.halves, recorded.joint
+            self.backward = make(halves.backward, found.layouts, 1)
             times.mark("code")
-            self.bound = self._bind(call, self._node_maker(halves, joint, again, changed))
+            maker = self._node_maker(halves, joint, again, found.changed)
+            self.bound = self._bind(call, maker)
         times.mark("binding")
 
     def _bind(self, call: Call, backward: _NodeMaker | None) -> Bound:
@@ -152,7 +180,11 @@ class Program:
         if backward is not None:
             backward.count = len(result.outputs)
             backward.static.changed = [binding.source(v) for v in backward.changed]
-            steps = result.flat(binding.kept(len(result.outputs)))
+            kept = binding.kept(len(result.outputs))
+            if backward.is_plain and backward.static.is_plain:
+                steps = [*result.steps(), *backward.static.steps(kept, len(call.leaves))]
+                return binding.finish(steps)
+            steps = result.flat(kept)
             return binding.finish(steps, backward.finish)
         if result.is_native:
             return binding.finish(result.steps())
@@ -232,15 +264,10 @@ class _NodeMaker:
         self.outputs = outputs
         self.static = static
         self.stacks = stacks
-        self.has_stacks = any(stacks)
-        self.is_plain = result.is_one_tensor and outputs == [0]
+        self.is_plain = result.is_one_tensor and outputs == [0] and not any(stacks)
 
     def finish(self, made: tuple[Any, ...], leaves: Sequence[Any]) -> Any:
         """The result of a call, of what its program made."""
-        if self.is_plain and not self.has_stacks:
-            last = 1 + len(self.stacks)
-            self.static.record(made[:1], made[1:last], made[last:], leaves)
-            return made[0]
         kept = iter(made[self.count :])
         saved = [
             wrap(stack_array(next(kept), size * next(kept))) if size else next(kept)

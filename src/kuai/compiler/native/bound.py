@@ -386,11 +386,14 @@ class Bound:
     def _step_row(self, step: Step) -> dict[str, int]:
         self._tables.append(step.pointer)
         number, pointer = step.number, id(step.pointer)
-        if step.kind == d.PUSH_TENSOR and step.pointer is None:
+        of_tensors = (d.PUSH_TENSOR, d.PUSH_PAYLOAD, d.PUSH_VERSION)
+        if step.pointer is None and step.kind in of_tensors:
             pointer = 0
         if step.kind == d.MAKE_DICT:
             pointer = self._words([id(key) for key in step.pointer])
-        elif step.kind == d.PUSH_ARGUMENT:
+        elif step.kind == d.PUSH_ARGUMENT or (
+            step.kind in (d.PUSH_PAYLOAD, d.PUSH_VERSION) and step.pointer is None
+        ):
             number = self.interface.places[number]
         return {"kind": step.kind, "number": number, "pointer": pointer}
 
@@ -523,7 +526,9 @@ class Bound:
             if kind >= d.MAKE_TUPLE:
                 items = stack[len(stack) - number :]
                 del stack[len(stack) - number :]
-                if kind == d.MAKE_DICT:
+                if kind == d.MAKE_NODE:
+                    stack.append(pointer.put_on_tape(*items))
+                elif kind == d.MAKE_DICT:
                     stack.append(dict(zip(pointer, items, strict=True)))
                 else:
                     stack.append(tuple(items) if kind == d.MAKE_TUPLE else items)
@@ -535,6 +540,10 @@ class Bound:
                 stack.append(pointer)
             elif kind == d.PUSH_ARGUMENT:
                 stack.append(leaves[number])
+            elif kind == d.PUSH_PAYLOAD:
+                stack.append(_tensor(pointer, leaves, number)._payload)
+            elif kind == d.PUSH_VERSION:
+                stack.append(_tensor(pointer, leaves, number)._counter[0])
             elif kind == d.PUSH_FLOAT:
                 stack.append(ctypes.c_double.from_address(table[number]).value)
             elif kind == d.PUSH_INT:
@@ -544,6 +553,10 @@ class Bound:
             else:
                 stack.append(table[number])
         return stack[0]
+
+
+def _tensor(pointer: Any, leaves: Sequence[Any], number: int) -> Any:
+    return leaves[number] if pointer is None else pointer
 
 
 def _address(array: np.ndarray) -> int:

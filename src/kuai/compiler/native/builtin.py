@@ -58,6 +58,7 @@ def _memory_is_found() -> bool:
 
 def _addresses() -> dict[str, int]:
     """What the entry refers to, by name."""
+    from kuai.compiler.backward import PlainNode
     from kuai.core import base, primitive, tape
     from kuai.nn.parameter import Parameter
     from kuai.nn.registry import epoch
@@ -69,6 +70,8 @@ def _addresses() -> dict[str, int]:
         "kuai_mode": tape.mode,
         "kuai_primitives": primitive.__dict__,
         "kuai_new_counter": base.new_counter,
+        "kuai_PlainNode": PlainNode,
+        "kuai_sequence": tape._sequence,
         "kuai_name_grad": sys.intern("grad"),
         "kuai_name_inference": sys.intern("inference"),
         "kuai_name_dict": sys.intern("__dict__"),
@@ -96,7 +99,8 @@ def library() -> Library:
 
 def _object_file() -> bytes:
     """The entry's machine code; its text is written only where the disk does not have that."""
-    facts = repr((objects.dict_versions(), objects.tensor_slots(), objects.view_generation()))
+    slots = objects.tensor_slots(), objects.node_slots(), objects.view_generation()
+    facts = repr((objects.dict_versions(), slots))
     key = cache.key("entry", cache.sources(), repr(host()), facts)
     found = cache.read(key)
     if found is None:

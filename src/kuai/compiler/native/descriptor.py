@@ -83,7 +83,12 @@ UPDATE = Layout("object place grad")
 # pushes a container of them. A tensor may come with a node of the tape.
 STEP = Layout("kind number pointer")
 PUSH_TENSOR, PUSH_OBJECT, PUSH_ARGUMENT, PUSH_FLOAT, PUSH_INT, PUSH_BOOL, PUSH_WORD = range(7)
-MAKE_TUPLE, MAKE_LIST, MAKE_DICT = range(7, 10)
+PUSH_PAYLOAD, PUSH_VERSION = range(7, 9)  # of the tensor `pointer`, or of the argument `number`
+MAKE_TUPLE, MAKE_LIST, MAKE_DICT = range(9, 12)
+
+# Puts a node on the tape for the tensor that was pushed before the fields of the node.
+MAKE_NODE = 12
+NODE_FIELDS = ("values", "payloads", "versions", "arguments")
 
 
 class Memory:

@@ -15,6 +15,7 @@ FUNCTIONS = {
     "PyObject_Vectorcall": ("ptr", "ptr ptr i64 ptr"),
     "PyObject_CallNoArgs": ("ptr", "ptr"),
     "PyObject_GetAttr": ("ptr", "ptr ptr"),
+    "PyObject_GetItem": ("ptr", "ptr ptr"),
     "PyDict_GetItemWithError": ("ptr", "ptr ptr"),
     "PyDict_New": ("ptr", ""),
     "PyDict_SetItem": ("i32", "ptr ptr ptr"),

@@ -14,6 +14,7 @@ def define_results(module: Module) -> None:
     _reusable(module)
     _touch(module)
     _push(module)
+    _new_node(module)
     _build(module)
 
 
@@ -133,6 +134,23 @@ def _push(module: Module) -> None:
             x = c.get(step, d.STEP, "pointer") if is_object else c.word(found, number)
             c.call("Py_IncRef", x)
             c.ret(x)
+    for which in (d.PUSH_PAYLOAD, d.PUSH_VERSION):
+        with f.when(c.same(kind, c.number(which))):
+            outer = c.get(step, d.STEP, "pointer")
+            place = f.select(c.is_null(outer), number, c.number(0))
+            x = f.select(c.is_null(outer), c.word(found, place), outer)
+            if which == d.PUSH_PAYLOAD:
+                part = c.read(x, objects.tensor_slots()["_payload"])
+            else:
+                counter = c.read(x, objects.tensor_slots()["_counter"])
+                ordinary = c.same(c.read(counter, objects.TYPE), c.outer("PyList_Type"))
+                with f.when(f.binary("xor", ordinary, c.number(1, "i1"))):
+                    # That of an inference tensor, which refuses.
+                    zero = c.call("PyLong_FromLongLong", c.number(0))
+                    c.ret(c.call("PyObject_GetItem", counter, zero))
+                part = c.word(c.read(counter, objects.LIST_ITEMS), 0)
+            c.call("Py_IncRef", part)
+            c.ret(part)
     at = c.word(block, number)  # the memory of the output with this number in the table
     with f.when(c.same(kind, c.number(d.PUSH_FLOAT))):
         c.ret(c.call("PyFloat_FromDouble", f.load("double", at)))
@@ -144,6 +162,33 @@ def _push(module: Module) -> None:
         c.call("Py_IncRef", x)
         c.ret(x)
     c.ret(c.call("PyLong_FromLongLong", f.cast("ptrtoint", at, "i64")))
+
+
+def _new_node(module: Module) -> None:
+    """A node of the tape for the tensor that comes first; it takes over what comes after."""
+    c = Code(module, "new_node", "ptr", "ptr items, ptr backward")
+    f = c.f
+    items, backward = c.arguments
+    node = c.call("PyType_GenericAlloc", c.outer("kuai_PlainNode"), c.number(0))
+    sequence = c.call("PyObject_CallNoArgs", c.outer("kuai_sequence"))
+    with f.when(f.binary("or", c.is_null(node), c.is_null(sequence))):
+        for owned in (node, sequence):
+            c.call("Py_DecRef", owned)  # null is let pass
+        c.ret(NULL)
+    slots = objects.node_slots()
+    c.call("Py_IncRef", backward)
+    c.write(backward, node, slots["backward"])
+    c.write(sequence, node, slots["sequence"])
+    for i, name in enumerate(d.NODE_FIELDS):
+        c.write(c.word(items, i + 1), node, slots[name])
+    x = c.word(items, 0)
+    true = c.outer("_Py_TrueStruct")
+    c.call("Py_IncRef", true)
+    for name, value in (("_node", node), ("_requires_grad", true)):
+        before = c.read(x, objects.tensor_slots()[name])
+        c.write(value, x, objects.tensor_slots()[name])
+        c.call("Py_DecRef", before)
+    c.ret(x)
 
 
 def _build(module: Module) -> None:
@@ -190,6 +235,8 @@ def _build(module: Module) -> None:
                     c.call("PyDict_SetItem", x, key, value)
                     c.call("Py_DecRef", value)
                 made.set(x)
+            with f.when(c.same(kind, c.number(d.MAKE_NODE))):
+                made.set(f.call("new_node", "ptr", first, c.get(step, d.STEP, "pointer")))
             with f.when(c.some(made.get())):
                 top.set(bottom)
 

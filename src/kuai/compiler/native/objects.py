@@ -51,6 +51,14 @@ def tensor_slots() -> dict[str, int]:
 
 
 @functools.cache
+def node_slots() -> dict[str, int]:
+    """The offset of each field of a node that native code makes."""
+    from kuai.compiler.backward import PlainNode
+
+    return {name: slot_offset(PlainNode, name) for name in PlainNode.__slots__}
+
+
+@functools.cache
 def view_generation() -> int:
     """The offset of `generation` in a `View`."""
     from kuai.core.base import View
