@@ -244,22 +244,22 @@ class PlainNode(CompiledNode):
     before = ()
 
     @property
-    def edges(self) -> Any:
+    def edges(self) -> Any:  # type: ignore[override]
         """Where the gradients go."""
         return self.backward._edges
 
     @property
-    def shape(self) -> Any:  # type: ignore[override]
+    def shape(self) -> Any:
         """The shape of the output."""
         return self.backward.forms[0][0]
 
     @property
-    def numpy_dtype(self) -> Any:  # type: ignore[override]
+    def numpy_dtype(self) -> Any:
         """The type of the output."""
         return self.backward.forms[0][1]
 
     @property
-    def saved(self) -> Any:  # type: ignore[override]
+    def saved(self) -> Any:
         """What backward needs, and the versions of what it reads."""
         if self.values is None:
             return FREED
