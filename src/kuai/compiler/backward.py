@@ -249,7 +249,7 @@ class PlainNode(CompiledNode):
         return self.backward._edges
 
     @property
-    def shape(self) -> Any:
+    def shape(self) -> Any:  # type: ignore[override]
         """The shape of the output."""
         return self.backward.forms[0][0]
 
