@@ -85,7 +85,7 @@ def derivative(function):
             if x.requires_grad:
                 total = total + (x * x).sum()
         grads = kuai.autograd.grad(total, wanted, create_graph=True, allow_unused=True)
-        return [g for g in grads if g is not None]
+        return [kuai.zeros_like(x) if g is None else g for g, x in zip(grads, wanted, strict=True)]
 
     return gradients
 

@@ -97,12 +97,7 @@ def branch(
         value = build(tensors)
         note_again(recorder, place)
         place.write(value)
-    put(
-        tuple(
-            before[i] if build is None else build(tensors)
-            for i, build in enumerate(variables)
-        )
-    )
+    put(tuple(before[i] if build is None else build(tensors) for i, build in enumerate(variables)))
     return result(tensors)
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from kuai import ops
+from kuai import ops as operations
 from kuai.compiler import numbers, trees
 from kuai.compiler.numbers import KINDS, Number, as_tensor, is_number, number
 from kuai.core.base import TensorBase, wrap
@@ -20,6 +20,7 @@ from kuai.tensor import Tensor
 if TYPE_CHECKING:
     from kuai.compiler.session import Session
 
+ops: Any = operations
 SPECIAL: dict[Any, Callable[..., Any]] = {}
 
 
@@ -38,7 +39,7 @@ def _captured(session: Session, *values: Any) -> bool:
     return any(session.recorder.is_captured(x) for x in values)
 
 
-# -- types and conversions -------------------------------------------------------------------------
+# -- types and conversions ------------------------------------------------------------------------
 
 
 @special(isinstance)
@@ -68,7 +69,7 @@ for _kind in (int, float, bool):
     _conversion(_kind)
 
 
-# -- functions of Python's ---------------------------------------------------------------------------
+# -- functions of Python's ------------------------------------------------------------------------
 
 
 @special(range)
@@ -126,7 +127,7 @@ def _quantifier(plain: Any, name: str) -> None:
             return plain(found)
         from kuai.compiler.hooks import Hooks
 
-        hooks = Hooks(session, _range)  # type: ignore[arg-type]
+        hooks = Hooks(session, _range)
         chain = getattr(hooks, name)
         return chain(None, *[lambda x=x: x for x in found]) if found else plain(())
 
@@ -148,8 +149,23 @@ def _walking(plain: Any) -> None:
 
 
 for _function in (
-    list, tuple, dict, set, frozenset, len, sum, iter, enumerate, zip, reversed, map, filter,
-    itertools.chain, itertools.islice, itertools.product, itertools.accumulate,
+    list,
+    tuple,
+    dict,
+    set,
+    frozenset,
+    len,
+    sum,
+    iter,
+    enumerate,
+    zip,
+    reversed,
+    map,
+    filter,
+    itertools.chain,
+    itertools.islice,
+    itertools.product,
+    itertools.accumulate,
 ):
     _walking(_function)
 
@@ -192,9 +208,11 @@ def _delattr(session: Session, owner: Any, name: str) -> None:
 
 @special(print)
 def _print(session: Session, *args: Any, **kwargs: Any) -> None:
-    what = "of the values of tensors " if any(
-        session.recorder.is_captured(x) for x in trees.leaves(args)
-    ) else ""
+    what = (
+        "of the values of tensors "
+        if any(session.recorder.is_captured(x) for x in trees.leaves(args))
+        else ""
+    )
     session.recorder.refuse(
         f"a print {what}in a compiled function: it would happen once, while compiling",
         "use kuai.debug.print, which prints in each call",
@@ -209,8 +227,8 @@ def _spelling(plain: Any) -> None:
     SPECIAL[plain] = spell
 
 
-for _function in (str, repr, format, ascii):
-    _spelling(_function)
+for _spell in (str, repr, format, ascii):
+    _spelling(_spell)
 
 
 @special(copy.copy)
@@ -227,7 +245,9 @@ def _abs(session: Session, x: Any) -> Any:
 def _pow(session: Session, base: Any, exponent: Any, modulus: Any = None) -> Any:
     if modulus is None:
         return base**exponent
-    return pow(base, exponent, modulus) if not _captured(session, base) else base**exponent % modulus
+    return (
+        pow(base, exponent, modulus) if not _captured(session, base) else base**exponent % modulus
+    )
 
 
 @special(divmod)
@@ -242,7 +262,7 @@ def _round(session: Session, x: Any, digits: Any = None) -> Any:
     return round(x) if digits is None else round(x, digits)
 
 
-# -- mathematics ---------------------------------------------------------------------------------------
+# -- mathematics ----------------------------------------------------------------------------------
 
 
 def _function_of_number(
@@ -292,33 +312,34 @@ def _math_pow(session: Session, x: Any, y: Any) -> Any:
     return number(ops.pow(as_tensor(x, float64), as_tensor(y, float64)))
 
 
-for _name, _method in (("floor", "__floor__"), ("ceil", "__ceil__"), ("trunc", "__trunc__")):
-
-    def _rounded(
-        session: Session, x: Any, plain: Any = getattr(math, _name), method: str = _method
-    ) -> Any:
+def _rounding(plain: Any, method: str) -> None:
+    def rounded(session: Session, x: Any) -> Any:
         if not _captured(session, x):
             return plain(x)
         return getattr(numbers.to_kind(x, float), method)()
 
-    SPECIAL[getattr(math, _name)] = _rounded
+    SPECIAL[plain] = rounded
 
 
-# -- tensors -------------------------------------------------------------------------------------------
+_rounding(math.floor, "__floor__")
+_rounding(math.ceil, "__ceil__")
+_rounding(math.trunc, "__trunc__")
+
+
+# -- tensors --------------------------------------------------------------------------------------
 
 
 def _values(name: str) -> None:
     method = getattr(Tensor, name)
 
     def refuse(session: Session, x: Any, *args: Any, **kwargs: Any) -> Any:
-        if not _captured(session, x):
-            return method(x, *args, **kwargs)
-        session.recorder.refuse(
-            f".{name}() of a tensor whose values are known only when the program runs",
-            "compute with the tensor itself; conditions and loops on it are compiled; or return "
-            f"it, and call .{name}() on the result",
-        )
-        return None
+        if _captured(session, x):
+            session.recorder.refuse(
+                f".{name}() of a tensor whose values are known only when the program runs",
+                "compute with the tensor itself; conditions and loops on it are compiled; or "
+                f"return it, and call .{name}() on the result",
+            )
+        return method(x, *args, **kwargs)
 
     SPECIAL[method] = refuse
 
@@ -336,7 +357,7 @@ def _tensor(session: Session, data: Any, *args: Any, **kwargs: Any) -> Any:
     return captured_tensor(session, data, *args, **kwargs)
 
 
-# -- what gives another answer each time ---------------------------------------------------------------
+# -- what gives another answer each time ----------------------------------------------------------
 
 _IMPURE = {"random", "time", "secrets", "uuid", "datetime", "numpy.random", "_random", "socket"}
 

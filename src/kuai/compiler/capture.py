@@ -23,7 +23,7 @@ from kuai.core import tape
 from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import Meta, intercepted, meta_of
 from kuai.core.tape import mode
-from kuai.errors import CompileError, DataDependentError
+from kuai.errors import DataDependentError
 from kuai.nn.block_path import _abbreviated
 from kuai.nn.hooks import captured_calls
 from kuai.nn.module import Module
@@ -116,7 +116,7 @@ class Captured:
         """
         import numpy as np
 
-        numbers = [np.float64(n.fetch()) for n in self.numbers]
+        numbers = [np.asarray(n.fetch(), np.float64) for n in self.numbers]
         found = self.graph.evaluate(*arrays, *numbers)
         changed = {id(v): new for v, new in self.graph.updates}
 
@@ -345,14 +345,15 @@ class _Capturing:
             updated.add(value)
             graph.updates.append((value, x._payload))
         read = OfTensor(x, outer.payload, outer.requires_grad, outer.node is None)
-        if outer.requires_grad and (x._grad is not outer.grad or outer.reads_grad):
-            if not outer.overwritten:
-                read.grad = outer.grad is None
+        looked = outer.requires_grad and (x._grad is not outer.grad or outer.reads_grad)
+        if looked and not outer.overwritten:
+            read.grad = outer.grad is None
         self.reads.add(read)
         if x._grad is not outer.grad:
             if outer.node is not None:
                 recorder.refuse(
-                    "backward() reaches a tensor that was computed outside of the compiled function",
+                    "backward() reaches a tensor that was computed outside of the compiled "
+                    "function",
                     "detach() it, or compute it within",
                 )
             graph.gradients.append((value, None if x._grad is None else recorder.value(x._grad)))
@@ -420,7 +421,7 @@ def _entry(x: Any) -> Any:
     """A leaf as the tape knows it, even where the tensor has moved on."""
     entry = wrap(x._payload)
     entry._requires_grad = True
-    entry._node = x  # type: ignore[assignment]
+    entry._node = x
     return entry
 
 

@@ -113,7 +113,7 @@ class stack_item(Control):
     def infer(self, stack: StackMeta, index: Meta) -> Meta:
         return Meta(stack.shape, stack.dtype)
 
-    def gradient(self, grad):
+    def gradient(self, grad: Any) -> Any:
         return stack_gradient(grad, [grad]), None
 
 

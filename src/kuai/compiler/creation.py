@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kuai import dtypes, ops
-from kuai.compiler.numbers import common_dtype, is_number
 from kuai.compiler.numbers import as_tensor as number_as_tensor
+from kuai.compiler.numbers import common_dtype, is_number
 from kuai.core.base import TensorBase
 from kuai.tensor import Tensor
 
@@ -42,7 +42,7 @@ def _default_dtype(leaves: list[Any]) -> dtypes.dtype:
 
 def _built(data: Any, dtype: dtypes.dtype) -> Tensor:
     if isinstance(data, (list, tuple)):
-        return ops.stack([_built(item, dtype) for item in data])  # type: ignore[no-any-return]
+        return ops.stack([_built(item, dtype) for item in data])
     if is_number(data):
         return number_as_tensor(data, dtype)
-    return data.to(dtype)  # type: ignore[no-any-return]
+    return data.to(dtype)

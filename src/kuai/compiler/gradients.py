@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from kuai import dtypes, ops
-from kuai.compiler.control import StackGradient, cond, stack_gradient, stack_item, while_loop
+from kuai.compiler import control
+from kuai.compiler.control import StackGradient, stack_gradient
 from kuai.compiler.graph import Operation, Region, StackMeta, Value
 from kuai.compiler.places import Scope
 from kuai.compiler.recorder import Recorder, is_stack
@@ -26,6 +27,9 @@ from kuai.core.tape import Node, OutputEdge, edge_of, enable_grad, mode, set_gra
 from kuai.tensor import Tensor
 
 Tensors = list[Tensor]
+cond: Any = control.cond
+while_loop: Any = control.while_loop
+stack_item: Any = control.stack_item
 
 
 class ControlNode(Node):
@@ -195,9 +199,7 @@ def finish_loop(
         results.append(recorder.new(StackMeta(v.shape, v.meta.dtype)))
     operation = recorder.emit(while_loop, inputs, {}, results, [test.region, body.region])
     tensors: Tensors = [wrap(v) for v in results]
-    stacks = [
-        mode.grad and t._requires_grad and is_floating(t._payload) for t in yielded[count:]
-    ]
+    stacks = [mode.grad and t._requires_grad and is_floating(t._payload) for t in yielded[count:]]
     if any(flags) or any(stacks):
         edges = [edge_of(t) if flag else None for t, flag in zip(initial, flags, strict=True)]
         sources = list(body.uses.items())
@@ -222,9 +224,7 @@ def loop_on(
         with recorder.region("test") as first:
             proceeds = test([parameter(recorder, first, m, False) for m in metas])
         with recorder.region("body") as second:
-            given = [
-                parameter(recorder, second, m, f) for m, f in zip(metas, flags, strict=True)
-            ]
+            given = [parameter(recorder, second, m, f) for m, f in zip(metas, flags, strict=True)]
             yielded = body(given)
         needed = [
             flag or (mode.grad and t._requires_grad)
@@ -390,7 +390,7 @@ class _LoopGradient:
         }
         self.grads = grads
         self.stacks = [_pushed(self.recorder, node, p) for p in self.body.parameters]
-        self.orders: dict[Value, int] = {stack._payload: -1 for stack in self.stacks}
+        self.orders: dict[Value, int] = {_value(stack): -1 for stack in self.stacks}
         read = self.recorder.orders.get(operation, {})
         self.orders.update({stack: -order for stack, order in read.items()})
         self.carried = list(range(len(node.sources)))  # the sources whose gradients add up
@@ -422,13 +422,13 @@ class _LoopGradient:
         for i, g in zip(stacked, given, strict=True):
             value = node.sources[i][0]
             # Round r of this loop undoes the last but r of the forward one.
-            order = recorder.orders.get(self.operation, {}).get(value)
-            if order is None:
+            known = recorder.orders.get(self.operation, {})
+            if value not in known:
                 recorder.refuse(
                     "a second derivative of a loop whose first one is taken in another loop",
                     "take both derivatives in the same loop",
                 )
-            found[self.count + i] = stack_gradient(g, [], [(g, -order)])
+            found[self.count + i] = stack_gradient(g, [], [(g, -known[value])])
         return found
 
     def _start(self) -> Tensors:
@@ -464,15 +464,14 @@ class _LoopGradient:
         roots += [results[self.count + k] for k in self.pushes]
         found = _pull(roots, seeds, leaves)
         following = [
-            zeros(p._payload.meta) if g is None else g for p, g in zip(roots, found[:n], strict=False)
+            zeros(_value(p).meta) if g is None else g
+            for p, g in zip(roots, found[:n], strict=False)
         ]
         sums = []
         for i, total in zip(self.carried, state[n + 1 :], strict=True):
             g = found[n + i]
             sums.append(total if g is None or isinstance(g, StackGradient) else total + g)
-        pushed = {
-            i: _sum(g.items) for i, g in enumerate(found[n:]) if isinstance(g, StackGradient)
-        }
+        pushed = {i: _sum(g.items) for i, g in enumerate(found[n:]) if isinstance(g, StackGradient)}
         arrives = [i for i, g in enumerate(found[n:]) if g is not None]
         return [index, *following, *sums], pushed, arrives
 
@@ -482,8 +481,12 @@ class _LoopGradient:
         for stack, order in gradient.stacks:
             place = index if order > 0 else self.rounds - index - 1
             terms.append(self.recorder.record(stack_item, (stack, place), {}))
-            self.orders[stack._payload] = -order
+            self.orders[_value(stack)] = -order
         return _sum(terms)
+
+
+def _value(x: Any) -> Value:
+    return x._payload
 
 
 def _sum(terms: Sequence[Tensor]) -> Tensor:
@@ -495,4 +498,3 @@ def _sum(terms: Sequence[Tensor]) -> Tensor:
 
 def _gradients_of_loop(node: ControlNode, grads: list[Any]) -> Sequence[Any]:
     return _LoopGradient(node, grads).run()
-

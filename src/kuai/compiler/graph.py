@@ -30,9 +30,11 @@ class Value:
     """
 
     base = None
+    region: Region | None
 
     def __init__(self, graph: Graph, meta: Meta, name: str = "") -> None:
         self.graph = graph
+        self.region = None
         self.number = graph.count()
         self.shape = meta.shape
         self.meta = meta

@@ -22,6 +22,7 @@ from kuai.compiler.numbers import Number, number
 from kuai.compiler.places import UNDEFINED, Maybe
 from kuai.core.base import TensorBase, wrap
 from kuai.errors import CompileError, DataDependentError
+from kuai.tensor import Tensor
 
 if TYPE_CHECKING:
     from kuai.compiler.session import Session
@@ -60,7 +61,9 @@ class Range:
 
     def __init__(self, *bounds: Any) -> None:
         plain = [numbers.to_kind(b, int) if isinstance(b, TensorBase) else b for b in bounds]
-        self.start, self.stop, self.step = 0, plain[0], 1
+        self.start: Any = 0
+        self.stop: Any = plain[0]
+        self.step: Any = 1
         if len(plain) > 1:
             self.start, self.stop = plain[0], plain[1]
         if len(plain) > 2:
@@ -95,7 +98,7 @@ class Hooks:
             return self._predicate(x)
         return bool(x)
 
-    def _predicate(self, x: Any) -> Any:
+    def _predicate(self, x: Any) -> Tensor:
         plain = wrap(x._payload) if x._weak else x
         size = plain._payload.size
         if size != 1:
@@ -110,7 +113,7 @@ class Hooks:
     def truth(self, x: Any) -> bool:
         """The truth of a value that decides how long a list is, or which case is taken."""
         found = self.condition(x)
-        if isinstance(found, TensorBase):
+        if isinstance(found, Tensor):
             self.session.recorder.refuse(
                 "a condition on the value of a tensor in a comprehension or a `match`",
                 "use kuai.where, or a `for` loop with `if`",
@@ -140,7 +143,7 @@ class Hooks:
     ) -> Any:
         """`if` of which both sides return: what is returned."""
         test = self.condition(test)
-        if isinstance(test, TensorBase):
+        if isinstance(test, Tensor):
             recorder = self.session.recorder
             return branches.branch(recorder, test, then, orelse, get, put, names)
         return then() if test else orelse()
@@ -170,7 +173,7 @@ class Hooks:
     def _truth_of(self, thunk: Callable[[], Any]) -> Callable[[], Any]:
         def truth() -> Any:
             found = self.condition(thunk())
-            return number(found) if isinstance(found, TensorBase) else found
+            return number(found) if isinstance(found, Tensor) else found
 
         return truth
 
@@ -179,7 +182,7 @@ class Hooks:
         if len(thunks) == 1:
             return value
         test = self.condition(value)
-        if not isinstance(test, TensorBase):
+        if not isinstance(test, Tensor):
             return self._chain(thunks[1:], goes_on, state) if test is goes_on else value
         sides = (lambda: self._chain(thunks[1:], goes_on, state), lambda: value)
         then, orelse = sides if goes_on else sides[::-1]
@@ -188,7 +191,7 @@ class Hooks:
     def not_(self, x: Any) -> Any:
         """`not x`."""
         test = self.condition(x)
-        return number(ops.logical_not(test)) if isinstance(test, TensorBase) else not test
+        return number(ops.logical_not(test)) if isinstance(test, Tensor) else not test
 
     def compare(self, state: State | None, first: Any, *parts: Any) -> Any:
         """A chain of comparisons, or one of `in`: operators and thunks of operands in turn."""
@@ -254,7 +257,7 @@ class Hooks:
             recorder = self.session.recorder
             mark, before = recorder.mark(), get()
             found = self.condition(test())
-            if isinstance(found, TensorBase):
+            if isinstance(found, Tensor):
                 pure = all(x is y for x, y in zip(before, get(), strict=True))
 
                 def proceeds() -> Any:
@@ -263,9 +266,7 @@ class Hooks:
                 if pure and recorder.rewind(mark):
                     loops.loop(recorder, proceeds, body, get, put, names, temporaries)
                 else:
-                    loops.asking(
-                        recorder, found, proceeds, body, get, put, names, temporaries
-                    )
+                    loops.asking(recorder, found, proceeds, body, get, put, names, temporaries)
                 return
             if not found:
                 return
@@ -296,7 +297,7 @@ class Hooks:
             if goes_on is None:
                 continue
             found = self.condition(goes_on())
-            if isinstance(found, TensorBase):
+            if isinstance(found, Tensor):
                 self._rest(items, found, body, goes_on, get, put, names)
                 return
             if not found:
@@ -391,11 +392,10 @@ class Hooks:
         if isinstance(value, Maybe):
             if not name.startswith("__kuai"):
                 message = (
-                    f"cannot access local variable '{name}' where it is not associated with a "
-                    "value"
+                    f"cannot access local variable '{name}' where it is not associated with a value"
                 )
                 test = self.condition(value.defined)
-                if isinstance(test, TensorBase):
+                if isinstance(test, Tensor):
                     self.session.recorder.check(test, UnboundLocalError, message)
                 elif not test:
                     raise UnboundLocalError(message)
@@ -536,12 +536,10 @@ class Hooks:
     def assert_(self, test: Any, message: Callable[[], Any]) -> None:
         """`assert`."""
         found = self.condition(test)
-        if isinstance(found, TensorBase):
+        if isinstance(found, Tensor):
             with self.session.describing():
                 text = message()
-            self.session.recorder.check(
-                found, AssertionError, "" if text is None else str(text)
-            )
+            self.session.recorder.check(found, AssertionError, "" if text is None else str(text))
         elif not found:
             text = message()
             raise AssertionError(*(() if text is None else (text,)))

@@ -104,10 +104,11 @@ class Slot:
         before = (self.kind, self.optional, self.meta, self.requires_grad)
         if new is self.original and self.kind == "static":
             return False
-        if new is UNDEFINED or isinstance(new, Maybe):
+        if new is UNDEFINED:
             self.optional = True
-            if new is UNDEFINED:
-                return before[1] is False
+            return before[1] is False
+        if isinstance(new, Maybe):
+            self.optional = True
             new = new.value
         if self.initial is UNDEFINED:
             self.optional = True
@@ -128,9 +129,7 @@ class Slot:
             if is_number(self.initial) and meta.shape:
                 self._refuse(new, recorder)
             self.meta = meta
-        elif self.kind == "static" and not is_tensor(self.initial):
-            self._refuse(new, recorder)
-        elif meta != self.meta:
+        elif (self.kind == "static" and not is_tensor(self.initial)) or meta != self.meta:
             self._refuse(new, recorder)
         self.kind = "tensor"
         if mode.grad and new._requires_grad and is_floating(new._payload):
@@ -147,8 +146,10 @@ class Slot:
         if self.initial is UNDEFINED:
             dtype = numbers.dtype_of(new)
         elif is_number(self.initial):
-            if self.kind == "static" and type(new) is type(self.initial) and _same(
-                new, self.initial
+            if (
+                self.kind == "static"
+                and type(new) is type(self.initial)
+                and _same(new, self.initial)
             ):
                 return
             dtype = numbers.common_dtype(new, self.initial)
@@ -439,9 +440,7 @@ class Loop:
                 changed |= self.places[key][1].widen(place.read(), recorder)
         return changed
 
-    def _finish(
-        self, test: Scope, body: Scope, proceeds: Any, yielded: list[Tensor]
-    ) -> None:
+    def _finish(self, test: Scope, body: Scope, proceeds: Any, yielded: list[Tensor]) -> None:
         recorder = self.recorder
         everything = [c for c in self._everything() if not c.skipped]
         initial = [t for c in everything for slot in c.slots() for t in slot.start(recorder)]

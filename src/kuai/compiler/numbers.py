@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from kuai import dtypes, ops
+from kuai import dtypes
+from kuai import ops as operations
 from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase, wrap
 from kuai.tensor import Tensor
 
 _new = object.__new__
+ops: Any = operations
 _RANK = {dtypes.bool_: 0, dtypes.int64: 1, dtypes.float64: 2}
 _DTYPES = (dtypes.bool_, dtypes.int64, dtypes.float64)
 KINDS: dict[dtypes.dtype, type] = {
@@ -68,7 +70,7 @@ def number(x: Tensor) -> Number:
     result._requires_grad = False
     result._grad = result._node = result._view = result._hooks = None
     result._counter = [0, 0]
-    return result  # type: ignore[no-any-return]
+    return result
 
 
 def _check_divisor(divisor: Any, message: str) -> None:

@@ -322,9 +322,7 @@ class Reads:
         key = (OfBlock.kind, id(block))
         if key not in self.records:
             fields = id(block.__dict__)
-            floats = {
-                k[2] for k in self.floats if k[0] == FromItem.kind and k[1] == fields
-            }
+            floats = {k[2] for k in self.floats if k[0] == FromItem.kind and k[1] == fields}
             self.records[key] = OfBlock(block, floats)
 
     def block_item(self, block: Module, name: str, value: Any) -> Any:
@@ -343,11 +341,11 @@ class Reads:
 
     def walked(self, x: Any) -> Any:
         """A container, before its items are looked at; returns it."""
-        if isinstance(x, (list, tuple, dict, set, frozenset, deque)):
-            if self.is_outside(x) and not isinstance(x, tuple) and id(x) not in self._given:
-                self.add(Walked(x))
-                for item in _items_of(x):
-                    self.outside(item)
+        walks = isinstance(x, (list, dict, set, frozenset, deque))
+        if walks and self.is_outside(x) and id(x) not in self._given:
+            self.add(Walked(x))
+            for item in _items_of(x):
+                self.outside(item)
         return x
 
 

@@ -12,12 +12,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 import numpy as np
 
 import kuai
-from kuai.compiler.control import check as check_
+from kuai.compiler import control
 from kuai.compiler.graph import Graph, Operation, Region, StackMeta, Value
 from kuai.compiler.places import Gradient, Memory, Place, Scope
 from kuai.core import base
@@ -28,6 +29,9 @@ from kuai.core.tape import mode, refresh
 from kuai.errors import CompileError, DataDependentError
 from kuai.tensor import Tensor
 
+check_: Any = control.check
+detach_: Any = detach
+view_scatter_: Any = view_scatter
 _OWN = str(Path(kuai.__file__).parent)
 
 
@@ -121,14 +125,12 @@ class Recorder:
             return primitive.decompose(*inputs, **parameters)
         return self.record(primitive, inputs, parameters)
 
-    def record(
-        self, primitive: Primitive, inputs: Sequence[Any], parameters: dict[str, Any]
-    ) -> Any:
+    def record(self, primitive: Any, inputs: Sequence[Any], parameters: dict[str, Any]) -> Any:
         """Record one application of a primitive as it is."""
         values = [self.value(x) if isinstance(x, TensorBase) else x for x in inputs]
-        if primitive is detach and not inputs[0]._requires_grad:
+        if primitive is detach_ and not inputs[0]._requires_grad:
             return primitive.run(inputs, parameters, values[0])
-        if primitive is view_scatter and parameters["view"] is detach:
+        if primitive is view_scatter_ and parameters["view"] is detach_:
             return primitive.run(inputs, parameters, values[1])
         typed = next((v for v in values if isinstance(v, Value)), None)
         scalar = typed.meta.dtype if typed is not None else None
@@ -470,12 +472,12 @@ def _is_own(file: str) -> bool:
 
 def user_place() -> tuple[str, int]:
     """File and line of the innermost frame that is not kuai's."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
         if not _is_own(code.co_filename):
             return code.co_filename, frame.f_lineno
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return "", 0
 
 

@@ -19,30 +19,34 @@ from kuai import ops
 from kuai.compiler import trees
 from kuai.compiler.calls import SPECIAL, refuse_impure
 from kuai.compiler.hooks import Hooks, Range
-from kuai.compiler.numbers import Number
+from kuai.compiler.numbers import Number, as_tensor, common_dtype, is_number, number
 from kuai.compiler.places import Attribute, Item
 from kuai.compiler.reads import MISSING, Reads
 from kuai.compiler.recorder import Recorder
 from kuai.compiler.rewrite.functions import is_library, is_own, is_rewritten, rewritten
 from kuai.compiler.rewrite.source import SourceError
+from kuai.compiler.uncompiled import uncompiled
 from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase, wrap
 from kuai.core.inplace import assign
+from kuai.core.tape import no_grad
 from kuai.errors import CompileError
 from kuai.nn.block_path import _abbreviated, _name_within
 from kuai.nn.hooks import call_with_hooks
 from kuai.nn.module import Module
 from kuai.optim.optimizer import Optimizer
+from kuai.tensor import Tensor
 
-_CHANGING = {
-    list: {"append", "extend", "insert", "remove", "pop", "clear", "sort", "reverse"},
-    dict: {"update", "pop", "popitem", "clear", "setdefault"},
-    set: {"add", "discard", "remove", "pop", "clear", "update"},
-    deque: {"append", "appendleft", "extend", "pop", "popleft", "clear", "rotate"},
-}
+_CHANGING: list[tuple[type, set[str]]] = [
+    (list, {"append", "extend", "insert", "remove", "pop", "clear", "sort", "reverse"}),
+    (dict, {"update", "pop", "popitem", "clear", "setdefault"}),
+    (set, {"add", "discard", "remove", "pop", "clear", "update"}),
+    (deque, {"append", "appendleft", "extend", "pop", "popleft", "clear", "rotate"}),
+]
 _CONTAINERS = (list, dict, set, deque)
 _FUNCTIONS = (FunctionType, MethodType, functools.partial)
 _MISSING: Any = object()
+_CALL = "__call__"
 
 
 class Session:
@@ -71,6 +75,7 @@ class Session:
 
     def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """`function(*args, **kwargs)` as the capture does it."""
+        function = uncompiled(function)
         kind = type(function)
         if kind is FunctionType:
             return self._call_function(function, args, kwargs)
@@ -90,7 +95,7 @@ class Session:
             return self.call(function.func, function.args + args, {**function.keywords, **kwargs})
         if isinstance(function, BuiltinFunctionType):
             return self._call_builtin(function, args, kwargs)
-        call = getattr(kind, "__call__", None)
+        call = getattr(kind, _CALL, None)
         inner = getattr(function, "__wrapped__", None)
         if isinstance(inner, FunctionType) and kind.__module__ == "functools":
             return self.call(inner, args, kwargs)  # what a cache keeps must not be captured
@@ -132,7 +137,7 @@ class Session:
         owner = getattr(function, "__self__", None)
         name = function.__name__
         refuse_impure(self, function, args)
-        for kind, names in _CHANGING.items():
+        for kind, names in _CHANGING:
             if isinstance(owner, kind):
                 if name in names:
                     self.changes_container(owner, name)
@@ -250,7 +255,7 @@ class Session:
         result.__dict__.update(function.__dict__)
         return result
 
-    def _construct(self, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _construct(self, cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A new object, whose `__init__` is captured where it is the user's."""
         if cls.__new__ is object.__new__ and type(cls).__call__ is type.__call__:
             start = cls.__init__
@@ -275,6 +280,7 @@ class Session:
 
     def call_block(self, block: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A call of a block: its `forward` is captured, and its path is noted."""
+        block = uncompiled(block)
         self.reads.block(block)
         forward = block.forward
         function = getattr(forward, "__func__", forward)
@@ -331,7 +337,7 @@ class Session:
         reads = self.reads
         reads.item(optimizer.__dict__, "param_groups", optimizer.param_groups, "param_groups")
         reads.walked(optimizer.param_groups)
-        for number, group in enumerate(optimizer.param_groups):
+        for place, group in enumerate(optimizer.param_groups):
             reads.item(group, "params", group["params"], "params")
             reads.walked(group["params"])
             for p in group["params"]:
@@ -342,7 +348,7 @@ class Session:
                     continue
                 if option == "lr" and type(value) is float:
                     reads.floats.add(("item", id(group), "lr"))
-                name = f"param_groups[{number}][{option!r}]"
+                name = f"param_groups[{place}][{option!r}]"
                 seen = reads.item(group, option, value, name)
                 if seen is not value:
                     replaced.append((group, option, value))
@@ -413,9 +419,9 @@ class Session:
     def _attribute(self, owner: Any, name: str) -> Any:
         """`getattr`, with the user's properties captured."""
         found = getattr(type(owner), name, None)
-        if type(found) is property and isinstance(found.fget, FunctionType):
-            if not is_own(found.fget) and not is_library(found.fget):
-                return self.function(found.fget)(owner)
+        getter = found.fget if type(found) is property else None
+        if isinstance(getter, FunctionType) and not is_own(getter) and not is_library(getter):
+            return self.function(getter)(owner)
         return getattr(owner, name)
 
     def _block_attribute(self, block: Module, name: str, value: Any) -> Any:
@@ -441,7 +447,7 @@ class Session:
 
     def item(self, owner: Any, index: Any) -> Any:
         """`owner[index]`, noted as read where it came from outside."""
-        if isinstance(owner, TensorBase):
+        if isinstance(owner, Tensor):
             found = owner[self._index(index)]
             if self._is_position(index) and found._view is None:
                 self.recorder.entangle(found, _root(owner))  # eagerly, it would be a view
@@ -451,9 +457,8 @@ class Session:
         value = self._user_item(owner, index)
         if isinstance(owner, (list, tuple)):
             self.reads.walked(owner)
-        elif isinstance(owner, dict) and self.reads.is_outside(owner):
-            if index in owner:
-                return self.reads.item(owner, index, value, f"[{index!r}]")
+        elif isinstance(owner, dict) and self.reads.is_outside(owner) and index in owner:
+            return self.reads.item(owner, index, value, f"[{index!r}]")
         return value
 
     def _user_item(self, owner: Any, index: Any) -> Any:
@@ -465,19 +470,16 @@ class Session:
     def _chosen(self, owner: Any, index: Any) -> Any:
         """An item that a captured number chooses, of tensors or numbers that stack."""
         items = list(self.reads.walked(owner)) if isinstance(owner, (list, tuple)) else []
-        if items and all(isinstance(x, (TensorBase, bool, int, float)) for x in items):
-            from kuai.compiler.numbers import as_tensor, common_dtype, is_number, number
-
-            if all(is_number(x) for x in items):
-                dtype = common_dtype(*items)
-                table = ops.stack([as_tensor(x, dtype) for x in items])
-                return number(table[self._index(index)])
-            return ops.stack(items)[self._index(index)]
-        self.recorder.refuse(
-            f"an item of a {type(owner).__name__} that the value of a tensor chooses",
-            "stack the tensors into one, and index that",
-        )
-        return None
+        if not items or not all(isinstance(x, (TensorBase, bool, int, float)) for x in items):
+            self.recorder.refuse(
+                f"an item of a {type(owner).__name__} that the value of a tensor chooses",
+                "stack the tensors into one, and index that",
+            )
+        if all(is_number(x) for x in items):
+            dtype = common_dtype(*items)
+            table = ops.stack([as_tensor(x, dtype) for x in items])
+            return number(table[self._index(index)])
+        return ops.stack(items)[self._index(index)]
 
     def _is_position(self, index: Any) -> bool:
         """Whether an index is made of numbers and slices, and some number is captured."""
@@ -545,8 +547,8 @@ class Session:
         """Refuse a change of an object from outside."""
         if isinstance(owner, (Module, type, ModuleType)) or self.reads.is_outside(owner):
             self.recorder.refuse(
-                f"a change of the attribute `{name}` of a {type(owner).__name__} that lives outside "
-                "of the compiled function",
+                f"a change of the attribute `{name}` of a {type(owner).__name__} that lives "
+                "outside of the compiled function",
                 "return the value instead, or keep it in a buffer (register_buffer), which may be "
                 "changed",
             )
@@ -581,8 +583,6 @@ class Session:
                     "an assignment to `data` that changes the shape of a tensor",
                     "make a new tensor",
                 )
-            from kuai.core.tape import no_grad
-
             with no_grad():
                 assign(x, value)
             return
@@ -658,7 +658,26 @@ def _equal(a: Any, b: Any) -> bool:
         return False
 
 
-_TRUSTED = ("builtins", "math", "operator", "functools", "itertools", "collections", "typing",
-            "dataclasses", "enum", "abc", "copy", "contextlib", "types", "warnings", "string",
-            "re", "bisect", "heapq", "numbers", "inspect")
+_TRUSTED = (
+    "builtins",
+    "math",
+    "operator",
+    "functools",
+    "itertools",
+    "collections",
+    "typing",
+    "dataclasses",
+    "enum",
+    "abc",
+    "copy",
+    "contextlib",
+    "types",
+    "warnings",
+    "string",
+    "re",
+    "bisect",
+    "heapq",
+    "numbers",
+    "inspect",
+)
 _QUIET = {str, int, float, bool, type(None), bytes, tuple, Range, super}

@@ -277,7 +277,10 @@ def has_hooks(block: Module) -> bool:
 def call_with_hooks(
     block: Module, args: tuple[Any, ...], kwargs: dict[str, Any], forward: Any = None
 ) -> Any:
-    """Run the hooks of `block` and those of all blocks around its `forward`, or around `forward`."""
+    """Run the hooks of `block` and those of all blocks around its `forward`.
+
+    `forward`, where given, stands in its place.
+    """
     called: set[int] = set()
     result = None
     try:
@@ -300,7 +303,7 @@ def _run_forward_pre_hooks(
     block: Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     for number, hook in [*_global_forward_pre_hooks.items(), *block._forward_pre_hooks.items()]:
-        hook = _runnable(hook)  # noqa: PLW2901
+        hook = _runnable(hook)
         if number in block._forward_pre_hooks_with_kwargs:
             new = hook(block, args, kwargs)
             if new is None:

@@ -127,12 +127,14 @@ def _number(x: Number) -> Number:
 def _least(x: Number, y: Number) -> Number:
     """The smaller of two numbers, or tensors."""
     if isinstance(x, Tensor) or isinstance(y, Tensor):
-        return ops.where(y < x, y, x)
+        smaller: Any = y < x
+        return ops.where(smaller, y, x)
     return min(x, y)
 
 
 def _greatest(x: Number, y: Number) -> Number:
     """The greater of two numbers, or tensors."""
     if isinstance(x, Tensor) or isinstance(y, Tensor):
-        return ops.where(y > x, y, x)
+        greater: Any = y > x
+        return ops.where(greater, y, x)
     return max(x, y)

@@ -10,11 +10,13 @@ from __future__ import annotations
 import ast
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 from kuai.compiler.rewrite.names import SCOPES
 
 DID_RETURN = "__kuai_did_return"
 RETURNED = "__kuai_returned"
+STOP = "kuai_stop"  # the attribute of a `for` that tells when it goes on
 
 LOOPS = (ast.While, ast.For, ast.AsyncFor)
 
@@ -144,9 +146,7 @@ class Exits:
         orelse = self._block(node.orelse, context)
         return [_at(ast.If(node.test, body, orelse), node)]
 
-    def _flagged(
-        self, node: ast.stmt, rest: list[ast.stmt], context: _Context
-    ) -> list[ast.stmt]:
+    def _flagged(self, node: ast.stmt, rest: list[ast.stmt], context: _Context) -> list[ast.stmt]:
         """A statement that may exit, and after it the rest, which its flags guard."""
         kinds = exits([node])
         before: list[ast.stmt] = []
@@ -183,9 +183,7 @@ class Exits:
         changed = self._block(rest, context)
         return [_at(ast.If(_none_of(flags), changed, []), node)] if changed else []
 
-    def _compound(
-        self, node: ast.stmt, rest: list[ast.stmt], context: _Context
-    ) -> list[ast.stmt]:
+    def _compound(self, node: ast.stmt, rest: list[ast.stmt], context: _Context) -> list[ast.stmt]:
         """`with`, `try` and `match`, which stay; their blocks end where they end."""
         if rest and not always([node]):
             return self._flagged(node, rest, context)
@@ -234,7 +232,6 @@ class Exits:
             else:
                 rest = [*node.orelse, *rest]
         body = self._block(node.body, inner)
-        changed: ast.While | ast.For
         if isinstance(node, ast.While):
             test = node.test
             if flags:
@@ -242,7 +239,7 @@ class Exits:
             changed = _at(ast.While(test, body, []), node)
         else:
             changed = _at(ast.For(node.target, node.iter, body, []), node)
-            changed.kuai_stop = _none_of(flags) if flags else None  # type: ignore[attr-defined]
+            setattr(changed, STOP, _none_of(flags) if flags else None)
         if "return" in kinds:
             guarded = self._guarded({"return"}, rest, context, inner, node)
             return [*before, changed, *guarded]
@@ -286,7 +283,7 @@ def _none_of(flags: list[str]) -> ast.expr:
     return terms[0] if len(terms) == 1 else ast.BoolOp(ast.And(), terms)
 
 
-def _at(node: ast.AST, place: ast.AST):  # type: ignore[no-untyped-def]
+def _at(node: Any, place: ast.AST) -> Any:
     ast.copy_location(node, place)
     ast.fix_missing_locations(node)
     return node

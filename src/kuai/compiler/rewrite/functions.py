@@ -7,7 +7,6 @@ numbers of its file, so that a traceback shows the user's source.
 from __future__ import annotations
 
 import ast
-import sys
 import sysconfig
 from types import CellType, CodeType, FunctionType
 from typing import Any
@@ -19,9 +18,7 @@ _templates: dict[CodeType, CodeType] = {}
 _texts: dict[CodeType, str] = {}
 
 _LIBRARY = tuple(
-    path
-    for key in ("stdlib", "platstdlib")
-    if (path := sysconfig.get_paths().get(key)) is not None
+    path for key in ("stdlib", "platstdlib") if (path := sysconfig.get_paths().get(key)) is not None
 )
 _PACKAGES = ("site-packages", "dist-packages")
 
@@ -109,9 +106,7 @@ def _compile(function: FunctionType) -> CodeType:
     except SyntaxError as error:
         raise SourceError(f"{name} cannot be rewritten: {error}") from error
     inner = _code_in(_code_in(compiled, "__kuai_factory"), name)
-    if sys.version_info >= (3, 11):
-        inner = inner.replace(co_qualname=function.__qualname__)
-    return inner
+    return inner.replace(co_qualname=function.__qualname__)
 
 
 class _Mangled(ast.NodeVisitor):

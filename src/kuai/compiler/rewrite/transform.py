@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kuai.compiler.rewrite import names
-from kuai.compiler.rewrite.exits import Exits
+from kuai.compiler.rewrite.exits import STOP, Exits
 
 HOOKS = "__kuai__"
 
@@ -56,9 +56,7 @@ class Scope:
         self.globals = names.declared(body, ast.Global)
         self.nonlocals = names.declared(body, ast.Nonlocal)
         self.parameters = names.parameters(node.args)
-        self.locals = (
-            set(self.parameters) | (names.bound(body) - self.globals - self.nonlocals)
-        )
+        self.locals = set(self.parameters) | (names.bound(body) - self.globals - self.nonlocals)
         self.guarded: set[str] = set()  # those that a hook may set, to what is not a plain value
         self.inner_nonlocals = names.inner_nonlocals(body) & (self.locals | self.nonlocals)
         self.generator = names.yields(body)
@@ -98,7 +96,7 @@ class Transformer(ast.NodeTransformer):
 
     def __init__(self, free: Sequence[str]) -> None:
         self.free = set(free)
-        self.scope: Scope = None  # type: ignore[assignment]
+        self.scope: Any = None  # the innermost `Scope`
         self._count = 0
         self._static = False
         # Inner functions that the statement being rewritten needs before it; None where there
@@ -151,7 +149,7 @@ class Transformer(ast.NodeTransformer):
         def plain(a: ast.arg) -> ast.arg:
             return ast.copy_location(ast.arg(a.arg), a)
 
-        inner, self.scope = self.scope, outer  # type: ignore[assignment]
+        inner, self.scope = self.scope, outer
         defaults = [self._default(d) for d in arguments.defaults]
         kw_defaults = [None if d is None else self._default(d) for d in arguments.kw_defaults]
         self.scope = inner
@@ -165,10 +163,10 @@ class Transformer(ast.NodeTransformer):
             defaults=defaults,
         )
 
-    def _default(self, node: ast.expr) -> ast.expr:
+    def _default(self, node: ast.expr) -> Any:
         if self.scope is None:
             return ast.copy_location(ast.Constant(None), node)  # given to the function object
-        return self.visit(node)  # type: ignore[no-any-return]
+        return self.visit(node)
 
     def _find_guarded(self, statements: Sequence[ast.stmt], scope: Scope) -> None:
         if self._static:
@@ -278,10 +276,7 @@ class Transformer(ast.NodeTransformer):
     def visit_If(self, node: ast.If) -> Any:
         if self._static:
             return self._inline(node)
-        returning = any(
-            isinstance(n, ast.Return)
-            for n in names.inside([*node.body, *node.orelse])
-        )
+        returning = any(isinstance(n, ast.Return) for n in names.inside([*node.body, *node.orelse]))
         assigned = self._variables([*node.body, *node.orelse])
         then, orelse = self._fresh("then"), self._fresh("else")
         functions, state = self._state(assigned)
@@ -291,9 +286,7 @@ class Transformer(ast.NodeTransformer):
             self._closure(orelse, self._statements(node.orelse), assigned),
             *functions,
         ]
-        call = _hook(
-            "if_value" if returning else "if_", test, _load(then), _load(orelse), *state
-        )
+        call = _hook("if_value" if returning else "if_", test, _load(then), _load(orelse), *state)
         body.append(ast.Return(call) if returning else ast.Expr(call))
         return self._placed(body, node)
 
@@ -326,7 +319,7 @@ class Transformer(ast.NodeTransformer):
         ast.fix_missing_locations(bind)
         statements = self._statements([bind, *node.body])
         body = [self._closure(loop, statements, assigned, item), *functions]
-        stop = getattr(node, "kuai_stop", None)
+        stop = getattr(node, STOP, None)
         goes_on: ast.expr = ast.Constant(None)
         if stop is not None:
             goes_on = ast.Lambda(_no_arguments(), self._condition(stop))
@@ -499,7 +492,7 @@ class Transformer(ast.NodeTransformer):
         if isinstance(node, ast.Tuple):
             node.elts = [self._index(e) for e in node.elts]
             return node
-        return self.visit(node)  # type: ignore[no-any-return]
+        return self.visit(node)
 
     def visit_Call(self, node: ast.Call) -> Any:
         function = node.func
@@ -542,10 +535,10 @@ class Transformer(ast.NodeTransformer):
         """An expression of which only the truth matters."""
         if isinstance(node, ast.BoolOp):
             name = "all_" if isinstance(node.op, ast.And) else "any_"
-            return self._chain(node, name, self._condition)  # type: ignore[no-any-return]
+            return self._chain(node, name, self._condition)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-            return _place(_hook("not_", self._condition(node.operand)), node)  # type: ignore[no-any-return]
-        return self.visit(node)  # type: ignore[no-any-return]
+            return _place(_hook("not_", self._condition(node.operand)), node)
+        return self.visit(node)
 
     def _can_defer(self, node: ast.AST) -> bool:
         """Whether parts of an expression can become functions of their own."""
@@ -634,7 +627,17 @@ class Transformer(ast.NodeTransformer):
             return node
         return _place(_hook("made", node), node)
 
-    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _comprehension
+    def visit_ListComp(self, node: ast.ListComp) -> Any:
+        return self._comprehension(node)
+
+    def visit_SetComp(self, node: ast.SetComp) -> Any:
+        return self._comprehension(node)
+
+    def visit_DictComp(self, node: ast.DictComp) -> Any:
+        return self._comprehension(node)
+
+    def visit_GeneratorExp(self, node: ast.GeneratorExp) -> Any:
+        return self._comprehension(node)
 
     def _display(self, node: Any) -> Any:
         if isinstance(getattr(node, "ctx", None), (ast.Store, ast.Del)):
@@ -642,7 +645,14 @@ class Transformer(ast.NodeTransformer):
         node = self.generic_visit(node)
         return _place(_hook("made", node), node)
 
-    visit_List = visit_Set = visit_Dict = _display
+    def visit_List(self, node: ast.List) -> Any:
+        return self._display(node)
+
+    def visit_Set(self, node: ast.Set) -> Any:
+        return self._display(node)
+
+    def visit_Dict(self, node: ast.Dict) -> Any:
+        return self._display(node)
 
     def visit_Starred(self, node: ast.Starred) -> Any:
         if isinstance(node.ctx, ast.Load):
