@@ -1007,12 +1007,7 @@ def _attach_functions() -> None:
 
 def _in_place_operator(function: Any) -> Any:
     if function in ARITHMETIC:
-        primitive = ARITHMETIC[function]
-
-        def arithmetic(self: Tensor, other: Any) -> Tensor:
-            return change_in_place(self, primitive, function, other)
-
-        return arithmetic
+        return _in_place_arithmetic(function, ARITHMETIC[function])
 
     def operator(self: Tensor, other: Any) -> Tensor:
         return inplace(self, function, other)
@@ -1020,20 +1015,37 @@ def _in_place_operator(function: Any) -> Any:
     return operator
 
 
+def _in_place_arithmetic(function: Any, primitive: Any) -> Any:
+    def operator(self: Tensor, other: Any) -> Tensor:
+        return change_in_place(self, primitive, function, other)
+
+    return operator
+
+
 def _as_method(function: Any) -> Any:
     if hasattr(function, "__get__"):
         return function
-    apply = function.__call__
-
-    def unary(self: Tensor) -> Any:
-        return apply(self)
-
-    def any_number(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-        return apply(self, *args, **kwargs)
-
-    method: Method = unary if isinstance(function, Unary) else any_number
+    method = _unary_method(function) if isinstance(function, Unary) else _any_method(function)
     method.__name__ = function.name
     method.__doc__ = function.__doc__
+    return method
+
+
+def _unary_method(function: Any) -> Any:
+    apply = function.__call__
+
+    def method(self: Tensor) -> Any:
+        return apply(self)
+
+    return method
+
+
+def _any_method(function: Any) -> Any:
+    apply = function.__call__
+
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return apply(self, *args, **kwargs)
+
     return method
 
 

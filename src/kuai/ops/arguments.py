@@ -40,13 +40,13 @@ def explained(function: Any) -> Any:
     tensors = {n for n in names if plain.__annotations__.get(n) == "Tensor"}
 
     @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def explained_call(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
         except Exception as error:
             renamed = _renamed(kwargs, names) if isinstance(error, TypeError) else kwargs
             if renamed is not kwargs:
-                return call(*args, **renamed)
+                return explained_call(*args, **renamed)
             given = [*zip(names, args, strict=False), *kwargs.items()]
             for i, (name, value) in enumerate(given):
                 if name in tensors and not isinstance(value, TensorBase):
@@ -61,7 +61,7 @@ def explained(function: Any) -> Any:
                 ) from None
             raise
 
-    return call
+    return explained_call
 
 
 def numpy_named(function: Any) -> Any:
@@ -71,12 +71,12 @@ def numpy_named(function: Any) -> Any:
         return function
 
     @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def method(*args: Any, **kwargs: Any) -> Any:
         if kwargs:
             kwargs = _renamed(kwargs, names)
         return function(*args, **kwargs)
 
-    return call
+    return method
 
 
 def _names(function: Any) -> tuple[str, ...]:

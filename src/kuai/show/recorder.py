@@ -165,7 +165,8 @@ def tensors_of(module: Module) -> Iterator[tuple[str, Tensor]]:
 
 
 _MACHINERY = (
-    "__call__", "run_and_tell", "run", "method", "operator", "inplace", "applied", "<lambda>",
+    "__call__", "run_and_tell", "run", "method", "operator", "explained_call", "inplace",
+    "change_in_place", "applied", "<lambda>",
 )  # fmt: skip
 
 
