@@ -194,24 +194,24 @@ def pack_columns(
             to = f.at(panels, index(f, f.sub(i, top), panel), numbers.sum)
             copy(f, numbers, f.at(source, index(f, i, p.a[0]), numbers.memory), to, depth, lanes)
         return
-    with f.loop(top, bottom, height) as i:
-        base = f.at(panels, index(f, f.sub(i, top), panel), numbers.sum)
-        start = f.at(source, index(f, i, p.a[0]), numbers.memory)
-        rest = 0 if varies(p.m) else p.m % height
+    rest = 0 if varies(p.m) else p.m % height
+    # Panel after panel for each k: what lies side by side along the rows is read at once.
+    with f.loop(0, depth) as k, f.loop(top, bottom, height) as i:
+        place = f.add(index(f, f.sub(i, top), panel), index(f, k, height))
+        to = f.at(panels, place, numbers.sum)
+        at = f.at(source, index(f, k, p.a[1]), numbers.memory)
+        at = f.at(at, index(f, i, p.a[0]), numbers.memory)
         rows = smaller(f, height, f.sub(bottom, i))
-        with f.loop(0, depth) as k:
-            to = f.at(base, index(f, k, height), numbers.sum)
-            at = f.at(start, index(f, k, p.a[1]), numbers.memory)
-            if p.a[0] == 1 and not varies(p.m):
-                full = f.compare("eq", rows, number(height))
-                _copy_some(f, numbers, target, at, to, height, lanes, full)
-                if rest:
-                    other = f.compare("eq", rows, number(rest))
-                    _copy_some(f, numbers, target, at, to, rest, lanes, other)
-            else:
-                with f.loop(0, rows) as r:
-                    value = numbers.load_one(f, f.at(at, index(f, r, p.a[0]), numbers.memory))
-                    f.store(value, f.at(to, r, numbers.sum))
+        if p.a[0] == 1 and not varies(p.m):
+            full = f.compare("eq", rows, number(height))
+            _copy_some(f, numbers, target, at, to, height, lanes, full)
+            if rest:
+                other = f.compare("eq", rows, number(rest))
+                _copy_some(f, numbers, target, at, to, rest, lanes, other)
+        else:
+            with f.loop(0, rows) as r:
+                value = numbers.load_one(f, f.at(at, index(f, r, p.a[0]), numbers.memory))
+                f.store(value, f.at(to, r, numbers.sum))
 
 
 def _copy_some(
