@@ -325,6 +325,46 @@ class TestBlocks:
         assert len(compiled._compiled.programs) <= 3
 
 
+class TestNesting:
+    """A compiled function inside another is captured as the function that it was made of."""
+
+    def test_functions_methods_and_blocks(self):
+        @kuai.compile
+        def halve(x):
+            while x.sum() > 1:
+                x = x / 2
+            return x
+
+        class Doubling:
+            @kuai.compile
+            def double(self, x):
+                return x * 2 if x.sum() > 1 else x
+
+        class Block(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.linear = nn.Linear(3, 3)
+                self.by = 3
+
+            def forward(self, x):
+                x = self.linear(x)
+                while x.abs().sum() > 1:
+                    x = x / self.by
+                return x
+
+        block, doubling = kuai.compile(Block()), Doubling()
+
+        @kuai.compile
+        def all_of_them(x):
+            return halve(x) + doubling.double(x) + block(x) + block.forward(x)
+
+        x = kuai.ones(2, 3)
+        for by in (3, 2):
+            block.by = by
+            near(all_of_them(x), kuai.ones(2, 3) * 2.125 + block._orig_mod(x) * 2)
+            near(kuai.compile(nn.Sequential(block, block))(x), block(block(x)))
+
+
 class TestGradients:
     def both(self, net, x, loss=lambda y: (y * y).sum()):
         """Gradients of input and parameters, compiled and eager."""

@@ -28,6 +28,7 @@ def compiled_block(block: Module, options: dict[str, Any]) -> Any:
         "__call__": entry.call,
         "forward": compiled.entry,
         "_orig_mod": property(lambda self: block),
+        "_compiled_from": lambda self: block,
         "_compiled": compiled,
         "_options": options,
     }
@@ -76,9 +77,15 @@ class _Entry:
     block: Any
 
     def __init__(self, compiled: Compiled, block: Module) -> None:
+        self._block = block
         self._block_call = type(block).__call__
         self._fields = block.__dict__
         self.call = compiled.second_entry(self._slow, self._is_direct)
+
+    @property
+    def function(self) -> Module:
+        """The block, eager."""
+        return self._block
 
     def _is_direct(self) -> bool:
         return bool(self._fields.get("_direct")) and not global_hooks_in_use

@@ -120,7 +120,11 @@ class CompiledFunction:
 def compiled_function(function: Callable[..., Any], options: dict[str, Any]) -> Any:
     """A function with a native entry."""
     compiled = Compiled(function, **_settings(options))
-    fields = {"__call__": compiled.entry, "__module__": __name__}
+    fields = {
+        "__call__": compiled.entry,
+        "__module__": __name__,
+        "_compiled_from": lambda self: function,
+    }
     result: Any = object.__new__(type("CompiledFunction", (CompiledFunction,), fields))
     result._compiled, result._options = compiled, options
     result.__dict__["_methods"] = {}
