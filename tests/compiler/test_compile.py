@@ -4,6 +4,8 @@ import copy
 import gc
 import os
 import pickle
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -757,6 +759,53 @@ class TestTrouble:
         assert time.perf_counter() - begin < 0.45
         near(f(-kuai.ones(3)), -kuai.ones(3))
 
+    @pytest.mark.parametrize("way", ["native"], indirect=True)
+    def test_memory_that_runs_out_is_an_error(self, tmp_path, way):
+        file = tmp_path / "program.py"
+        file.write_text(
+            "import kuai, resource\n"
+            "@kuai.compile\n"
+            "def f(x):\n"
+            "    while x.sum() < 1e30:\n"
+            "        x = x.sin() + 1\n"
+            "    return x.sum()\n"
+            "x = kuai.ones(100_000, requires_grad=True)\n"
+            "good = f(x * 1e31).item()\n"
+            "pages = int(open('/proc/self/statm').read().split()[0])\n"
+            "limit = pages * resource.getpagesize() + 300 * 2**20\n"
+            "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
+            "try:\n"
+            "    f(x)\n"
+            "except MemoryError:\n"
+            "    print(f(x * 1e31).item() == good)\n"
+        )
+        run = subprocess.run([sys.executable, file], capture_output=True, text=True)
+        assert run.stdout == "True\n", run.stderr
+
+    @pytest.mark.parametrize("way", ["native"], indirect=True)
+    def test_other_threads_run_while_a_long_program_does(self, way):
+        def f(x):
+            for _ in range(4):
+                x = x @ x * 0.001
+            return x
+
+        compiled, x, ticks, done = kuai.compile(f), kuai.rand(900, 900), [], threading.Event()
+        compiled(x)
+
+        def tick():
+            while not done.wait(0.002):
+                ticks.append(time.perf_counter())
+
+        clock = threading.Thread(target=tick)
+        clock.start()
+        begin = time.perf_counter()
+        for _ in range(3):
+            compiled(x)
+        end = time.perf_counter()
+        done.set()
+        clock.join()
+        assert sum(begin < t < end for t in ticks) >= 3
+
     def test_threads_call_one_function(self):
         net = kuai.compile(Net())
         wrong = []
@@ -838,8 +887,5 @@ class TestTrouble:
 
 
 def test_importing_kuai_does_not_import_the_compiler():
-    import subprocess
-    import sys
-
     code = "import sys, kuai; assert 'kuai.compiler' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
