@@ -21,6 +21,7 @@ import kuai
 from kuai.compiler import control
 from kuai.compiler.graph import Graph, Operation, Region, StackMeta, Value
 from kuai.compiler.places import Gradient, Memory, Place, Scope
+from kuai.compiler.rewrite.functions import is_library_file
 from kuai.core import base
 from kuai.core.base import TensorBase, wrap
 from kuai.core.inplace import detach, view_scatter
@@ -467,7 +468,7 @@ class Outer:
 
 
 def _is_own(file: str) -> bool:
-    return file.startswith((_OWN, "<")) or file.endswith("contextlib.py")
+    return file.startswith((_OWN, "<")) or is_library_file(file)
 
 
 def user_place() -> tuple[str, int]:

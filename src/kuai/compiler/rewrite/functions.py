@@ -31,7 +31,11 @@ def is_own(function: FunctionType) -> bool:
 
 def is_library(function: FunctionType) -> bool:
     """Whether a function belongs to Python's standard library."""
-    file = function.__code__.co_filename
+    return is_library_file(function.__code__.co_filename)
+
+
+def is_library_file(file: str) -> bool:
+    """Whether a file is one of Python's standard library."""
     if file.startswith("<frozen"):
         return True
     return file.startswith(_LIBRARY) and not any(p in file for p in _PACKAGES)
