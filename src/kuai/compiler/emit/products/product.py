@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from kuai import dtypes
 from kuai.compiler.emit.builder import BITS, FLOATS, Function, Ref, vector
+from kuai.compiler.emit.values import round_to_bfloat
 from kuai.compiler.native.target import Target
 from kuai.compiler.sizes import varies
 
@@ -112,6 +113,10 @@ class Numbers(NamedTuple):
 
     def narrowed(self, f: Function, value: Ref) -> Ref:
         """A sum in the type of memory."""
+        if self.memory == "bfloat":
+            bits = f.cast("bitcast", round_to_bfloat(f, value), "i32")
+            high = f.cast("trunc", f.binary("lshr", bits, f.const(16, bits.type)), "i16")
+            return f.cast("bitcast", high, "bfloat")
         return value if self.memory == self.sum else f.cast("fptrunc", value, self.memory)
 
     def zero(self, f: Function, lanes: int) -> Ref:
