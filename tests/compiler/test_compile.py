@@ -259,6 +259,11 @@ class TestBlocks:
         near(outer(x), F.relu(inner._orig_mod(x)))
         near(kuai.compile(outer)(x), F.relu(inner._orig_mod(x)))
 
+    def test_a_function_of_a_module_is_pickled_by_name(self, x):
+        assert pickle.loads(pickle.dumps(doubled)) is doubled
+        assert copy.deepcopy(doubled) is doubled
+        near(doubled(x), x * 2)
+
     def test_deepcopy_and_pickle_give_compiled_copies(self, x):
         compiled = kuai.compile(Net())
         compiled(x)
@@ -325,6 +330,11 @@ class TestBlocks:
             else:
                 near(compiled(x), net(x))
         assert len(compiled._compiled.programs) <= 3
+
+
+@kuai.compile
+def doubled(x):
+    return x * 2
 
 
 class TestNesting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from types import FunctionType, MethodType
 from typing import Any
@@ -107,6 +108,12 @@ class CompiledFunction:
         return f"<compiled {self.__wrapped__!r}>"
 
     def __reduce__(self) -> Any:
+        name = getattr(self, "__qualname__", "")
+        found: Any = sys.modules.get(self.__module__)
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        if found is self:
+            return name  # it stands in its module under this name, as functions do
         return _compile_again, (self.__wrapped__, self._options)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
