@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from kuai.compiler import numbers, trees
-from kuai.compiler.gradients import finish_branch, zeros
+from kuai.compiler.building import finish_branch
+from kuai.compiler.gradients import zeros
 from kuai.compiler.numbers import Number, is_number, number
 from kuai.compiler.places import UNDEFINED, Maybe, Place, Scope, is_tensor
 from kuai.compiler.recorder import Recorder

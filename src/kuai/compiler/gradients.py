@@ -1,10 +1,9 @@
-"""Loops and branches on the tape: building them, and the operations that differentiate them.
+"""The operations that differentiate loops and branches.
 
 The gradient of a branch is a branch on the same condition; that of a loop is a loop over its
 rounds in reverse. Each runs the operations of the region once more on fresh tensors and walks
 their tape back, so that it is itself made of operations and can be differentiated again. What a
-round computed with is taken from stacks that the forward loop is made to push; what the simplified
-backward loop turns out not to need is not pushed in the end.
+round computed with is taken from stacks that the forward loop is made to push.
 """
 
 from __future__ import annotations
@@ -14,43 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from kuai import dtypes, ops
+from kuai import ops
 from kuai.compiler import control
+from kuai.compiler.building import ControlNode, Tensors, branch_on, loop_on, prepare, replay
 from kuai.compiler.control import StackGradient, stack_gradient
 from kuai.compiler.graph import Operation, Region, StackMeta, Value
-from kuai.compiler.places import Scope
 from kuai.compiler.recorder import Recorder, is_stack
+from kuai.compiler.saving import Replayed, keep
 from kuai.core import tape
 from kuai.core.base import wrap
-from kuai.core.primitive import Meta, is_floating
-from kuai.core.tape import Node, OutputEdge, edge_of, enable_grad, mode, set_grad_enabled
+from kuai.core.primitive import Meta
+from kuai.core.tape import Node, OutputEdge, edge_of, enable_grad, mode
 from kuai.tensor import Tensor
 
-Tensors = list[Tensor]
 cond: Any = control.cond
-while_loop: Any = control.while_loop
 stack_item: Any = control.stack_item
-
-
-class ControlNode(Node):
-    """A loop or branch on the tape.
-
-    Attributes:
-        sources: the values from outside that its regions compute with, and their edges.
-        flags: of a loop: which carried values have gradients.
-    """
-
-    recorder: Recorder
-    operation: Operation
-    sources: list[tuple[Value, Any]]
-    flags: list[bool]
-
-    def gradients(self, grad: Any) -> Sequence[Any]:
-        """The gradients of what its edges lead to."""
-        with self.recorder.placed(self.operation):
-            if self.operation.primitive is cond:
-                return _gradients_of_branch(self, grad)
-            return _gradients_of_loop(self, grad)
 
 
 class Anchor(Node):
@@ -59,238 +36,6 @@ class Anchor(Node):
     def gradients(self, grad: Any) -> Sequence[Any]:
         """The gradient as it is."""
         return (grad,)
-
-
-class Entry(Node):
-    """Where a loop's carried value enters a round: the tape of one round ends here."""
-
-    recorder: Recorder
-
-    def gradients(self, grad: Any) -> Sequence[Any]:
-        """Refuse: what came before is another round."""
-        self.recorder.refuse(
-            "backward() in a loop, through what earlier rounds computed",
-            "detach() what is carried from round to round, or call backward() after the loop",
-        )
-
-
-def _prepare(node: Any, primitive: Any, edges: Sequence[Any], payload: Any) -> Any:
-    node.primitive = primitive
-    node.parameters = {}
-    node.edges = edges
-    node.shape, node.numpy_dtype = payload.shape, payload.dtype
-    node.saved = ()
-    node.sequence = tape._sequence()
-    return node
-
-
-def _attach(
-    recorder: Recorder,
-    operation: Operation,
-    results: Tensors,
-    wanted: Sequence[bool],
-    edges: Sequence[Any],
-    sources: list[tuple[Value, Any]],
-) -> ControlNode:
-    """Put a loop or branch on the tape, as what computed those of its results."""
-    node = _prepare(ControlNode(), operation.primitive, edges, results[0]._payload)
-    node.recorder, node.operation, node.sources = recorder, operation, sources
-    node.flags = list(wanted)
-    node.label = f"{operation.primitive.gradient_name}"
-    node.outputs = len(operation.results)
-    for i, (result, has_gradient) in enumerate(zip(results, wanted, strict=False)):
-        if has_gradient:
-            result._requires_grad = True
-            result._node = OutputEdge(node, i, result._payload.shape, result._payload.dtype)
-    recorder.tracked.add(operation)
-    return node
-
-
-# -- building --------------------------------------------------------------------------------------
-
-
-def finish_branch(
-    recorder: Recorder,
-    predicate: Tensor,
-    scopes: Sequence[Scope],
-    sides: Sequence[Tensors],
-) -> Tensors:
-    """The operation of a branch whose two regions have been captured.
-
-    Args:
-        predicate: a bool.
-        scopes: the two regions.
-        sides: what each of them yields.
-    """
-    for scope, yielded in zip(scopes, sides, strict=True):
-        with recorder.inside(scope):
-            scope.region.results = [recorder.value(t) for t in yielded]
-    results = [recorder.new(v.meta) for v in scopes[0].region.results]
-    regions = [scope.region for scope in scopes]
-    operation = recorder.emit(cond, [recorder.value(predicate)], {}, results, regions)
-    tensors: Tensors = [wrap(v) for v in results]
-    wanted = [
-        mode.grad and is_floating(a._payload) and (a._requires_grad or b._requires_grad)
-        for a, b in zip(*sides, strict=True)
-    ]
-    if any(wanted):
-        sources = list({**scopes[0].uses, **scopes[1].uses}.items())
-        _attach(recorder, operation, tensors, wanted, [e for _, e in sources], sources)
-    return tensors
-
-
-def branch_on(
-    recorder: Recorder,
-    predicate: Tensor,
-    then: Callable[[], Tensors],
-    orelse: Callable[[], Tensors],
-) -> Tensors:
-    """A branch between two functions that give tensors of the same shapes and types."""
-    scopes, sides = [], []
-    for name, function in (("then", then), ("else", orelse)):
-        with recorder.region(name) as scope:
-            sides.append(function())
-        scopes.append(scope)
-    return finish_branch(recorder, predicate, scopes, sides)
-
-
-def parameter(recorder: Recorder, scope: Scope, meta: Meta, requires_grad: bool) -> Tensor:
-    """A tensor for a new parameter of the innermost region."""
-    value = recorder.new(meta)
-    scope.region.parameters.append(value)
-    result: Tensor = wrap(value)
-    if requires_grad:
-        node = _prepare(Entry(), while_loop, (), value)
-        node.recorder, node.saved = recorder, None
-        result._requires_grad, result._node = True, node
-    return result
-
-
-def finish_loop(
-    recorder: Recorder,
-    initial: Tensors,
-    flags: Sequence[bool],
-    test: Scope,
-    body: Scope,
-    proceeds: Tensor,
-    yielded: Tensors,
-) -> tuple[Tensors, Operation]:
-    """The operation of a loop whose regions have been captured.
-
-    Args:
-        initial: the first carried values.
-        flags: which of them have gradients.
-        test, body: the regions.
-        proceeds: what the test yields.
-        yielded: what the body yields.
-
-    Returns:
-        The tensors of its results, and the operation.
-    """
-    with recorder.inside(test):
-        test.region.results = [recorder.value(proceeds)]
-    with recorder.inside(body):
-        body.region.results = [recorder.value(t) for t in yielded]
-    count = len(initial)
-    inputs = [recorder.value(t) for t in initial]
-    results = [recorder.new(v.meta) for v in body.region.parameters]
-    results.append(recorder.new(Meta((), dtypes.int64)))
-    for v in body.region.results[count:]:
-        results.append(recorder.new(StackMeta(v.shape, v.meta.dtype)))
-    operation = recorder.emit(while_loop, inputs, {}, results, [test.region, body.region])
-    tensors: Tensors = [wrap(v) for v in results]
-    stacks = [mode.grad and t._requires_grad and is_floating(t._payload) for t in yielded[count:]]
-    if any(flags) or any(stacks):
-        edges = [edge_of(t) if flag else None for t, flag in zip(initial, flags, strict=True)]
-        sources = list(body.uses.items())
-        wanted = [*flags, False, *stacks]
-        edges += [e for _, e in sources]
-        node = _attach(recorder, operation, tensors, wanted, edges, sources)
-        node.flags = list(flags)
-    return tensors, operation
-
-
-def loop_on(
-    recorder: Recorder,
-    initial: Tensors,
-    test: Callable[[Tensors], Tensor],
-    body: Callable[[Tensors], Tensors],
-) -> tuple[Tensors, Operation]:
-    """A loop of functions: `body` takes and gives the carried tensors, and gives what is pushed."""
-    count = len(initial)
-    flags = [mode.grad and t._requires_grad for t in initial]
-    metas = [recorder.value(t).meta for t in initial]
-    while True:
-        with recorder.region("test") as first:
-            proceeds = test([parameter(recorder, first, m, False) for m in metas])
-        with recorder.region("body") as second:
-            given = [parameter(recorder, second, m, f) for m, f in zip(metas, flags, strict=True)]
-            yielded = body(given)
-        needed = [
-            flag or (mode.grad and t._requires_grad)
-            for flag, t in zip(flags, yielded[:count], strict=True)
-        ]
-        if needed == flags:
-            return finish_loop(recorder, initial, flags, first, second, proceeds, yielded)
-        flags = needed
-
-
-# -- running a region again ------------------------------------------------------------------------
-
-
-def _found(known: dict[Value, Tensor], value: Value) -> Tensor:
-    t = known.get(value)
-    return wrap(value) if t is None else t
-
-
-def replay(recorder: Recorder, region: Region, known: dict[Value, Tensor]) -> Tensors:
-    """Record a region's operations once more.
-
-    Args:
-        region: which.
-        known: the tensors to compute with in the place of the region's parameters, and of
-            values from outside.
-
-    Returns:
-        What it yields.
-    """
-    for operation in list(region.operations):
-        with recorder.placed(operation), set_grad_enabled(operation in recorder.tracked):
-            results = _again(recorder, operation, known)
-        known.update(zip(operation.results, results, strict=True))
-    return [_found(known, v) for v in region.results]
-
-
-def _again(recorder: Recorder, operation: Operation, known: dict[Value, Tensor]) -> Sequence[Any]:
-    inputs = [_found(known, x) if isinstance(x, Value) else x for x in operation.inputs]
-    if operation.primitive is cond:
-        then, orelse = operation.regions
-        return branch_on(
-            recorder,
-            inputs[0],
-            lambda: replay(recorder, then, dict(known)),
-            lambda: replay(recorder, orelse, dict(known)),
-        )
-    if operation.primitive is while_loop:
-        test, body = operation.regions
-
-        def of(region: Region, given: Tensors) -> dict[Value, Tensor]:
-            return {**known, **dict(zip(region.parameters, given, strict=True))}
-
-        results, new = loop_on(
-            recorder,
-            inputs,
-            lambda given: replay(recorder, test, of(test, given))[0],
-            lambda given: replay(recorder, body, of(body, given)),
-        )
-        for stack, order in recorder.orders.get(operation, {}).items():
-            recorder.set_order(new, _found(known, stack)._payload, order)
-        return results
-    result = recorder.record(operation.primitive, inputs, operation.parameters)
-    return result if isinstance(result, (tuple, list)) else (result,)
-
-
-# -- differentiating -------------------------------------------------------------------------------
 
 
 def zeros(meta: Meta) -> Tensor:
@@ -304,7 +49,7 @@ def _stand_in(value: Value, edge: Any) -> Tensor:
     inside: Tensor = wrap(value)
     inside._requires_grad = True
     if mode.grad:
-        inside._node = _prepare(Anchor(), cond, (edge,), value)
+        inside._node = prepare(Anchor(), cond, (edge,), value)
         inside._node.saved = None
     return inside
 
@@ -321,7 +66,8 @@ def _pull(roots: Tensors, seeds: Sequence[Any], leaves: Tensors) -> list[Any]:
     )
 
 
-def _gradients_of_branch(node: ControlNode, grads: list[Any]) -> Sequence[Any]:
+def of_branch(node: ControlNode, grads: list[Any]) -> Sequence[Any]:
+    """The gradients of what the sides of a branch use, given those of its results."""
     recorder, operation = node.recorder, node.operation
     if any(is_stack(v) for v, _ in node.sources):
         recorder.refuse(
@@ -351,7 +97,7 @@ def _gradients_of_branch(node: ControlNode, grads: list[Any]) -> Sequence[Any]:
     return [g if i in used else None for i, g in enumerate(results)]
 
 
-def _pushed(recorder: Recorder, node: ControlNode, value: Value) -> Tensor:
+def pushed(recorder: Recorder, node: ControlNode, value: Value) -> Tensor:
     """The stack on which a loop keeps a value of its body, on the tape where that is recorded."""
     operation = node.operation
     count = len(operation.inputs)
@@ -389,7 +135,7 @@ class _LoopGradient:
             k: g for k, g in enumerate(grads[count + 1 :]) if g is not None
         }
         self.grads = grads
-        self.stacks = [_pushed(self.recorder, node, p) for p in self.body.parameters]
+        self.stacks = [pushed(self.recorder, node, p) for p in self.body.parameters]
         self.orders: dict[Value, int] = {_value(stack): -1 for stack in self.stacks}
         read = self.recorder.orders.get(operation, {})
         self.orders.update({stack: -order for stack, order in read.items()})
@@ -410,6 +156,8 @@ class _LoopGradient:
         results, loop = loop_on(
             recorder, [self.rounds, *self._start()], lambda state: state[0] > 0, body
         )
+        if not mode.grad:  # else the operations are on the tape as they are
+            self._keep(loop)
         for stack, order in self.orders.items():
             recorder.set_order(loop, stack, order)
         found: list[Any] = [None] * (self.count + len(node.sources))
@@ -431,6 +179,21 @@ class _LoopGradient:
             found[self.count + i] = stack_gradient(g, [], [(g, -known[value])])
         return found
 
+    def _keep(self, loop: Operation) -> None:
+        """Have the forward loop push what the gradients use of its rounds."""
+        recorder, index = self.recorder, _value(self.index)
+
+        def item(value: Value) -> tuple[Operation, Value]:
+            stack = _value(pushed(recorder, self.node, value))
+            result = Value(recorder.graph, value.meta)
+            result.region = loop.regions[1]
+            self.orders[stack] = -1
+            path, line = self.operation.path, self.operation.line
+            read = Operation(stack_item, (stack, index), {}, (result,), (), path, line)
+            return read, result
+
+        keep(self.replayed, item)
+
     def _start(self) -> Tensors:
         operation = self.operation
         start = [
@@ -443,6 +206,7 @@ class _LoopGradient:
         """One round: the next state, the gradients of stacks, and which sources have gradients."""
         node, recorder = self.node, self.recorder
         index = state[0] - 1
+        self.index, self.place = index, len(recorder.scopes[-1].region.operations)
         n = len(self.differentiated)
         seeds = state[1 : n + 1]
         known: dict[Value, Tensor] = {}
@@ -457,8 +221,11 @@ class _LoopGradient:
             inside = _stand_in(value, edge)
             leaves.append(inside)
             known[value] = inside
+        self.replayed = Replayed(recorder.scopes[-1].region, self.place)
         with enable_grad():
             results = replay(recorder, self.body, known)
+        self.replayed.last = len(self.replayed.region.operations)
+        self.replayed.values = {v: _value(t) for v, t in known.items()}
         roots = [results[i] for i in self.differentiated]
         seeds = [*seeds, *(self._item(g, index) for g in self.pushes.values())]
         roots += [results[self.count + k] for k in self.pushes]
@@ -496,5 +263,6 @@ def _sum(terms: Sequence[Tensor]) -> Tensor:
     return total
 
 
-def _gradients_of_loop(node: ControlNode, grads: list[Any]) -> Sequence[Any]:
+def of_loop(node: ControlNode, grads: list[Any]) -> Sequence[Any]:
+    """The gradients of a loop's first carried values and of what its body uses."""
     return _LoopGradient(node, grads).run()

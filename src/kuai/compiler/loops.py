@@ -16,7 +16,7 @@ from kuai.compiler.branches import (
     note_again,
     was_made_in,
 )
-from kuai.compiler.gradients import finish_loop, parameter
+from kuai.compiler.building import finish_loop, parameter
 from kuai.compiler.numbers import Number, is_number, number
 from kuai.compiler.places import UNDEFINED, Maybe, Memory, Place, Scope, is_tensor
 from kuai.compiler.recorder import Recorder
