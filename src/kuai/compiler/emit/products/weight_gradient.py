@@ -35,6 +35,8 @@ from kuai.compiler.emit.products.windows import (
 )
 from kuai.compiler.native.target import Target
 
+STRIP = 256  # positions that are summed at once: what they read stays in the first cache
+
 
 @dataclass(frozen=True)
 class WeightGradient:
@@ -164,6 +166,7 @@ class WeightGradient:
         part = part or (number(0), number(self.blocks))
         kernel = WindowKernel(numbers, *self.shape, self.lanes, adds=True)
         step = self.plane.sizes[1] * self.inner * c.stride[0]
+        strip = max(1, STRIP // max(1, c.count[1]))
         clear(f, numbers, image_room, self._rooms[0], self.lanes)
         with f.loop(0, c.groups) as group:
             before = f.mul(group, number(self.panels))
@@ -178,19 +181,22 @@ class WeightGradient:
                     self._copy_image(f, x, image_room, group, image)
                     self._pack_gradient(f, y, panel_room, group, image, first, last)
                     with (
+                        f.loop(0, c.count[0], strip) as top,
                         f.loop(0, len(self.runs[0])) as run,
                         f.loop(0, self.runs[1], kernel.width) as j,
                         f.loop(first, last) as panel,
                     ):
-                        start = f.load("i64", f.at(starts, run, "i64"))
-                        b = f.at(image_room, f.add(start, j), numbers.sum)
-                        a = index(f, panel, self.height * self.depth)
+                        start = f.add(f.load("i64", f.at(starts, run, "i64")), j)
+                        b = f.at(image_room, f.add(start, index(f, top, step)), numbers.sum)
+                        before = index(f, top, c.count[1] * self.height)
+                        a = f.add(before, index(f, panel, self.height * self.depth))
                         place = f.add(index(f, run, self.run), j)
                         place = f.add(place, index(f, panel, self.height * self.width))
                         kernel.call(
                             f, f.at(panel_room, a, numbers.sum), b,
                             f.at(sums, place, numbers.sum), self.width,
-                            c.count[0], step, table, c.count[1],
+                            smaller(f, strip, f.sub(number(c.count[0]), top)), step,
+                            table, c.count[1],
                         )  # fmt: skip
             rows = smaller(f, index(f, last, self.height), self.outer)
             with f.loop(index(f, first, self.height), rows) as row:

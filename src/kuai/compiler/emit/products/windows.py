@@ -58,7 +58,7 @@ class WindowKernel:
         b: Ref,
         c: Ref,
         c_step: int,
-        outer: int,
+        outer: Ref | int,
         b_step: int,
         table: Ref,
         inner: int,
@@ -66,7 +66,8 @@ class WindowKernel:
         """Compute a tile at `c`, whose rows are `c_step` elements apart."""
         name = f"{'add_' * self.adds}windows_{self.numbers.sum}_{self.rows}x{self.width}"
         self._define(f.module, name)
-        sizes = [number(n) for n in (c_step, outer, b_step, inner)]
+        count = number(outer) if isinstance(outer, int) else outer
+        sizes = [number(c_step), count, number(b_step), number(inner)]
         f.call(name, "void", a, b, c, table, *sizes)
 
     def _define(self, module: Module, name: str) -> None:
