@@ -14,11 +14,10 @@ Each function says how one of the three is computed. The strategy that it return
 
 from __future__ import annotations
 
-from kuai.compiler.emit.products.convolve import (
+from kuai.compiler.emit.products.convolve import StoreImage, Windows
+from kuai.compiler.emit.products.geometry import (
     Convolution,
-    StoreImage,
     Strides,
-    Windows,
     forward_plan,
     input_gradient_plan,
 )

@@ -7,7 +7,8 @@ from functools import cached_property
 
 from kuai.compiler.emit.builder import Function, Ref
 from kuai.compiler.emit.products.choose import blocks, emit_product, workspace_bytes
-from kuai.compiler.emit.products.convolve import Convolution, StoreImage, Strides
+from kuai.compiler.emit.products.convolve import StoreImage
+from kuai.compiler.emit.products.geometry import Convolution, Strides
 from kuai.compiler.emit.products.product import Part, Product, index, number
 from kuai.compiler.native.target import Target
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from kuai.compiler.emit.builder import BITS, Function, Ref, vector
-from kuai.compiler.emit.products.convolve import Convolution, Strides
+from kuai.compiler.emit.products.geometry import Convolution, Strides
 from kuai.compiler.emit.products.panels import transpose
 from kuai.compiler.emit.products.product import (
     Part,
