@@ -47,12 +47,14 @@ def seconds(folder: str, order: str) -> tuple[float, float]:
         folder: the cache on disk.
         order: `"llvmlite first"`, or anything else to leave its import to the compiler.
     """
+    # With bytecode kept, as it is wherever the environment does not forbid it.
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     run = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", PROGRAM, order],
         capture_output=True,
         text=True,
         check=True,
-        env=os.environ | {"KUAI_CACHE_DIR": folder},
+        env=environment | {"KUAI_CACHE_DIR": folder},
     )
     imported, first_call = run.stdout.split()
     return float(imported), float(first_call)
