@@ -324,7 +324,9 @@ def _bind_backward(code: Code, halves: Halves, reads: Sequence[Any]) -> Callable
     """The backward program as a function of what was saved, what it reads, and the gradients."""
     saved, arguments = len(halves.saved), len(halves.arguments)
     count = len(code.inputs) + len(code.captured)
-    rows = [{"kind": d.ARGUMENT, "item": i, "type": _tensor_type()} for i in range(count)]
+    rows: Any = [{"kind": d.ARGUMENT, "item": i, "type": _tensor_type()} for i in range(count)]
+    if count > d.MOST_OBJECTS:
+        rows = None  # Python takes the arguments apart
     binding = Binding(Machine(code), 0, list(range(count)), rows, count)
     inputs: list[Input | Loose] = []
     for i, value in enumerate(code.inputs):

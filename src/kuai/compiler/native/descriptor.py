@@ -48,7 +48,7 @@ PROGRAM = Layout(
 # must be `same` itself, or have a type and, a container, a size (one more than that, 0 for any).
 OBJECT = Layout("kind parent item same type size")
 ARGUMENT, TUPLE_ITEM, LIST_ITEM, DICT_VALUE = range(4)
-MOST_OBJECTS = 64  # of a native call
+MOST_OBJECTS = 1024  # of a native call
 
 # A tensor that the program uses: `object`, or the one at `place` among the objects; with `grad`,
 # the `grad` of that one. `payload` is the array that it must hold, or 0 where any will do that
