@@ -45,8 +45,7 @@ class CompiledCase(Case):
 
     def run(self, dtype: torch.dtype, limit: int | None = None, second: bool = False) -> Result:
         """The samples of a dtype, without `out=`, which says nothing about a program."""
-        result = super().run(dtype, limit, second)
-        return result
+        return super().run(dtype, limit, second)
 
 
 def main() -> None:

@@ -426,7 +426,7 @@ def tensor_split(
     dim = normalize_dim(dim, len(shape))
     n = shape[dim]
     if isinstance(cuts, TensorBase):
-        cuts = cuts.tolist()  # type: ignore[attr-defined]
+        cuts = cuts.tolist()
     if isinstance(cuts, (int, np.integer)):
         if cuts <= 0:
             raise RuntimeError(f"number of sections must be larger than 0, got {cuts}")
