@@ -103,7 +103,8 @@ def compare(result, expected, tolerance):
             assert type(a) is type(b)
             np.testing.assert_allclose(a, b, **tolerance)
         else:
-            assert a == b and type(a) is type(b)
+            assert a == b
+            assert type(a) is type(b)
 
 
 def doubles(*shape, seed=0, requires_grad=True, scale=1.0):

@@ -86,8 +86,7 @@ def test_returns_under_nested_conditions(x):
             if x[1] > 0:
                 return x * 2
             x = x * 5
-        y = x.exp()
-        return y
+        return x.exp()
 
     check(function, x, orders=2)
 
@@ -539,7 +538,7 @@ def test_the_condition_may_bind_a_variable(size):
 
 def test_a_counter_that_ends_by_a_tensor():
     def function(x):
-        for i in itertools.count(1):
+        for i in itertools.count(1):  # noqa: B007
             x = x * 0.5
             if x.sum() < 1:
                 break

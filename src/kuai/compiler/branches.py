@@ -38,9 +38,11 @@ class Side:
         with recorder.region(name) as self.scope:
             try:
                 self.result = block()
-            except (CompileError, DataDependentError):
-                raise
             except Exception as error:
+                if isinstance(error, (CompileError, DataDependentError)):
+                    self.scope.restore()
+                    put(before)
+                    raise
                 self.error = error
         self.variables = get()
         self.places: dict[tuple[Any, ...], Any] = {

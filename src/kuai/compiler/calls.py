@@ -81,7 +81,7 @@ def _range(session: Session, *bounds: Any) -> Any:
 
 def _extreme(better: Callable[[Any, Any], Any], plain: Any) -> None:
     def choose(session: Session, *args: Any, **kwargs: Any) -> Any:
-        items = list(session.reads.walked(args[0])) if len(args) == 1 else list(args)
+        items = list(session.walked(args[0])) if len(args) == 1 else list(args)
         if not _captured(session, *items):
             args, kwargs = session._prepared(args, kwargs)
             return plain(*args, **kwargs)
@@ -119,7 +119,7 @@ _extreme(lambda a, b: a > b, max)
 
 def _quantifier(plain: Any, name: str) -> None:
     def decide(session: Session, items: Any) -> Any:
-        items = session.reads.walked(items)
+        items = session.walked(items)
         if isinstance(items, TensorBase) and not _captured(session, items):
             return plain(items)
         found = list(items)
@@ -140,7 +140,7 @@ _quantifier(all, "all_")
 
 def _walking(plain: Any) -> None:
     def walk(session: Session, *args: Any, **kwargs: Any) -> Any:
-        args = tuple([session.reads.walked(x) for x in args])
+        args = tuple([session.walked(x) for x in args])
         args, kwargs = session._prepared(args, kwargs)
         result = plain(*args, **kwargs)
         return session.made(result) if isinstance(result, (list, dict, set)) else result
@@ -172,7 +172,7 @@ for _function in (
 
 @special(sorted)
 def _sorted(session: Session, items: Any, **kwargs: Any) -> Any:
-    found = list(session.reads.walked(items))
+    found = list(session.walked(items))
     _, kwargs = session._prepared((), kwargs)
     key = kwargs.get("key")
     keys = found if key is None else [key(x) for x in found]
@@ -233,7 +233,7 @@ for _spell in (str, repr, format, ascii):
 
 @special(copy.copy)
 def _copy(session: Session, x: Any) -> Any:
-    return session.made(copy.copy(session.reads.walked(x)))
+    return session.made(copy.copy(session.walked(x)))
 
 
 @special(abs)

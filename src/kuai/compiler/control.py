@@ -73,14 +73,15 @@ class StackGradient(Tensor):
     """The gradient of a loop's stack, or of items of it.
 
     Attributes:
-        items: gradients of single items, each as a tensor, in the round that used the item.
+        items: gradients of single items, each with the number of the item where that is known,
+            and else in the round that used it.
         stacks: gradients of all items, as stacks, each with 1 or -1: whether they lie in the
             order of the stack that they belong to, or in the reverse one.
     """
 
     __slots__ = ("items", "stacks")
 
-    items: list[Tensor]
+    items: list[tuple[int | None, Tensor]]
     stacks: list[tuple[Tensor, int]]
 
     def __add__(self, other: Any) -> StackGradient:
@@ -88,7 +89,9 @@ class StackGradient(Tensor):
 
 
 def stack_gradient(
-    like: Any, items: Sequence[Tensor] = (), stacks: Sequence[tuple[Tensor, int]] = ()
+    like: Any,
+    items: Sequence[tuple[int | None, Tensor]] = (),
+    stacks: Sequence[tuple[Tensor, int]] = (),
 ) -> StackGradient:
     """The gradient of a stack."""
     result: StackGradient = object.__new__(StackGradient)
@@ -113,8 +116,9 @@ class stack_item(Control):
     def infer(self, stack: StackMeta, index: Meta) -> Meta:
         return Meta(stack.shape, stack.dtype)
 
-    def gradient(self, grad: Any) -> Any:
-        return stack_gradient(grad, [grad]), None
+    def gradient(self, grad: Any, index: Any) -> Any:
+        known = int(index._payload) if isinstance(index._payload, np.ndarray) else None
+        return stack_gradient(grad, [(known, grad)]), None
 
 
 @primitive

@@ -22,7 +22,7 @@ from kuai.compiler.recorder import Recorder, is_stack
 from kuai.compiler.saving import Replayed, keep
 from kuai.core import tape
 from kuai.core.base import wrap
-from kuai.core.primitive import Meta
+from kuai.core.primitive import Meta, meta_of
 from kuai.core.tape import Node, OutputEdge, edge_of, enable_grad, mode
 from kuai.tensor import Tensor
 
@@ -135,6 +135,7 @@ class _LoopGradient:
             k: g for k, g in enumerate(grads[count + 1 :]) if g is not None
         }
         self.grads = grads
+        self.tables = {id(g): _table(g) for g in self.pushes.values() if g.items}
         self.stacks = [pushed(self.recorder, node, p) for p in self.body.parameters]
         self.orders: dict[Value, int] = {_value(stack): -1 for stack in self.stacks}
         read = self.recorder.orders.get(operation, {})
@@ -238,13 +239,19 @@ class _LoopGradient:
         for i, total in zip(self.carried, state[n + 1 :], strict=True):
             g = found[n + i]
             sums.append(total if g is None or isinstance(g, StackGradient) else total + g)
-        pushed = {i: _sum(g.items) for i, g in enumerate(found[n:]) if isinstance(g, StackGradient)}
+        pushed = {
+            i: _sum([t for _, t in g.items])
+            for i, g in enumerate(found[n:])
+            if isinstance(g, StackGradient)
+        }
         arrives = [i for i, g in enumerate(found[n:]) if g is not None]
         return [index, *following, *sums], pushed, arrives
 
     def _item(self, gradient: StackGradient, index: Tensor) -> Tensor:
         """The gradient of what was pushed in the round `index`."""
-        terms = list(gradient.items)
+        terms = []
+        if id(gradient) in self.tables:
+            terms.append(self.tables[id(gradient)][index])
         for stack, order in gradient.stacks:
             place = index if order > 0 else self.rounds - index - 1
             terms.append(self.recorder.record(stack_item, (stack, place), {}))
@@ -254,6 +261,17 @@ class _LoopGradient:
 
 def _value(x: Any) -> Value:
     return x._payload
+
+
+def _table(gradient: StackGradient) -> Tensor:
+    """The gradients of the single items of a stack as one tensor, a row for each."""
+    rows: dict[int, Tensor] = {}
+    for place, grad in gradient.items:
+        assert place is not None
+        rows[place] = rows[place] + grad if place in rows else grad
+    blank = zeros(meta_of(gradient.items[0][1]))
+    table: Tensor = ops.stack([rows.get(i, blank) for i in range(max(rows) + 1)])
+    return table
 
 
 def _sum(terms: Sequence[Tensor]) -> Tensor:

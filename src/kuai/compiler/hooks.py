@@ -27,6 +27,8 @@ from kuai.tensor import Tensor
 if TYPE_CHECKING:
     from kuai.compiler.session import Session
 
+MANY_ROUNDS = 8  # so many are captured as one loop, where they are alike
+
 State = tuple[Get, Put, Sequence[str]]
 
 _AUGMENTED: dict[str, Callable[[Any, Any], Any]] = {
@@ -54,6 +56,10 @@ _COMPARED: dict[str, Callable[[Any, Any], Any]] = {
     "is": operator.is_,
     "is not": operator.is_not,
 }
+
+
+class _NotAlikeError(Exception):
+    """The rounds of a loop cannot be captured as one."""
 
 
 class Range:
@@ -226,7 +232,7 @@ class Hooks:
             recorder.is_captured(container) or recorder.is_captured(element)
         ):
             return number(ops.any(ops.eq(container, element)))
-        container = self.session.reads.walked(container)
+        container = self.session.walked(container)
         if isinstance(container, (list, tuple, set, frozenset, dict)):
             captured = [x for x in [element, *container] if recorder.is_captured(x)]
             if captured:
@@ -291,17 +297,89 @@ class Hooks:
             step = next(iterable) - start
             self._counting(start, step, None, body, goes_on, get, put, names, temporaries)
             return
+        whole = self._rows(iterable)
+        if whole is not None and goes_on is None:
+            counters, rows = whole
+            done = self._rolls(counters, rows, body, None, get, put, names, temporaries)
+            if done:
+                return
         items = iter(self.iterate(iterable))
-        for item in items:
+        for place, item in enumerate(items):
             body(item)
             if goes_on is None:
                 continue
             found = self.condition(goes_on())
             if isinstance(found, Tensor):
+                if whole is not None and len(left := whole[0][place + 1 :]) >= MANY_ROUNDS:
+                    rows = whole[1]
+                    if self._rolls(left, rows, body, goes_on, get, put, names, temporaries):
+                        return
                 self._rest(items, found, body, goes_on, get, put, names)
                 return
             if not found:
                 return
+
+    def _rows(self, iterable: Any) -> tuple[range, Any] | None:
+        """What many rounds walk through: their counters, and the tensor whose rows they get."""
+        if not self.active:
+            return None
+        if type(iterable) is range and len(iterable) >= MANY_ROUNDS:
+            return iterable, None
+        if isinstance(iterable, Tensor) and self.session.recorder.is_captured(iterable):
+            shape = iterable._payload.shape
+            if shape and shape[0] >= MANY_ROUNDS:
+                return range(shape[0]), iterable
+        return None
+
+    def _rolls(
+        self,
+        counters: range,
+        rows: Any,
+        body: Callable[[Any], Any],
+        goes_on: Callable[[], Any] | None,
+        get: Get,
+        put: Put,
+        names: Sequence[str],
+        temporaries: Sequence[str],
+    ) -> bool:
+        """Capture many rounds as one loop of the program, where they are alike."""
+        session, recorder = self.session, self.session.recorder
+        before, counter = get(), counters.start
+        rolled = loops.Rolled(len(recorder.scopes) + 1)
+
+        def test() -> Any:
+            ends = counter < counters.stop if counters.step > 0 else counter > counters.stop
+            return self.condition(
+                ends if goes_on is None else self.and_(None, lambda: ends, goes_on)
+            )
+
+        def round_() -> None:
+            nonlocal counter
+            item, counter = counter, counter + counters.step
+            body(item if rows is None else session.item(rows, item))
+
+        def read() -> tuple[Any, ...]:
+            return (*get(), counter)
+
+        def write(values: tuple[Any, ...]) -> None:
+            nonlocal counter
+            counter = values[-1]
+            put(values[:-1])
+
+        every = (*names, "the counter")
+        try:
+            with recorder.trial(), session.rolling(rolled):
+                loop = loops.Loop(recorder, test, round_, read, write, every, temporaries, rolled)
+                loop.run()
+                if goes_on is None and loop.hides_numbers():
+                    raise _NotAlikeError  # a number that is known would not be known any more
+                if goes_on is not None and rolled.appended:
+                    raise _NotAlikeError  # how long the list is would depend on values
+                rolled.fill(recorder, len(counters))
+        except Exception:  # whatever it was, rounds that are run one by one may not meet it
+            put(before)
+            return False
+        return True
 
     def _rest(
         self,
@@ -457,11 +535,11 @@ class Hooks:
                 "a range of captured length where a list is made of it",
                 "walk through it with a `for` loop",
             )
-        return self.session.reads.walked(x) if self.active else x
+        return self.session.walked(x) if self.active else x
 
     def mapping(self, x: Any) -> Any:
         """What `**` takes, noted as read if it came from outside."""
-        return self.session.reads.walked(x) if self.active else x
+        return self.session.walked(x) if self.active else x
 
     def text(self, x: Any) -> Any:
         """What is to become part of a text."""

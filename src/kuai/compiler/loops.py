@@ -17,6 +17,7 @@ from kuai.compiler.branches import (
     was_made_in,
 )
 from kuai.compiler.building import finish_loop, parameter
+from kuai.compiler.control import stack_item
 from kuai.compiler.numbers import Number, is_number, number
 from kuai.compiler.places import UNDEFINED, Maybe, Memory, Place, Scope, is_tensor
 from kuai.compiler.recorder import Recorder
@@ -286,6 +287,41 @@ class _TestChangesError(Exception):
     """The condition of a loop changes something each time it is computed."""
 
 
+class Rolled:
+    """The lists that grow by the same number of tensors in each round of a loop.
+
+    Args:
+        depth: how many regions are open in a round.
+
+    Attributes:
+        lists: those that were appended to, and the values in their order.
+        stacks: of a captured loop, what was kept of each appended value.
+    """
+
+    def __init__(self, depth: int) -> None:
+        self.depth = depth
+        self.appended: list[tuple[list[Any], Any]] = []
+        self.stacks: list[Tensor] = []
+        self.looked_at: set[int] = set()
+
+    def begin(self) -> None:
+        """A round begins."""
+        self.appended.clear()
+
+    def pushed(self) -> list[Tensor]:
+        """What the round has appended."""
+        return [value for _, value in self.appended]
+
+    def fill(self, recorder: Recorder, rounds: int) -> None:
+        """Append what all rounds have appended."""
+        item: Any = stack_item
+        for place in range(rounds):
+            for (target, value), stack in zip(self.appended, self.stacks, strict=True):
+                index = numbers.as_tensor(place, dtypes.int64)
+                x = recorder.record(item, (stack, index), {})
+                target.append(number(x) if isinstance(value, Number) else x)
+
+
 class Loop:
     """A loop that is being captured, round by round, until a round changes nothing unforeseen."""
 
@@ -298,8 +334,10 @@ class Loop:
         put: Put,
         names: Sequence[str],
         temporaries: Sequence[str],
+        rolled: Rolled | None = None,
     ) -> None:
         self.recorder = recorder
+        self.rolled = rolled
         self.test, self.body, self.get, self.put = test, body, get, put
         self.before = get()
         self.variables = [
@@ -321,6 +359,15 @@ class Loop:
                 self._finish(*attempt)
                 return
         recorder.refuse("a loop whose rounds go on changing new objects")
+
+    def hides_numbers(self) -> bool:
+        """Whether Python numbers other than the counter are carried that are known otherwise."""
+        return any(
+            slot.kind == "number" and not isinstance(slot.initial, TensorBase)
+            for carried in [*self.variables[:-1], *(c for _, c in self.places.values())]
+            if not carried.skipped
+            for slot in carried.slots()
+        )
 
     def _everything(self) -> list[Carried]:
         return [*self.variables, *(carried for _, carried in self.places.values())]
@@ -362,29 +409,30 @@ class Loop:
     def _attempt(self) -> Any:
         recorder = self.recorder
         self.put(self.before)
+        opened: list[Scope] = []
         try:
             with recorder.region("test") as test:
+                opened.append(test)
                 self._begin(test, False)
                 known = set(test.places)
                 proceeds = self.test()
                 if set(test.places) != known:
-                    test.restore()
                     raise _TestChangesError
             test.restore()
             with recorder.region("body") as body:
+                opened.append(body)
                 self._begin(body, True)
+                if self.rolled is not None:
+                    self.rolled.begin()
                 try:
                     self.body()
-                except (CompileError, DataDependentError):
-                    raise
                 except UnboundLocalError as error:
                     if not self._unskip(error):
                         raise
                     body.restore()
                     return None
             new = self.get()
-            changed = self._widen(new, body)
-            if changed:
+            if self._widen(new, body):
                 body.restore()
                 return None
             with recorder.inside(body):
@@ -395,7 +443,13 @@ class Loop:
                 ]
                 for place, carried in self.places.values():
                     yielded += carried.yielded(place.read())
+                if self.rolled is not None:
+                    yielded += self.rolled.pushed()
             body.restore()
+        except BaseException:
+            for scope in reversed(opened):
+                scope.restore()
+            raise
         finally:
             self.put(self.before)
         return test, body, proceeds, yielded
@@ -451,7 +505,9 @@ class Loop:
         results, _ = finish_loop(recorder, initial, flags, test, body, proceeds, yielded)
         recorder.poisoned = poisoned
         given = results[: len(initial)]
-        for x, first, last in zip(given, initial, yielded, strict=True):
+        if self.rolled is not None:
+            self.rolled.stacks = results[len(initial) + 1 :]
+        for x, first, last in zip(given, initial, yielded, strict=False):
             recorder.entangle(x, first)
             if not was_made_in(last, body):
                 recorder.entangle(x, last)
@@ -484,10 +540,16 @@ def loop(
     Raises:
         CompileError: a round changes the shape, type or structure of something.
     """
+    before = get()
     try:
         Loop(recorder, test, body, get, put, names, temporaries).run()
     except _TestChangesError:
         asking(recorder, test(), test, body, get, put, names, temporaries)
+    except (CompileError, DataDependentError):
+        raise
+    except Exception as error:  # the first round, if there is one, ends in it
+        put(before)
+        recorder.check(~test(), type(error), str(error))
 
 
 def asking(

@@ -330,6 +330,18 @@ class Recorder:
         del self.scopes[-1].region.operations[mark[0] :]
         return True
 
+    @contextmanager
+    def trial(self) -> Iterator[None]:
+        """A part that may fail, after which everything is as before it."""
+        operations = self.scopes[-1].region.operations
+        count, poisoned, failure, tries = len(operations), self.poisoned, self.failure, self.tries
+        try:
+            yield
+        except BaseException:
+            del operations[count:]
+            self.poisoned, self.failure, self.tries = poisoned, failure, tries
+            raise
+
     # -- regions ----------------------------------------------------------------------------
 
     @contextmanager

@@ -19,6 +19,7 @@ from kuai import ops
 from kuai.compiler import trees
 from kuai.compiler.calls import SPECIAL, refuse_impure
 from kuai.compiler.hooks import Hooks, Range
+from kuai.compiler.loops import Rolled
 from kuai.compiler.numbers import Number, as_tensor, common_dtype, is_number, number
 from kuai.compiler.places import Attribute, Item
 from kuai.compiler.reads import MISSING, Reads
@@ -62,6 +63,7 @@ class Session:
         self.reads = reads
         self.blocks: list[tuple[Module, str]] = []
         self._describing = False
+        self._rolled: Rolled | None = None
         self._rewritten: dict[int, tuple[Any, FunctionType]] = {}
         self._made: dict[int, tuple[Any, int]] = {}
         self._paths: dict[tuple[int, int], str] = {}
@@ -139,10 +141,12 @@ class Session:
         refuse_impure(self, function, args)
         for kind, names in _CHANGING:
             if isinstance(owner, kind):
+                if name == "append" and self._is_rolled(owner, args):
+                    return None
                 if name in names:
                     self.changes_container(owner, name)
                 else:
-                    self.reads.walked(owner)
+                    self.walked(owner)
                 args, kwargs = self._prepared(args, kwargs)
                 return function(*args, **kwargs)
         if isinstance(owner, (str, bytes, tuple, int, float, type(None), ModuleType, type)):
@@ -175,6 +179,7 @@ class Session:
         return new, {k: self._for_others(x) for k, x in kwargs.items()}
 
     def _for_others(self, x: Any) -> Any:
+        self.looks_at(x)
         if isinstance(x, _FUNCTIONS):
             return self.callable(x)
         if isinstance(x, Range):
@@ -183,7 +188,7 @@ class Session:
                 "walk through it with a `for` loop",
             )
         if isinstance(x, (list, tuple, dict, set)):
-            self.reads.walked(x)
+            self.walked(x)
         if isinstance(x, TensorBase):
             self.recorder.touch(x)
         elif isinstance(x, (list, tuple)):
@@ -454,9 +459,10 @@ class Session:
             return found
         if self.recorder.is_captured(index):
             return self._chosen(owner, index)
+        self.looks_at(owner)
         value = self._user_item(owner, index)
         if isinstance(owner, (list, tuple)):
-            self.reads.walked(owner)
+            self.walked(owner)
         elif isinstance(owner, dict) and self.reads.is_outside(owner) and index in owner:
             return self.reads.item(owner, index, value, f"[{index!r}]")
         return value
@@ -469,7 +475,7 @@ class Session:
 
     def _chosen(self, owner: Any, index: Any) -> Any:
         """An item that a captured number chooses, of tensors or numbers that stack."""
-        items = list(self.reads.walked(owner)) if isinstance(owner, (list, tuple)) else []
+        items = list(self.walked(owner)) if isinstance(owner, (list, tuple)) else []
         if not items or not all(isinstance(x, (TensorBase, bool, int, float)) for x in items):
             self.recorder.refuse(
                 f"an item of a {type(owner).__name__} that the value of a tensor chooses",
@@ -522,6 +528,44 @@ class Session:
         """Note an object that the captured code made itself."""
         self._made[id(x)] = (x, len(self.recorder.scopes))
         return x
+
+    @contextmanager
+    def rolling(self, rolled: Rolled) -> Iterator[None]:
+        """While a loop is captured whose rounds are known to be alike."""
+        before, self._rolled = self._rolled, rolled
+        try:
+            yield
+        finally:
+            self._rolled = before
+
+    def _is_rolled(self, target: Any, args: tuple[Any, ...]) -> bool:
+        """Whether an append is one that each round of such a loop makes; notes it."""
+        rolled = self._rolled
+        if (
+            rolled is None
+            or len(self.recorder.scopes) != rolled.depth
+            or type(target) is not list
+            or self._is_local(target)
+            or self.reads.is_outside(target)
+            or id(target) in rolled.looked_at
+            or not self.recorder.is_captured(args[0])
+        ):
+            return False
+        rolled.appended.append((target, args[0]))
+        return True
+
+    def walked(self, x: Any) -> Any:
+        """What is to be walked through, noted as read where it came from outside; returns it."""
+        self.looks_at(x)
+        return self.reads.walked(x)
+
+    def looks_at(self, x: Any) -> None:
+        """Note that a container is looked at, which a loop may be appending to."""
+        rolled = self._rolled
+        if rolled is not None and isinstance(x, list):
+            rolled.looked_at.add(id(x))
+            if any(target is x for target, _ in rolled.appended):
+                self.recorder.refuse("a list that is read and appended to in one loop")
 
     def _is_local(self, x: Any) -> bool:
         """Whether an object was made in the innermost region that is being captured."""
