@@ -1,8 +1,8 @@
 """What cannot be captured is refused, with the line, the reason and what to do; nothing changes."""
 
 import copy
-import functools
 import random
+import struct
 import time
 
 import numpy as np
@@ -49,7 +49,7 @@ VALUES = {
     "a list's length": lambda x: [v for v in x if v > 0],
     "sorting": lambda x: sorted([x[0], x[1]]),
     "numpy's function": lambda x: np.sin(x),
-    "a C function": lambda x: functools.reduce(lambda a, b: a + b, [x, x]),
+    "a C function": lambda x: struct.pack("f", x[0]),
     "a deep copy": lambda x: copy.deepcopy(x * 2),
     "a dict's item": lambda x: {1: x, 2: x}[int(x[0])],
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import copy
+import functools
 import itertools
 import math
 import sys
@@ -168,6 +169,17 @@ for _function in (
     itertools.accumulate,
 ):
     _walking(_function)
+
+
+@special(functools.reduce)
+def _reduce(session: Session, function: Any, items: Any, *initial: Any) -> Any:
+    found = [*initial, *session.walked(items)]
+    if not found:
+        raise TypeError("reduce() of empty iterable with no initial value")
+    total = found[0]
+    for item in found[1:]:
+        total = session.call(function, (total, item), {})
+    return total
 
 
 @special(sorted)

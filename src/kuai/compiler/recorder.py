@@ -102,13 +102,13 @@ class Recorder:
 
     def is_captured(self, x: object) -> bool:
         """Whether `x` is a tensor whose values are known only when the program runs."""
-        if not isinstance(x, TensorBase):
+        if not isinstance(x, TensorBase) or threading.get_ident() != self.thread:
             return False
         return isinstance(x._payload, Value) or not self.is_born(x)
 
     def asked(self, x: Any) -> None:
         """Refuse to tell the elements of a tensor from outside: later calls may find others."""
-        if threading.get_ident() == self.thread and self.is_captured(x):
+        if self.is_captured(x):
             raise DataDependentError(
                 f"this needs the values of a tensor ({meta_of(x)!r}), which are known only when "
                 "the program runs"
@@ -253,6 +253,8 @@ class Recorder:
 
     def touch(self, x: Any) -> None:
         """Note a tensor from outside before anything can happen to its `grad`."""
+        if threading.get_ident() != self.thread:
+            return
         if isinstance(x._payload, np.ndarray) and not self.is_born(x):
             self._outer_value(x, x._payload)
         if x._requires_grad and x._node is None:
@@ -279,6 +281,8 @@ class Recorder:
 
     def retaking(self, x: Any) -> None:
         """Note a view before it is taken anew, in the region that is open."""
+        if threading.get_ident() != self.thread:
+            return
         if isinstance(x._payload, np.ndarray):
             self._moved.append((x, x._payload, x._node, x._requires_grad))
         if len(self.scopes) > 1:
@@ -286,6 +290,8 @@ class Recorder:
 
     def reshaping(self, x: Any) -> None:
         """Note a tensor before it becomes a view of another shape."""
+        if threading.get_ident() != self.thread:
+            return
         if isinstance(x._payload, np.ndarray):
             self.value(x)
         if len(self.scopes) > 1 and not self.is_local(x):

@@ -199,6 +199,7 @@ class Session:
 
     def callable(self, function: Any) -> Any:
         """A function that code which is not rewritten may call, in its rewritten form."""
+        function = uncompiled(function)
         if isinstance(function, FunctionType):
             return self.function(function)
         if isinstance(function, MethodType) and isinstance(function.__func__, FunctionType):
