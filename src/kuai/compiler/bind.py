@@ -98,7 +98,7 @@ class Machine:
         self.code = code
         self.first_host = hosts.register(code.hosts) if code.hosts else 0
         self._hosts = len(code.hosts)
-        self.library = runtime.load_program(code.object_file)
+        self.library = code.library or runtime.load_program(code.object_file)
 
     def __del__(self) -> None:
         if getattr(self, "_hosts", 0):
@@ -147,6 +147,8 @@ class Binding:
         self.place = {buffer: i for i, buffer in enumerate(code.buffers)}
         if ("hosts", 0) in self.place:
             self.interface.fixed[self.place["hosts", 0]] = machine.first_host
+        if code.batch is not None:
+            self.interface.fixed[self.place["batch", 0]] = code.batch
         self._arrays: dict[int, int] = {}
         self._sources: dict[Value, Source] = {}
         self._uses: dict[Value, TensorUse] = {}

@@ -19,7 +19,7 @@ def compiled_block(block: Module, options: dict[str, Any]) -> Any:
     if isinstance(block, CompiledBlock):
         return block
     kind = type(block)
-    compiled = Compiled(block.forward, options["fallback"], block)
+    compiled = Compiled(block.forward, options["fallback"], block, options["dynamic_batch"])
     entry = _Entry(compiled, block)
     fields = {
         "__module__": kind.__module__,

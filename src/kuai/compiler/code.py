@@ -19,6 +19,7 @@ from kuai.compiler.signature import signature
 if TYPE_CHECKING:
     from kuai.compiler.build import Built
     from kuai.compiler.emit.program import HostCall
+    from kuai.compiler.native.link import Library
 
 Failure = tuple[type[Exception], str, str, str]
 
@@ -36,14 +37,19 @@ class Code:
         hosts: the NumPy kernels that it calls.
         cost: nanoseconds that it will take, without loops of unknown length.
         loops: whether it has such loops.
+        library: where it is in memory already, that.
+        batch: the size of the batch, where the machine code serves any.
     """
 
     object_file: bytes
     hosts: list[HostCall]
+    library: Library | None = None
+    batch: int | None = None
+    _built: Built | None
 
     def __init__(self, graph: Graph, layouts: dict[Value, Layout]) -> None:
         self._graph, self._layouts = graph, layouts
-        self._built: Built | None = None
+        self._built = None
         self.inputs, self.outputs = list(graph.inputs), list(graph.outputs)
         self.captured, self.updates = list(graph.captured), list(graph.updates)
         self.gradients = list(graph.gradients)

@@ -142,7 +142,7 @@ def compiled_function(function: Callable[..., Any], options: dict[str, Any]) -> 
 
 
 def _settings(options: dict[str, Any]) -> dict[str, Any]:
-    return {"fallback": options["fallback"]}
+    return {"fallback": options["fallback"], "dynamic_batch": options["dynamic_batch"]}
 
 
 def _compile_again(function: Any, options: dict[str, Any]) -> Any:

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from kuai.compiler.any_batch import AnyBatch
 from kuai.compiler.arguments import Structure, flatten
 from kuai.compiler.capture import changed_floats
 from kuai.compiler.native import builtin
@@ -35,6 +36,8 @@ class Compiled:
         function: what is compiled.
         block: the block whose `forward` it is, if so; whichever it has at the time.
         fallback: whether what cannot be compiled runs eagerly.
+        dynamic_batch: whether one program serves every size of the first dimension, without a
+            hint that several sizes are in use.
 
     Attributes:
         programs: those used last come last.
@@ -43,11 +46,16 @@ class Compiled:
     """
 
     def __init__(
-        self, function: Callable[..., Any], fallback: bool = False, block: Any = None
+        self,
+        function: Callable[..., Any],
+        fallback: bool = False,
+        block: Any = None,
+        dynamic_batch: bool = False,
     ) -> None:
         self._function = function
         self._block = block
         self.fallback = fallback
+        self.any_batch = AnyBatch(dynamic_batch)
         self.programs: OrderedDict[int, Program] = OrderedDict()
         self._others: list[tuple[builtin.FunctionMemory, Callable[[], bool]]] = []
         self.floats: set[Key] = set()
@@ -150,15 +158,26 @@ class Compiled:
 
     def _make(self, call: Call) -> Program:
         times = Times()
-        recorded = record(self.function, call, self.floats)
-        times.mark("capture")
-        program = Program(call, recorded, self._eagerly(call, recorded), times)
+        program = self.any_batch.program(
+            call,
+            self._capture,
+            lambda recorded, codes: Program(
+                call, recorded, self._eagerly(call, recorded), times, codes
+            ),
+        )
+        if program is None:
+            recorded = self._capture(call)
+            times.mark("capture")
+            program = Program(call, recorded, self._eagerly(call, recorded), times)
         self.programs[id(program)] = program
         program.enter_directly(self._run_in_python)
         self._chain()
         while len(self.programs) > MOST_PROGRAMS:
             self._drop(next(iter(self.programs)))
         return program
+
+    def _capture(self, call: Call) -> Recorded:
+        return record(self.function, call, self.floats)
 
     def _drop(self, key: int) -> None:
         """Give a program up; it must not go before native calls have ceased to try it."""

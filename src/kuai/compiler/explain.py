@@ -50,7 +50,10 @@ def text(compiled: Compiled, stage: str = "") -> str:
     if not programs:
         return "nothing is compiled yet: call it first"
     if not stage:
-        return "\n".join(_report(i, program) for i, program in enumerate(programs))
+        lines = [_report(i, program) for i, program in enumerate(programs)]
+        refused = dict.fromkeys(compiled.any_batch.refused.values())
+        lines += [f"no program for batches of any size: {why}" for why in refused]
+        return "\n".join(lines)
     program = programs[-1]
     show = STAGES[stage]
     parts = [show(program, program.code.built)]
@@ -63,6 +66,8 @@ def _report(number: int, program: Program) -> str:
     tensors = [t for t in program.bound.interface.tensors if isinstance(t.source, int)]
     forms = ", ".join(f"{t.form.dtype}{list(t.form.shape)}" for t in tensors if t.form is not None)
     lines = [f"program {number} for {forms or 'no tensors'}"]
+    if program.code.batch is not None:
+        lines.append(f"  one for batches of any size, here of {program.code.batch}")
     for name, code in (("forward", program.code), ("backward", program.backward)):
         if code is None:
             continue

@@ -8,6 +8,7 @@ batch size are those that the program was made of.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -28,13 +29,14 @@ from kuai.compiler.kernels import (
     Step,
 )
 from kuai.compiler.layout import Layout
-from kuai.compiler.sizes import Batch, Size
+from kuai.compiler.sizes import Batch, ratio, varies
 from kuai.core.primitive import Meta
 
 Join = Callable[[Any, Any], Any]
 """Makes one number of the two that stand at one place, or refuses."""
 
 _PLAIN = (bool, str, bytes, complex, type(None), type(Ellipsis), type, np.dtype, dtypes.dtype)
+MOST_BELOW = 1 << 24  # of the fractions that floats are taken for
 _STEPS = (Control, Fold, Host, Move, Nest, Product, Push, Sort, Special)
 
 
@@ -46,27 +48,46 @@ def on_a_line(batch: Batch, other: int) -> Join:
     """Numbers for the batch sizes `batch.value` and `other` become sizes."""
     distance = other - batch.value
 
-    def join(x: Any, y: Any) -> Any:
-        if x == y or (x != x and y != y):
-            return x
-        rise = y - x
-        if type(x) is float:
-            if not (x.is_integer() and y.is_integer()):
-                raise DifferentError(f"{x} becomes {y}, which is no multiple of the batch")
-            x, rise = int(x), int(rise)
-        if rise % distance:
+    def line(x: int, y: int) -> int:
+        factor, rest = divmod(y - x, distance)
+        if rest:
             raise DifferentError(f"{x} becomes {y} for {distance} more in the batch")
-        factor = rise // distance
         return batch.size(factor, x - factor * batch.value)
 
+    def join(x: Any, y: Any) -> Any:
+        if varies(x):  # joined already, where it stands in another graph too
+            return as_it_is(other)(x, y)
+        if x == y or (x != x and y != y):
+            return x
+        if type(x) is int:
+            return line(x, y)
+        (above, below), (more_above, more_below) = _fractions(x, y)
+        return ratio(line(above, more_above), line(below, more_below))
+
     return join
+
+
+def _fractions(x: float, y: float) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Two floats as quotients of small numbers, with the same numerators if possible."""
+    one, two = (Fraction(f).limit_denominator(MOST_BELOW) for f in (x, y))
+    if float(one) != x or float(two) != y:
+        raise DifferentError(f"{x} becomes {y}, which is no quotient of sizes")
+    if one.denominator == two.denominator == 1 or not (one.numerator and two.numerator):
+        return one.as_integer_ratio(), two.as_integer_ratio()
+    if one.numerator != two.numerator and one.numerator % two.numerator == 0:
+        times = one.numerator // two.numerator
+        return one.as_integer_ratio(), (one.numerator, two.denominator * times)
+    if one.numerator != two.numerator and two.numerator % one.numerator == 0:
+        times = two.numerator // one.numerator
+        return (two.numerator, one.denominator * times), two.as_integer_ratio()
+    return one.as_integer_ratio(), two.as_integer_ratio()
 
 
 def as_it_is(batch: int) -> Join:
     """Sizes must be the numbers of this batch size."""
 
     def join(x: Any, y: Any) -> Any:
-        if isinstance(x, Size):
+        if varies(x):
             if x.at(batch) != y:
                 raise DifferentError(f"{x!r} is {y} for a batch of {batch}")
         elif type(x) is not type(y) or not (x == y or (x != x and y != y)):
@@ -126,7 +147,7 @@ class Pairing:
         if isinstance(x, Value):
             self._need(x in self.values and self.values[x] is y, f"{x!r} in the place of {y!r}")
             return x
-        if isinstance(x, Size) or type(x) in (int, float):
+        if varies(x) or type(x) in (int, float):
             self._need(type(y) in (int, float), f"{y!r} in the place of {x!r}")
             return self._join(x, y)
         if isinstance(x, _PLAIN):

@@ -221,8 +221,11 @@ def _reads_in_place(kernels: Kernels, step: Step, old: Value) -> bool:
         if kernels.base_of(value) is old and (
             (isinstance(step, Product) and value in step.product.inputs)
             or value in getattr(step, "elsewhere", ())
-            or kernels.layout_of(value) != where
-            or value.shape not in (step.domain, getattr(step, "reduced_shape", None))  # type: ignore[attr-defined]
+            or not identical(kernels.layout_of(value), where)
+            or not any(
+                identical(value.shape, shape)
+                for shape in (step.domain, getattr(step, "reduced_shape", None))  # type: ignore[attr-defined]
+            )
         ):
             return False
     return True

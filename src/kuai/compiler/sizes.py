@@ -82,9 +82,9 @@ class Batch:
     # -- code -------------------------------------------------------------------------------
 
     def define(self, names: Sequence[str]) -> list[str]:
-        """Instructions that compute the written sizes of these texts from `%B`."""
+        """Instructions that compute the written sizes of these texts from `%batch`."""
         lines: list[str] = []
-        made: dict[str, str] = {"B": "%B"}
+        made: dict[str, str] = {"B": "%batch"}
 
         def new(text: str, name: str = "") -> str:
             name = name or f"%z{len(lines)}"
@@ -313,9 +313,48 @@ def _compares(difference: float, how: str) -> bool:
     return difference < 0 if how == "lt" else difference <= 0
 
 
+class Ratio:
+    """A float that is the quotient of two sizes; no stage may decide anything about it."""
+
+    __slots__ = ("above", "below")
+
+    def __init__(self, above: int, below: int) -> None:
+        self.above, self.below = above, below
+
+    def at(self, batch: int) -> float:
+        """What it is for a batch size."""
+        return float(at(self.above, batch) / at(self.below, batch))
+
+    def __repr__(self) -> str:
+        return f"({self.above!r}) / ({self.below!r})"
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Ratio):
+            return identical((self.above, self.below), (other.above, other.below))
+        raise SizeError(f"{self!r} compared with {other!r}")
+
+    def __lt__(self, other: object) -> bool:
+        raise SizeError(f"{self!r} compared with {other!r}")
+
+    __le__ = __gt__ = __ge__ = __lt__
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+    def __bool__(self) -> bool:
+        raise SizeError(f"whether {self!r} is 0")
+
+
+def ratio(above: Any, below: Any) -> Any:
+    """The quotient of two sizes."""
+    if below == 1 and not isinstance(below, Size):
+        return above
+    return Ratio(above, below)
+
+
 def varies(n: Any) -> bool:
     """Whether a number depends on the batch."""
-    return isinstance(n, Size)
+    return isinstance(n, (Size, Ratio))
 
 
 def hint(n: Any) -> Any:
@@ -325,11 +364,13 @@ def hint(n: Any) -> Any:
 
 def at(n: Any, batch: int) -> Any:
     """A size as it is for a batch size."""
-    return n.at(batch) if isinstance(n, Size) else n
+    return n.at(batch) if isinstance(n, (Size, Ratio)) else n
 
 
 def identical(x: Any, y: Any) -> bool:
-    """Whether two sizes are equal for every batch size."""
+    """Whether two sizes, or tuples of them, are equal for every batch size."""
+    if isinstance(x, tuple) and isinstance(y, tuple):
+        return len(x) == len(y) and all(map(identical, x, y))
     if isinstance(x, Size) and isinstance(y, Size):
         return x.batch is y.batch and x.terms == y.terms
     return not isinstance(x, Size) and not isinstance(y, Size) and bool(x == y)

@@ -140,7 +140,7 @@ class Module:
     """One LLVM module: functions, constants, and declarations of what is outside.
 
     Attributes:
-        batch: where sizes depend on it, the batch; a function that uses such a size has `%B`
+        batch: where sizes depend on it, the batch; a function that uses such a size has `%batch`
             among its arguments, or computes it `before` everything else.
     """
 
@@ -245,8 +245,8 @@ class Function:
 
     def find_batch(self, table: Ref, place: int) -> None:
         """Read the batch from a table of words, before everything else."""
-        address = f"  %B.at = getelementptr i64, {table}, i64 {place}"
-        self.before += [address, "  %B = load i64, ptr %B.at, align 8"]
+        address = f"  %batch.at = getelementptr i64, {table}, i64 {place}"
+        self.before += [address, "  %batch = load i64, ptr %batch.at, align 8"]
 
     def comment(self, text: str) -> None:
         """A remark for the reader."""

@@ -61,6 +61,6 @@ def for_any_batch(parts: int, nanoseconds: float, batch: Batch | None, sizes: Se
         return parts
     if parts > 1:
         return batch.size(parts) // batch.value + 1
-    most = batch.value * max(1, math.floor(2 * WORTH_A_PART / nanoseconds))
+    most = max(batch.value, int(batch.value * 2 * WORTH_A_PART / (nanoseconds - PER_CALL)))
     _ = batch.size(1) <= most  # which notes it as a condition
     return 1

@@ -239,7 +239,8 @@ class Nest:
             with f.loop(0, whole, lanes) as i:
                 inside(self._advance(pointers, level, i), None)
             with self._rest(n) as rest:
-                inside(self._advance(pointers, level, end), rest)
+                if rest is not None:
+                    inside(self._advance(pointers, level, end), rest)
             return
         if whole == lanes:
             inside(pointers, None)

@@ -299,7 +299,7 @@ class Program:
             f.ret()
         sized, divided = bool(f.sizes()), hint(parts) > 1
         if sized and not divided:
-            f.arguments.append(Ref("%B", "i64"))
+            f.arguments.append(Ref("%batch", "i64"))
         elif sized:
             f.find_batch(f.arguments[0], len(buffers))
         text = str(f)
@@ -311,7 +311,7 @@ class Program:
         self.emitted.kernels[known] = self.emitted.kernels.get(known, 0) + 1
         given = [self.pointers[b] for b in buffers]
         if sized:
-            given.append(Ref("%B", "i64"))
+            given.append(Ref("%batch", "i64"))
         if divided:
             self._call_in_parts(known, given, parts)
             return

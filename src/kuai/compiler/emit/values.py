@@ -9,7 +9,7 @@ import numpy as np
 
 from kuai import dtypes
 from kuai.compiler.emit.builder import Function, Ref, number, vector
-from kuai.compiler.sizes import SizeError, varies
+from kuai.compiler.sizes import Ratio, SizeError, varies
 
 REGISTERS = {
     "bool": "i1",
@@ -76,12 +76,20 @@ class Values:
     def size(self, value: Any, dtype: dtypes.dtype) -> Scalar:
         """A size that depends on the batch, in this type."""
         f = self.function
-        whole = Scalar(number(value), dtypes.int64)
-        if dtype is not dtypes.int64:
-            if not dtype.is_floating_point or dtype.itemsize == 2:
-                raise SizeError(f"{value!r} as {dtype.name}")
-            whole = Scalar(f.cast("sitofp", whole.ref, register(dtype)), dtype)
-        return self.splat(whole)
+        if dtype is dtypes.int64 and not isinstance(value, Ratio):
+            return self.splat(Scalar(number(value), dtype))
+        if not dtype.is_floating_point or dtype.itemsize == 2:
+            raise SizeError(f"{value!r} as {dtype.name}")
+        if isinstance(value, Ratio):
+            above, below = (
+                f.cast("sitofp", number(n), "double") for n in (value.above, value.below)
+            )
+            found = f.fdiv(above, below)
+            if dtype is dtypes.float32:
+                found = f.cast("fptrunc", found, "float")
+        else:
+            found = f.cast("sitofp", number(value), register(dtype))
+        return self.splat(Scalar(found, dtype))
 
     def scalar_like(self, value: float | int | bool, x: Scalar) -> Scalar:
         """A number in the type of another operand."""

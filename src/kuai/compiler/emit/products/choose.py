@@ -41,7 +41,7 @@ def strategy(p: Product, target: Target) -> Strategy:
         return Dot(p, target)
     if p.k == 0 or (p.b[1] == 1 and (p.m <= FEW or _is_near(p, target))):
         return Direct(p, target)
-    if along_k and (p.m <= FEW or p.k == 1):
+    if along_k and (p.m <= FEW or p.k == 1 or varies(p.n)):
         return Dot(p, target)
     return Packed(p, target)
 

@@ -1,0 +1,254 @@
+"""Programs for any batch: made of a function captured for two sizes, and verified for each other.
+
+The function is captured for every batch size that it is called with: a capture costs milliseconds
+and answers for everything that Python code may do with a size. What it gives is compared with
+what a program was made of (`kuai.compiler.pairing`); where they agree, that program serves, and
+none of the later stages is needed.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import numpy as np
+
+from kuai.compiler.build import Built
+from kuai.compiler.code import Code
+from kuai.compiler.emit.program import HostCall, emit_program
+from kuai.compiler.graph import Graph, Value
+from kuai.compiler.kernels import Kernels
+from kuai.compiler.layout import Layout
+from kuai.compiler.native import jit, runtime
+from kuai.compiler.native.target import host
+from kuai.compiler.pairing import DifferentError, Pairing, as_it_is, on_a_line
+from kuai.compiler.plan import plan
+from kuai.compiler.program import Call, Program, Recorded, graphs_of
+from kuai.compiler.simplify import simplify
+from kuai.compiler.sizes import LEAST, Batch, at
+from kuai.compiler.trees import map_leaves
+from kuai.core.base import TensorBase, wrap
+
+HINT = 3  # batch sizes after which a program for any of them is tried unasked
+MOST_TEMPLATES = 6  # for calls of one kind; each serves a range of sizes
+BESIDE = 3  # how much greater the second batch size is: x // 2 and x // 3 are no lines over it
+
+Layouts = dict[Value, Layout]
+
+
+class Half:
+    """The program of a graph, for any batch.
+
+    Args:
+        mine: the kernels for the batch size of `batch`; those of another half may share values.
+        like: those for the other size.
+        batch: the batch.
+        other: the other size.
+
+    Raises:
+        DifferentError: they differ in more than sizes that are lines over the batch.
+        SizeError: some stage cannot do without a number.
+    """
+
+    def __init__(self, mine: Kernels, like: Kernels, batch: Batch, other: int) -> None:
+        self.batch = batch
+        Pairing(mine, like, on_a_line(batch, other))
+        self._kernels = copy.copy(mine)  # as they were paired; the plan changes them
+        for name in ("stored", "layouts", "aliases", "constants", "arrays"):
+            setattr(self._kernels, name, copy.copy(getattr(mine, name)))
+        planned = plan(mine)
+        emitted = emit_program(planned, host(), batch)
+        self.built = Built(mine.graph, mine, planned, emitted)
+        self.object_file = jit.compiled(emitted.text)
+        self.library = runtime.load_program(self.object_file)
+
+    def code(self, graph: Graph, layouts: Layouts, batch: int) -> Code:
+        """The program for a graph of another batch size.
+
+        Raises:
+            DifferentError: it is not the program of this graph.
+        """
+        pairing = Pairing(self._kernels, _kernels(graph, layouts), as_it_is(batch))
+        return _Code(self, graph, pairing, batch)
+
+
+def _kernels(graph: Graph, layouts: Layouts) -> Kernels:
+    return Kernels(simplify(graph, any_batch=True), layouts)
+
+
+class _Code(Code):
+    """A program for any batch, as it is for one size."""
+
+    def __init__(self, half: Half, graph: Graph, pairing: Pairing, batch: int) -> None:
+        emitted = half.built.emitted
+        self._built = half.built
+        self.object_file, self.library = half.object_file, half.library
+        self.inputs, self.outputs = list(graph.inputs), list(graph.outputs)
+        self.captured, self.updates = list(graph.captured), list(graph.updates)
+        self.gradients = list(graph.gradients)
+        self.buffers = [(b.kind, b.index) for b in emitted.buffers]
+        self.batch = batch
+        self.arena = at(emitted.arena, batch)
+        self.cost, self.loops = emitted.cost * batch / half.batch.value, emitted.loops
+        self.failures = [(f.exception, f.message, f.path, f.line) for f in emitted.failures]
+        self.hosts = [
+            HostCall(
+                pairing.operations[h.operation],
+                tuple([_at(x, batch) for x in h.inputs]),
+                tuple([_at(x, batch) for x in h.outputs]),
+            )
+            for h in emitted.hosts
+        ]
+
+
+def _at(x: Any, batch: int) -> Any:
+    """The argument of a NumPy kernel for a batch size."""
+    if isinstance(x, tuple):  # a layout, or a meta and a number
+        items = [_at(item, batch) for item in x]
+        return type(x)(*items) if isinstance(x, Layout) else tuple(items)
+    if hasattr(x, "shape") and hasattr(x, "dtype") and not isinstance(x, np.ndarray):
+        return type(x)(_at(x.shape, batch), x.dtype)
+    return at(x, batch)
+
+
+class Template:
+    """A program with its backward half, for any batch.
+
+    Args:
+        size: the batch size that it is made for in the first place.
+        capture: captures a call.
+        call: for a batch size, a call.
+
+    Attributes:
+        skeleton: the names of all primitives of the capture, by which another is told apart.
+    """
+
+    def __init__(
+        self, size: int, capture: Callable[[Call], Recorded], call: Callable[[int], Call]
+    ) -> None:
+        self.batch = Batch(size)
+        other = size + BESIDE
+        calls = call(size), call(other)
+        recorded = tuple([capture(c) for c in calls])
+        self.skeleton = skeleton_of(recorded[0])
+        kernels = []
+        for one, made in zip(recorded, calls, strict=True):
+            found = graphs_of(one, made.leaves)
+            kernels.append([_kernels(g, found.layouts) for g in found.graphs])
+        pairs = zip(*kernels, strict=True)
+        self.halves = [Half(mine, like, self.batch, other) for mine, like in pairs]
+
+    def codes(self, size: int) -> Callable[[Graph, Layouts, int], Code]:
+        """Makes the codes of a program for a batch size, of its forward or backward half."""
+        return lambda graph, layouts, half: self.halves[half].code(graph, layouts, size)
+
+
+def skeleton_of(recorded: Recorded) -> list[str]:
+    """The primitives of a capture."""
+    return [op.primitive.name for op in recorded.graph.walk()]
+
+
+class AnyBatch:
+    """The programs of a function that serve any batch.
+
+    Args:
+        wanted: whether they are made at once; after calls of several sizes otherwise.
+
+    Attributes:
+        refused: for kinds of calls that have none, why.
+    """
+
+    def __init__(self, wanted: bool) -> None:
+        self.wanted = wanted
+        self.templates: dict[Hashable, list[Template]] = {}
+        self.refused: dict[Hashable, str] = {}
+        self._seen: dict[Hashable, set[int]] = {}
+
+    def program(
+        self,
+        call: Call,
+        capture: Callable[[Call], Recorded],
+        make: Callable[[Recorded, Callable[[Graph, Layouts, int], Code]], Program],
+    ) -> Program | None:
+        """A program for a call; `None` where it needs one of its own.
+
+        Args:
+            call: the call.
+            capture: captures it.
+            make: makes a program of a capture.
+        """
+        found = _kind_of(call)
+        if found is None:
+            return None
+        kind, size = found
+        sizes = self._seen.setdefault(kind, set())
+        if len(sizes) < HINT:
+            sizes.add(size)
+        if kind in self.refused or not (self.wanted or len(sizes) >= HINT):
+            return None
+        recorded = capture(call)
+        templates = self.templates.setdefault(kind, [])
+        for template in reversed(templates):
+            if template.batch.holds(size) and template.skeleton == skeleton_of(recorded):
+                try:
+                    program = make(recorded, template.codes(size))
+                    templates.remove(template)
+                    templates.append(template)  # the one that served last is tried first
+                    return program
+                except DifferentError as error:
+                    if len(templates) >= MOST_TEMPLATES:
+                        self.refused[kind] = str(error)
+                    recorded = capture(call)
+        if len(templates) >= MOST_TEMPLATES:
+            return None
+        try:
+            template = Template(size, capture, lambda n: _resized(call, size, n))
+            program = make(recorded, template.codes(size))
+        except Exception as error:  # whatever a stage cannot do without knowing the size
+            self.refused[kind] = f"{type(error).__name__}: {error}"
+            return None
+        templates.append(template)
+        return program
+
+
+def _kind_of(call: Call) -> tuple[Hashable, int] | None:
+    """What calls that differ only in the size of the batch have in common, and that size."""
+    tensors = [x for x in call.leaves if isinstance(x, TensorBase) and x._payload.ndim]
+    if not tensors:
+        return None
+    size = tensors[0]._payload.shape[0]
+    if size < LEAST:
+        return None
+    leaves: list[Hashable] = []
+    for x in call.leaves:
+        if isinstance(x, TensorBase):
+            array = x._payload
+            if not array.flags.c_contiguous:
+                return None
+            shape = array.shape
+            varies = bool(shape) and shape[0] == size
+            leaves.append((varies, shape[varies:], array.dtype, x._requires_grad))
+        else:
+            value: Any = x if type(x) in (bool, int, str, type(None)) else type(x)
+            leaves.append(value)
+    return (call.structure, call.mode, tuple(leaves)), size
+
+
+def _resized(call: Call, size: int, to: int) -> Call:
+    """The call as it is for another batch size; its tensors have no elements worth reading."""
+    others: dict[int, Any] = {}
+
+    def resized(x: Any) -> Any:
+        if not isinstance(x, TensorBase) or x._payload.shape[:1] != (size,) or to == size:
+            return x
+        if id(x) not in others:
+            array = x._payload
+            other = others[id(x)] = wrap(np.zeros((to, *array.shape[1:]), array.dtype))
+            other._requires_grad = x._requires_grad
+        return others[id(x)]
+
+    args = tuple([map_leaves(resized, x) for x in call.args])
+    kwargs = {name: map_leaves(resized, x) for name, x in call.kwargs.items()}
+    leaves = [resized(x) for x in call.leaves]
+    return Call(args, kwargs, leaves, call.structure, call.mode)
