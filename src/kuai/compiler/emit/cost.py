@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from kuai.compiler.emit.builder import Function, Ref, number
 from kuai.compiler.kernels import Nest, Product, Step
 from kuai.compiler.layout import Layout as Layout
 from kuai.compiler.sizes import Batch, hint, varies
@@ -43,6 +44,14 @@ def parts(nanoseconds: float) -> int:
     return max(1, min(PARTS, int(nanoseconds / WORTH_A_PART)))
 
 
+def count_of_parts(f: Function, parts: int) -> int | Ref:
+    """How many parts there are when the program runs."""
+    if not varies(parts):
+        return parts
+    most = f.intrinsic("smin", number(parts), number(PARTS))
+    return f.intrinsic("smax", most, number(1))
+
+
 def parts_of_nest(step: Nest, accesses: int, batch: Batch | None = None) -> int:
     """Into how many parts a nest is divided, along its outermost dimension that is kept."""
     kept = [n for d, n in enumerate(step.domain) if d not in (step.dims or ())]
@@ -60,7 +69,7 @@ def for_any_batch(parts: int, nanoseconds: float, batch: Batch | None, sizes: Se
     if batch is None or not any(varies(n) for n in sizes):
         return parts
     if parts > 1:
-        return batch.size(parts) // batch.value + 1
+        return batch.size(parts) // batch.value
     most = max(batch.value, int(batch.value * 2 * WORTH_A_PART / (nanoseconds - PER_CALL)))
     _ = batch.size(1) <= most  # which notes it as a condition
     return 1

@@ -124,17 +124,17 @@ class Part:
 
     Attributes:
         number: which one (i64).
-        count: how many there are.
+        count: how many there are (i64, or known).
     """
 
-    def __init__(self, number: Ref, count: int) -> None:
+    def __init__(self, number: Ref, count: int | Ref) -> None:
         self.number = number
         self.count = count
 
     def range(self, f: Function, n: int, step: int = 1) -> tuple[Ref, Ref]:
         """The part's share of the numbers below `n`, in multiples of `step`."""
-        if varies(self.count):
-            whole = f.mul(number(self.count), number(step))
+        if isinstance(self.count, Ref):
+            whole = f.mul(self.count, number(step))
             rounded = f.sub(f.add(number(n), whole), number(1))
             share = f.mul(f.binary("udiv", rounded, whole), number(step))
         else:
@@ -146,7 +146,9 @@ class Part:
 
     def is_last(self, f: Function) -> Ref:
         """Whether it is the last one."""
-        return f.compare("eq", self.number, number(self.count - 1))
+        count = self.count
+        last = f.sub(count, number(1)) if isinstance(count, Ref) else number(count - 1)
+        return f.compare("eq", self.number, last)
 
 
 class Nest:

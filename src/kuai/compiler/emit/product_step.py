@@ -42,7 +42,8 @@ def emit_step(program: Program, step: ProductStep) -> None:
     size = workspace_bytes(shape.product, program.target)
     buffers = program.buffers_of(given)
     parts = _parts(program, step, shape)
-    workspace = program.scratch(size * parts) if size else None
+    most = cost.PARTS if varies(parts) else parts
+    workspace = program.scratch(size * most) if size else None
 
     def build(f: Function, pointers: dict[Buffer, Ref], part: Part | None) -> None:
         kernel = _Kernel(program, step, shape, code, f, pointers, workspace)
@@ -65,7 +66,10 @@ def _parts(program: Program, step: ProductStep, shape: _Shape) -> int:
         return 1
     outermost = hint(shape.lead[0] if shape.lead else blocks(shape.product, program.target))
     share = -(-outermost // max(1, min(wanted, outermost)))
-    return -(-outermost // share)  # so that none is empty
+    found = -(-outermost // share)  # so that none is empty
+    if found == 1:
+        return 1
+    return cost.for_any_batch(found, 0, program.batch, [*step.domain, shape.k])
 
 
 class _Shape:

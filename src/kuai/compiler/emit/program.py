@@ -287,7 +287,8 @@ class Program:
         if hint(parts) > 1:
             table, number = f.arguments
             given = [f.load("ptr", f.at(table, i, "ptr")) for i in range(len(buffers))]
-            failures = build(f, dict(zip(buffers, given, strict=True)), nests.Part(number, parts))
+            part = nests.Part(number, cost.count_of_parts(f, parts))
+            failures = build(f, dict(zip(buffers, given, strict=True)), part)
             if failures:
                 self.kernel(name, buffers, build, operation)
                 return
@@ -330,7 +331,9 @@ class Program:
         for i, pointer in enumerate(pointers):
             f.store(pointer, f.at(table, i, "ptr"))
         self.module.declare("kuai_parallel", "void", ["ptr", "ptr", "i64"])
-        f.call("kuai_parallel", "void", Ref(f"@{name}", "ptr"), table, number(parts))
+        count = cost.count_of_parts(f, parts)
+        given = count if isinstance(count, Ref) else number(count)
+        f.call("kuai_parallel", "void", Ref(f"@{name}", "ptr"), table, given)
 
     def attributes(self) -> str:
         """The attributes of every function that computes."""

@@ -24,6 +24,7 @@ from kuai.compiler.native.target import Target
 from kuai.compiler.sizes import hint, varies
 
 SHORT = 24  # up to this k, storing a tile from memory would cost too much beside computing it
+FULL = 8  # up to this size of blocks, there is code for each size of a last one
 HELD = 12  # vectors of B that are kept in registers for all rows
 
 
@@ -144,7 +145,8 @@ class Direct:
 def blocks_of(f: Function, count: int, size: int, part: Part | None) -> Iterator[tuple[Ref, int]]:
     """The first index and the size of blocks: the full ones in a loop, then the last one.
 
-    What is left of a count that depends on the batch comes in blocks of powers of 2.
+    What is left of a count that depends on the batch comes in one block, or, of a size that would
+    make too many of them, in blocks of powers of 2.
     """
     if varies(count):
         yield from _blocks_of_some(f, count, size, part)
@@ -179,6 +181,11 @@ def _blocks_of_some(
         has_last = f.compare("sgt", stop, number(full))
         has_last = f.binary("and", has_last, f.compare("slt", start, stop))
     with _if(f, has_last):
+        if size <= FULL:
+            for left in range(1, size):
+                with f.when(f.compare("eq", number(rest), number(left))):
+                    yield number(full * size), left
+            return
         at = f.variable(number(full * size))
         for width in (1 << n for n in range((size - 1).bit_length() - 1, -1, -1)):
             some = f.binary("and", number(rest), number(width))

@@ -92,24 +92,47 @@ class Dot:
     ) -> None:
         """Build the loops over blocks of columns and rows."""
         p, numbers = self.product, self.product.numbers
+        steps = -(-p.k // self.chunk)
+        if varies(p.m) and steps * self.rows > HELD:
+            # The columns of a block stay near while all rows are multiplied with them.
+            for column, width in blocks_of(f, p.n, self.lanes, part):
+                for row, height in blocks_of(f, p.m, self.rows, None):
+                    at = f.at(a, index(f, row, p.a[0]), numbers.memory)
+                    self._put_block(f, at, b, row, height, column, width, {}, put)
+            return
         for row, height in blocks_of(f, p.m, self.rows, None):
             at = f.at(a, index(f, row, p.a[0]), numbers.memory)
-            steps = -(-p.k // self.chunk)
             held = {}
             if steps * height <= HELD:
                 for s in range(steps):
                     for r in range(height):
                         held[s, r] = self._read_a(f, at, number(0), s, r)
             for column, width in blocks_of(f, p.n, self.lanes, part):
-                start = f.at(b, index(f, column, p.b[1]), numbers.memory)
-                for r, sum in enumerate(self._block(f, at, start, height, width, held)):
-                    piece = self._piece(width)
-                    value = numbers.narrowed(f, sum)
-                    if piece.lanes == 0:
-                        value = f.extract(value, 0)
-                    elif piece.lanes < self.lanes:
-                        value = f.shuffle(value, value, range(piece.lanes))
-                    put(f, plus(f, row, r), column, value, piece.live)
+                self._put_block(f, at, b, row, height, column, width, held, put)
+
+    def _put_block(
+        self,
+        f: Function,
+        a: Ref,
+        b: Ref,
+        row: Ref,
+        height: int,
+        column: Ref,
+        width: int,
+        held: dict[tuple[int, int], Ref],
+        put: Put,
+    ) -> None:
+        """Compute a block, and hand on its rows."""
+        numbers = self.product.numbers
+        start = f.at(b, index(f, column, self.product.b[1]), numbers.memory)
+        piece = self._piece(width)
+        for r, sum in enumerate(self._block(f, a, start, height, width, held)):
+            value = numbers.narrowed(f, sum)
+            if piece.lanes == 0:
+                value = f.extract(value, 0)
+            elif piece.lanes < self.lanes:
+                value = f.shuffle(value, value, range(piece.lanes))
+            put(f, plus(f, row, r), column, value, piece.live)
 
     def _piece(self, width: int) -> Piece:
         lanes = 1 << (width - 1).bit_length()
