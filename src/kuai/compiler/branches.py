@@ -11,7 +11,7 @@ from kuai.compiler import numbers, trees
 from kuai.compiler.building import finish_branch
 from kuai.compiler.gradients import zeros
 from kuai.compiler.numbers import Number, is_number, number
-from kuai.compiler.places import UNDEFINED, Maybe, Place, Scope, is_tensor
+from kuai.compiler.places import UNDEFINED, Differing, Maybe, Place, Scope, is_tensor
 from kuai.compiler.recorder import Recorder
 from kuai.core.base import TensorBase, wrap
 from kuai.errors import CompileError, DataDependentError
@@ -20,6 +20,11 @@ from kuai.tensor import Tensor
 Get = Callable[[], tuple[Any, ...]]
 Put = Callable[[tuple[Any, ...]], None]
 Build = Callable[[Sequence[Tensor]], Any]
+SAME_ON_BOTH_SIDES = "give it the same structure, shape and type on both sides"
+
+
+class _DifferingError(Exception):
+    """The sides of a branch leave a variable as different things."""
 
 
 class Side:
@@ -85,7 +90,7 @@ def branch(
     merger = Merger(recorder, one.scope, other.scope)
     result = merger.merge(one.result, other.result, "the value returned")
     variables = [
-        merger.merge(a, b, f"`{name}`") if a is not before[i] or b is not before[i] else None
+        merger.variable(a, b, f"`{name}`") if a is not before[i] or b is not before[i] else None
         for i, (name, a, b) in enumerate(zip(names, one.variables, other.variables, strict=True))
     ]
     places: dict[tuple[Any, ...], Place] = {**one.scope.places, **other.scope.places}
@@ -144,6 +149,7 @@ class Merger:
         self.recorder = recorder
         self.scopes = (then, orelse)
         self.sides: tuple[list[Tensor], list[Tensor]] = ([], [])
+        self._lazily = False
 
     def finish(self, predicate: Tensor) -> list[Tensor]:
         """The tensors of the branch's results."""
@@ -155,10 +161,27 @@ class Merger:
                     self.recorder.entangle(x, source)
         return tensors
 
+    def variable(self, a: Any, b: Any, name: str) -> Build:
+        """`merge` of a variable: what does not fit together is refused where it is read."""
+        first = len(self.sides[0])
+        self._lazily = True
+        try:
+            return self.merge(a, b, name)
+        except _DifferingError as error:
+            found = Differing(str(error))
+            for side in self.sides:
+                del side[first:]
+            return lambda _: found
+        finally:
+            self._lazily = False
+
     def merge(self, a: Any, b: Any, name: str) -> Build:
         """How to build one value of two, once the branch's results are there."""
         if a is b:
             return lambda _: a
+        for x in (a, b):
+            if isinstance(x, Differing):
+                self._refuse(x.message)
         if a is UNDEFINED or b is UNDEFINED or isinstance(a, Maybe) or isinstance(b, Maybe):
             return self._maybe(a, b, name)
         if isinstance(a, TensorBase) or isinstance(b, TensorBase):
@@ -232,11 +255,15 @@ class Merger:
         return lambda tensors: Maybe(value(tensors), defined(tensors))
 
     def _differ(self, a: Any, b: Any, name: str) -> None:
-        self.recorder.refuse(
+        self._refuse(
             f"the sides of this branch leave {name} as different things: {described(a)} on one "
-            f"side, {described(b)} on the other",
-            "give it the same structure, shape and type on both sides",
+            f"side, {described(b)} on the other"
         )
+
+    def _refuse(self, message: str) -> None:
+        if self._lazily:
+            raise _DifferingError(message)
+        self.recorder.refuse(message, SAME_ON_BOTH_SIDES)
 
 
 def _nothing_like(x: Any) -> Any:

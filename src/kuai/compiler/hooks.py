@@ -19,7 +19,7 @@ from kuai import ops
 from kuai.compiler import branches, loops, numbers
 from kuai.compiler.branches import Get, Put
 from kuai.compiler.numbers import Number, number
-from kuai.compiler.places import UNDEFINED, Maybe
+from kuai.compiler.places import UNDEFINED, Differing, Maybe
 from kuai.core.base import TensorBase, wrap
 from kuai.errors import CompileError, DataDependentError
 from kuai.tensor import Tensor
@@ -467,6 +467,8 @@ class Hooks:
             raise UnboundLocalError(
                 f"cannot access local variable '{name}' where it is not associated with a value"
             )
+        if isinstance(value, Differing):
+            self.session.recorder.refuse(value.message, branches.SAME_ON_BOTH_SIDES)
         if isinstance(value, Maybe):
             if not name.startswith("__kuai"):
                 message = (

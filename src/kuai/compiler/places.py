@@ -34,6 +34,16 @@ class Maybe:
         self.defined = defined
 
 
+class Differing:
+    """What a variable holds that the sides of a branch leave as different things.
+
+    Nothing is wrong unless somebody reads it.
+    """
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+
+
 class Place:
     """Something whose content may change.
 

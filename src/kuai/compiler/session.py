@@ -66,6 +66,7 @@ class Session:
         self._rolled: Rolled | None = None
         self._rewritten: dict[int, tuple[Any, FunctionType]] = {}
         self._made: dict[int, tuple[Any, int]] = {}
+        self._stepping: set[int] = set()  # the optimizers whose methods are being captured
         self._paths: dict[tuple[int, int], str] = {}
 
     def is_active(self) -> bool:
@@ -128,7 +129,7 @@ class Session:
         if isinstance(owner, Module) and is_own(function):
             self._touch_parts(owner, function.__name__)
         if isinstance(owner, Optimizer):
-            return self._call_optimizer(owner, function, args, kwargs)
+            return self.call_optimizer(owner, function, args, kwargs)
         if isinstance(owner, TensorBase) and is_own(function):
             special = SPECIAL.get(function)
             if special is not None:
@@ -329,7 +330,11 @@ class Session:
             elif outer is not None:
                 outer.overwritten = True
 
-    def _call_optimizer(
+    def steps(self, optimizer: Optimizer) -> bool:
+        """Whether this capture has to make a step of an optimizer that begins now."""
+        return self.is_active() and id(optimizer) not in self._stepping
+
+    def call_optimizer(
         self,
         optimizer: Optimizer,
         function: FunctionType,
@@ -359,11 +364,17 @@ class Session:
                 if seen is not value:
                     replaced.append((group, option, value))
                     group[option] = seen
+        for hooks in (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks):
+            reads.walked(hooks)
+        if id(optimizer) in self._stepping:
+            return self._call_function(function, (optimizer, *args), kwargs)
         before = {p: dict(state) for p, state in optimizer.state.items()}
         grown = False
+        self._stepping.add(id(optimizer))
         try:
             return self._call_function(function, (optimizer, *args), kwargs)
         finally:
+            self._stepping.discard(id(optimizer))
             for group, option, value in replaced:
                 group[option] = value
             grown = _restore_state(optimizer, before)

@@ -11,6 +11,7 @@ from itertools import chain
 from typing import Any, ClassVar, TypeAlias
 
 from kuai.core.tape import RemovableHandle, enable_grad, mode
+from kuai.nn.hooks import captures
 from kuai.optim.hyperparameters import counter
 from kuai.tensor import Tensor
 
@@ -358,6 +359,8 @@ def _with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(step)
     def hooked_step(*args: Any, **kwargs: Any) -> Any:
         self = args[0]
+        if captures and captures[-1].steps(self):
+            return captures[-1].call_optimizer(self, hooked_step, args[1:], kwargs)
         before = self._optimizer_step_pre_hooks
         if before or _global_pre_hooks:
             for hook in chain(_global_pre_hooks.values(), before.values()):
