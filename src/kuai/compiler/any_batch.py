@@ -31,6 +31,7 @@ from kuai.compiler.trees import map_leaves
 from kuai.core.base import TensorBase, wrap
 
 HINT = 3  # batch sizes after which a program for any of them is tried unasked
+MOST_MISSES = 4  # calls of one kind for which no template is what it seemed to be
 MOST_TEMPLATES = 6  # for calls of one kind; each serves a range of sizes
 BESIDE = 3  # how much greater the second batch size is: x // 2 and x // 3 are no lines over it
 
@@ -91,7 +92,10 @@ class _Code(Code):
         self.batch = batch
         self.arena = at(emitted.arena, batch)
         self.cost, self.loops = emitted.cost * batch / half.batch.value, emitted.loops
-        self.failures = [(f.exception, f.message, f.path, f.line) for f in emitted.failures]
+        self.failures = [
+            (f.exception, half.batch.message(f.message, batch), f.path, f.line)
+            for f in emitted.failures
+        ]
         self.hosts = [
             HostCall(
                 pairing.operations[h.operation],
@@ -163,6 +167,7 @@ class AnyBatch:
         self.wanted = wanted
         self.templates: dict[Hashable, list[Template]] = {}
         self.refused: dict[Hashable, str] = {}
+        self._misses: dict[Hashable, int] = {}
         self._seen: dict[Hashable, set[int]] = {}
 
     def program(
@@ -187,7 +192,7 @@ class AnyBatch:
             sizes.add(size)
         if kind in self.refused or not (self.wanted or len(sizes) >= HINT):
             return None
-        recorded = capture(call)
+        recorded, why = capture(call), ""
         templates = self.templates.setdefault(kind, [])
         for template in reversed(templates):
             if template.batch.holds(size) and template.skeleton == skeleton_of(recorded):
@@ -197,9 +202,13 @@ class AnyBatch:
                     templates.append(template)  # the one that served last is tried first
                     return program
                 except DifferentError as error:
-                    if len(templates) >= MOST_TEMPLATES:
-                        self.refused[kind] = str(error)
+                    why = str(error)
                     recorded = capture(call)
+        if why:
+            self._misses[kind] = self._misses.get(kind, 0) + 1
+            if self._misses[kind] >= MOST_MISSES:
+                self.refused[kind] = why
+                return None
         if len(templates) >= MOST_TEMPLATES:
             return None
         try:

@@ -7,6 +7,7 @@ batch size are those that the program was made of.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
@@ -15,29 +16,18 @@ import numpy as np
 
 from kuai import dtypes
 from kuai.compiler.graph import Graph, Operation, Region, Value
-from kuai.compiler.kernels import (
-    Control,
-    Fold,
-    Host,
-    Kernels,
-    Move,
-    Nest,
-    Product,
-    Push,
-    Sort,
-    Special,
-    Step,
-)
+from kuai.compiler.kernels import Kernels, Pass, Step
 from kuai.compiler.layout import Layout
 from kuai.compiler.sizes import Batch, ratio, varies
+from kuai.compiler.trees import is_dataclass
 from kuai.core.primitive import Meta
 
 Join = Callable[[Any, Any], Any]
 """Makes one number of the two that stand at one place, or refuses."""
 
 _PLAIN = (bool, str, bytes, complex, type(None), type(Ellipsis), type, np.dtype, dtypes.dtype)
+ROUNDED = ((2, 2), (4, 1), (4, 4), (2, 1))  # up: how many random words are drawn, in fours
 MOST_BELOW = 1 << 24  # of the fractions that floats are taken for
-_STEPS = (Control, Fold, Host, Move, Nest, Product, Push, Sort, Special)
 
 
 class DifferentError(ValueError):
@@ -50,9 +40,18 @@ def on_a_line(batch: Batch, other: int) -> Join:
 
     def line(x: int, y: int) -> int:
         factor, rest = divmod(y - x, distance)
-        if rest:
-            raise DifferentError(f"{x} becomes {y} for {distance} more in the batch")
-        return batch.size(factor, x - factor * batch.value)
+        if not rest:
+            return batch.size(factor, x - factor * batch.value)
+        for by, of in ROUNDED:
+            # x = of * ceil(factor * batch / by), and the same for y
+            least, most = 0.0, math.inf
+            for value, size in ((x, batch.value), (y, other)):
+                least = max(least, (value / of - 1) * by / size)
+                most = min(most, value / of * by / size)
+            factor = math.floor(most)
+            if factor > least and x % of == y % of == 0:
+                return -(-batch.size(factor) // by) * of
+        raise DifferentError(f"{x} becomes {y} for {distance} more in the batch")
 
     def join(x: Any, y: Any) -> Any:
         if varies(x):  # joined already, where it stands in another graph too
@@ -163,6 +162,9 @@ class Pairing:
         if isinstance(x, dict):
             self._need(type(x) is type(y) and list(x) == list(y), f"{y!r} in the place of {x!r}")
             return {k: self.join(v, y[k]) for k, v in x.items()}
+        if is_dataclass(x) and type(x) is type(y):
+            names = vars(type(x))["__dataclass_fields__"]
+            return type(x)(**{n: self.join(getattr(x, n), getattr(y, n)) for n in names})
         if isinstance(x, slice) and isinstance(y, slice):
             ends = [(x.start, y.start), (x.stop, y.stop), (x.step, y.step)]
             return slice(*[self.join(a, b) for a, b in ends])
@@ -206,25 +208,26 @@ class Pairing:
             self._step(x, y)
 
     def _step(self, x: Any, y: Any) -> None:
-        self._need(type(x) is type(y) and isinstance(x, _STEPS), "another kind of kernel")
+        self._need(type(x) is type(y), "another kind of kernel")
         self._same_operations(x.operations, y.operations)
-        if isinstance(x, Nest):
-            x.domain = self.join(x.domain, y.domain)
-            self._need((x.dims, x.keepdim) == (y.dims, y.keepdim), "other reductions")
-            self._need(len(x.passes) == len(y.passes), "another number of passes")
-            for a, b in zip(x.passes, y.passes, strict=True):
-                self._same_operations(a.body, b.body)
-                self._same_operations(a.reductions, b.reductions)
-                self._same_operations(a.tail, b.tail)
-        elif isinstance(x, Product):
-            x.domain = self.join(x.domain, y.domain)
-            self._same_operations([x.product], [y.product])
-            self._same_operations(x.body, y.body)
-        elif isinstance(x, Move):
-            x.pieces = self.join(x.pieces, y.pieces)
-        elif isinstance(x, Control):
-            for inner, like in zip(x.steps, y.steps, strict=True):
-                self._steps(inner, like)
+        for name, mine in vars(x).items():
+            setattr(x, name, self._part(mine, getattr(y, name)))
+
+    def _part(self, x: Any, y: Any) -> Any:
+        """What a step has: operations, steps, passes, and numbers of all kinds."""
+        if isinstance(x, list) and x:
+            self._need(type(x) is type(y) and len(x) == len(y), "another number of parts")
+            return [self._part(a, b) for a, b in zip(x, y, strict=True)]
+        if isinstance(x, Operation):
+            self._need(self.operations.get(x) is y, "another order of operations in a kernel")
+        elif isinstance(x, Step):
+            self._step(x, y)
+        elif isinstance(x, Pass):
+            for name, mine in vars(x).items():
+                self._part(mine, getattr(y, name))
+        else:
+            return self.join(x, y)
+        return x
 
     def _same_operations(self, mine: Sequence[Operation], other: Sequence[Operation]) -> None:
         self._need(len(mine) == len(other), "another number of operations in a kernel")

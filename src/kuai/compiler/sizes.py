@@ -10,11 +10,13 @@ needed, it refuses: so that nothing can take one batch size for all of them unno
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
 LEAST = 2  # batches of 0 and 1 have programs of their own: broadcasting treats them otherwise
 INFINITY = math.inf
+_WORD = re.compile('(?:«|%")([^»"]+)(?:»|")')
 
 Terms = dict[tuple[str, ...], int]
 Bounds = tuple[float, float]
@@ -78,6 +80,10 @@ class Batch:
         of, by = self._quotients[name]
         low, high = of.bounds()
         return low if math.isinf(low) else low // by, high if math.isinf(high) else high // by
+
+    def message(self, text: str, batch: int) -> str:
+        """A message in which sizes are words, for a batch size."""
+        return _WORD.sub(lambda found: str(self.written[found[1]].at(batch)), text)
 
     # -- code -------------------------------------------------------------------------------
 
@@ -288,7 +294,9 @@ class Size:
         return f'%"{self._text}"'
 
     def __format__(self, spec: str) -> str:
-        raise SizeError(f"{self!r} written as a number")
+        """As a word of a message, which `Batch.message` makes a number of."""
+        self.batch.written[self._text] = self
+        return f"«{self._text}»"
 
     def __index__(self) -> int:
         raise SizeError(f"{self!r} taken for a number")

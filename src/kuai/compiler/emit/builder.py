@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from kuai.compiler.sizes import Batch
+from kuai.compiler.sizes import Batch, SizeError, varies
 
 BITS = {"i1": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64, "half": 16, "bfloat": 16}
 BITS |= {"float": 32, "double": 64}
@@ -214,6 +214,10 @@ class Function:
 
     def const(self, value: float | int | bool, type: str) -> Ref:
         """A number, in every lane where the type is a vector."""
+        if varies(value):
+            if element_of(type) != "i64":
+                raise SizeError(f"{value!r} as {type}")
+            return self.splat(number(value), lanes_of(type))  # type: ignore[arg-type]
         return _nonzero(value, type) if value else _constant(value, type)
 
     def lanes(self, values: Sequence[float | int], element: str) -> Ref:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from kuai.compiler.emit.builder import Function, Ref, number
 from kuai.compiler.kernels import Nest, Product, Step
@@ -56,20 +55,21 @@ def parts_of_nest(step: Nest, accesses: int, batch: Batch | None = None) -> int:
     """Into how many parts a nest is divided, along its outermost dimension that is kept."""
     kept = [n for d, n in enumerate(step.domain) if d not in (step.dims or ())]
     nanoseconds = of_step(step) + accesses * PER_ACCESS * hint(math.prod(step.domain))
-    # A part has a vector's width of what is kept, at the least.
-    found = max(1, min(parts(nanoseconds), hint(math.prod(kept)) // 16)) if kept else 1
-    return for_any_batch(found, nanoseconds, batch, kept)
+    room = math.prod(kept) if kept else 1
+    if hint(room) < 32 and not varies(room):
+        return 1  # a part has a vector's width of what is kept, at the least
+    if batch is not None and any(map(varies, step.domain)):
+        return for_any_batch(nanoseconds, batch)
+    return max(1, min(parts(nanoseconds), hint(room) // 16))
 
 
-def for_any_batch(parts: int, nanoseconds: float, batch: Batch | None, sizes: Sequence[int]) -> int:
-    """Into how many parts work along some dimensions is divided, where they depend on the batch.
+def for_any_batch(nanoseconds: float, batch: Batch) -> int:
+    """Into how many parts work is divided that takes so long with the batch as it is now.
 
-    Work that is small enough for one part makes a program for batches for which it is.
+    Work that is far from being worth two of them makes a program for batches for which it is not.
     """
-    if batch is None or not any(varies(n) for n in sizes):
-        return parts
-    if parts > 1:
-        return batch.size(parts) // batch.value
-    most = max(batch.value, int(batch.value * 2 * WORTH_A_PART / (nanoseconds - PER_CALL)))
-    _ = batch.size(1) <= most  # which notes it as a condition
-    return 1
+    if nanoseconds < WORTH_A_PART / 10:
+        most = int(batch.value * 2 * WORTH_A_PART / max(nanoseconds - PER_CALL, 1.0))
+        _ = batch.size(1) <= most  # which notes it as a condition
+        return 1
+    return batch.size(int(nanoseconds)) // int(batch.value * WORTH_A_PART)

@@ -13,7 +13,7 @@ from kuai.compiler.emit.scalars import Emit, Scalar
 from kuai.compiler.graph import Value
 from kuai.compiler.kernels import Product as ProductStep
 from kuai.compiler.plan import Buffer
-from kuai.compiler.sizes import hint, identical, varies
+from kuai.compiler.sizes import identical, varies
 
 if TYPE_CHECKING:
     from kuai.compiler.emit.program import Program
@@ -60,16 +60,16 @@ def _parts(program: Program, step: ProductStep, shape: _Shape) -> int:
     """Into how many parts the work is divided: blocks of one product, or whole products."""
     from kuai.compiler.emit.products import blocks
 
-    wanted = cost.parts(cost.of_step(step))
+    nanoseconds = cost.of_step(step)
+    wanted = cost.parts(nanoseconds)
+    outermost = shape.lead[0] if shape.lead else blocks(shape.product, program.target)
+    if program.batch is not None and any(map(varies, (*step.domain, shape.k))):
+        divides = varies(outermost) or outermost > 1
+        return cost.for_any_batch(nanoseconds, program.batch) if divides else 1
     if wanted == 1:
-        cost.for_any_batch(1, cost.of_step(step), program.batch, step.domain[:-1])
         return 1
-    outermost = hint(shape.lead[0] if shape.lead else blocks(shape.product, program.target))
     share = -(-outermost // max(1, min(wanted, outermost)))
-    found = -(-outermost // share)  # so that none is empty
-    if found == 1:
-        return 1
-    return cost.for_any_batch(found, 0, program.batch, [*step.domain, shape.k])
+    return -(-outermost // share)  # so that none is empty
 
 
 class _Shape:

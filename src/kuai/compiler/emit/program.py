@@ -26,7 +26,7 @@ from kuai.compiler.kernels import (
 from kuai.compiler.layout import Layout
 from kuai.compiler.native.target import Target
 from kuai.compiler.plan import ALIGNMENT, Buffer, Plan
-from kuai.compiler.sizes import Batch, hint, larger
+from kuai.compiler.sizes import Batch, larger, varies
 
 Build = Callable[
     [Function, dict[Buffer, Ref], "nests.Part | None"], "list[tuple[type[Exception], str]] | None"
@@ -279,12 +279,13 @@ class Program:
                 one.
         """
         arguments = [("ptr", f"p{i}") for i in range(len(buffers))]
-        if hint(parts) > 1:
+        divided = varies(parts) or parts > 1
+        if divided:
             arguments = [("ptr", "table"), ("i64", "part")]
         f = Function(self.module, "kernel", "void", arguments)
         f.attributes = self.attributes()
         f.noalias = len({b for b in buffers if b.kind in ("input", "captured")}) < 2
-        if hint(parts) > 1:
+        if divided:
             table, number = f.arguments
             given = [f.load("ptr", f.at(table, i, "ptr")) for i in range(len(buffers))]
             part = nests.Part(number, cost.count_of_parts(f, parts))
@@ -298,7 +299,7 @@ class Program:
             f.result = "i32"
         elif not f.ended:
             f.ret()
-        sized, divided = bool(f.sizes()), hint(parts) > 1
+        sized = bool(f.sizes())
         if sized and not divided:
             f.arguments.append(Ref("%batch", "i64"))
         elif sized:
