@@ -3,7 +3,8 @@
 A graph's operations become `Step`s:
 
 * a `Nest` computes elementwise operations over one domain, and reductions of them;
-* a `Product` multiplies matrices, and computes elementwise operations on what comes out;
+* a `Product` multiplies matrices, or convolves, and computes elementwise operations on what
+  comes out;
 * a `Move` lays arrays into parts of another one;
 * a `Push` puts elements, one by one, at computed positions;
 * a `Fold` goes along a dimension with a state: running totals, and where the extremes stand;
@@ -26,9 +27,9 @@ import numpy as np
 from kuai.compiler import layout
 from kuai.compiler.graph import Graph, Operation, Region, StackMeta, Value
 from kuai.compiler.layout import Layout
+from kuai.compiler.products import Kind, kind_of
 from kuai.core.primitive import PRIMITIVES, Meta
 
-PRODUCTS = ("matmul", "linear")
 ELEMENTWISE_LIMIT = 200  # operations in one nest; more make its registers overflow
 MANY, FEW = 1 << 18, 8  # elements of a domain, and of what is left of it
 
@@ -159,10 +160,10 @@ def _pass_of(value: Value, lists: Sequence[Sequence[Operation]]) -> int | None:
 
 
 class Product(Step):
-    """A product of matrices, and elementwise operations on its result.
+    """An operation that hands over its result's elements, and elementwise operations on them.
 
     Attributes:
-        product: the operation that multiplies.
+        product: that operation, such as a product of matrices or a convolution.
         body: elementwise operations of the result's shape.
     """
 
@@ -172,9 +173,17 @@ class Product(Step):
         self.domain = product.results[0].shape
         self.body: list[Operation] = []
 
+    @property
+    def kind(self) -> Kind:
+        """What kind of product it is."""
+        kind = kind_of(self.product)
+        assert kind is not None
+        return kind
+
     def title(self) -> str:
         shapes = " x ".join(str(list(v.shape)) for v in self.product.inputs[:2])
-        return f"product {shapes}"
+        name = "product" if self.product.primitive.broadcasts else self.product.primitive.name
+        return f"{name} {shapes}"
 
 
 class Move(Step):
@@ -400,7 +409,7 @@ class _Grouping:
             self.elementwise(operation)
         elif is_reduction(operation):
             self.reduction(operation)
-        elif primitive.name in PRODUCTS and _multipliable(operation):
+        elif kind_of(operation) is not None:
             self.product(operation)
         elif is_pull(operation):
             self.pull(operation)
@@ -663,10 +672,6 @@ def _is_better_apart(nest: Nest) -> bool:
     """Whether so much is reduced to so little that one more pass should have threads of its own."""
     kept = [n for d, n in enumerate(nest.domain) if d not in (nest.dims or ())]
     return math.prod(nest.domain) > MANY and math.prod(kept) < FEW
-
-
-def _multipliable(operation: Operation) -> bool:
-    return operation.results[0].meta.dtype.name in ("float32", "float64")
 
 
 def numbers_of(values: Sequence[Any]) -> list[Meta]:

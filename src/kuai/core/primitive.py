@@ -167,6 +167,9 @@ class Primitive:
     zeros_between: ClassVar[bool] = False  # whether zeros lie where `pieces` puts nothing
     pull: ClassVar[Any] = None  # one element of the result, read at computed positions
     here: ClassVar[tuple[str, ...]] = ()  # the inputs that `pull` takes from its own position
+    # How a product's elements are computed, one after the other, `product(kinds, *metas,
+    # **parameters)`, with `kuai.compiler.products.Kinds`; `None` where programs call the kernel.
+    product: ClassVar[Any] = None
     push: ClassVar[Any] = None  # where an element goes, for each position of `push_domain`
     push_domain: ClassVar[Any] = None
     meet: ClassVar[Any] = None  # what stands where `push` puts a value onto an older one

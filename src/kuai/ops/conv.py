@@ -212,6 +212,10 @@ class convolution_(Primitive):
         count = output_sizes(x.shape[2:], weight.shape[2:], stride, padding, dilation)
         return Meta((x.shape[0], weight.shape[0], *count), x.dtype)
 
+    def product(self, kinds, x, weight, **geometry):
+        result = self.infer(x, weight, **geometry)
+        return kinds.convolution("output", x.shape, weight.shape, result.shape, x.dtype, **geometry)
+
     def gradient(self, grad, x, weight, x_shape, weight_shape, stride, padding, dilation, groups):
         rest = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         return (
@@ -250,6 +254,10 @@ class convolution_input_gradient(Primitive):
     def infer(self, x: Meta, weight: Meta, sizes: Sizes, groups: int, **geometry: Any) -> Meta:
         _check_transposed(x, weight, groups)
         return Meta((x.shape[0], weight.shape[1] * groups, *sizes), x.dtype)
+
+    def product(self, kinds, x, weight, sizes, **geometry):
+        result = self.infer(x, weight, sizes, **geometry)
+        return kinds.convolution("input", result.shape, weight.shape, x.shape, x.dtype, **geometry)
 
     def gradient(self, grad, x, weight, x_shape, weight_shape, stride, padding, dilation, groups):
         rest = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
@@ -293,6 +301,10 @@ class convolution_weight_gradient(Primitive):
 
     def infer(self, x: Meta, y: Meta, kernel_size: Sizes, groups: int, **geometry: Any) -> Meta:
         return Meta((y.shape[1], x.shape[1] // groups, *kernel_size), x.dtype)
+
+    def product(self, kinds, x, y, kernel_size, **geometry):
+        result = self.infer(x, y, kernel_size, **geometry)
+        return kinds.convolution("weight", x.shape, result.shape, y.shape, x.dtype, **geometry)
 
     def gradient(self, grad, x, y, x_shape, y_shape, stride, padding, dilation, groups):
         rest = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}

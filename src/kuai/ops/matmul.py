@@ -59,6 +59,9 @@ class matmul_(Primitive):
 
     broadcasts = True
 
+    def product(self, kinds, x, y):
+        return kinds.matrices(x, y)
+
     def gradient(self, grad, x, y):
         def of_x() -> Any:
             return _product(grad, movement.matrix_transpose(y))
@@ -128,6 +131,9 @@ class linear_(Primitive):
     def infer(self, x: Meta, weight: Meta, bias: Meta) -> Meta:
         _check_linear(x, weight, bias)
         return Meta((*x.shape[:-1], weight.shape[0]), x.dtype)
+
+    def product(self, kinds, x, weight, bias):
+        return kinds.matrices(x, weight, turned=True)
 
     def gradient(self, grad, x, weight):
         def of_weight() -> Any:

@@ -32,7 +32,7 @@ def of_step(step: Step) -> float:
         )
         return PER_CALL + size * (work + 2 * PER_ACCESS)
     if isinstance(step, Product):
-        depth = hint(step.product.inputs[0].shape[-1])
+        depth = hint(step.kind.depth)
         size = hint(math.prod(step.domain))
         return PER_CALL + size * (2 * depth * PER_FLOP + PER_OPERATION * len(step.body))
     return PER_CALL + sum(hint(r.size) for op in step.operations for r in op.results)

@@ -13,13 +13,14 @@ from kuai.compiler.emit.scalars import Emit, Scalar
 from kuai.compiler.graph import Value
 from kuai.compiler.kernels import Product as ProductStep
 from kuai.compiler.plan import Buffer
+from kuai.compiler.products import Matrices
 from kuai.compiler.sizes import identical, varies
 
 if TYPE_CHECKING:
     from kuai.compiler.emit.program import Program
 
 
-def emit_step(program: Program, step: ProductStep) -> None:
+def emit_step(program: Program, step: ProductStep, kind: Matrices) -> None:
     """Call the kernel of a product."""
     kernels = program.kernels
     operation = step.product
@@ -36,7 +37,7 @@ def emit_step(program: Program, step: ProductStep) -> None:
     given = [*factors, *loaded, *results]
     if bias is not None and bias not in kernels.constants:
         given.append(bias)
-    shape = _Shape(program, step, loaded, results, bias)
+    shape = _Shape(program, step, kind, loaded, results, bias)
     from kuai.compiler.emit.products import workspace_bytes
 
     size = workspace_bytes(shape.product, program.target)
@@ -82,6 +83,7 @@ class _Shape:
         self,
         program: Program,
         step: ProductStep,
+        kind: Matrices,
         loaded: Sequence[Value],
         results: Sequence[Value],
         bias: Value | None,
@@ -93,8 +95,8 @@ class _Shape:
         x, y = step.product.inputs[:2]
         lx, ly = kernels.layout_of(x), kernels.layout_of(y)
         lead = domain[:-2]
-        self.k = x.shape[-1]
-        if step.product.primitive.name == "linear":
+        self.k = kind.depth
+        if kind.turned:
             a = lx.broadcast((*domain[:-1], self.k))
             b = (0,) * len(lead) + (ly.strides[1], ly.strides[0])
         else:

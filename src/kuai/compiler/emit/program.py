@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kuai.compiler import layout
-from kuai.compiler.emit import cost, folds, moves, nests, product_step, pushes, sorts
+from kuai.compiler.emit import (
+    convolution_step,
+    cost,
+    folds,
+    moves,
+    nests,
+    product_step,
+    pushes,
+    sorts,
+)
 from kuai.compiler.emit.builder import Function, Module, Ref, number
 from kuai.compiler.emit.control import emit_control
 from kuai.compiler.graph import Operation, StackMeta, Value
@@ -26,6 +35,7 @@ from kuai.compiler.kernels import (
 from kuai.compiler.layout import Layout
 from kuai.compiler.native.target import Target
 from kuai.compiler.plan import ALIGNMENT, Buffer, Plan
+from kuai.compiler.products import Matrices
 from kuai.compiler.sizes import Batch, larger, varies
 
 Build = Callable[
@@ -433,7 +443,11 @@ class Program:
         self.kernel("copy", list(dict.fromkeys([b for b in (source, buffer) if b])), build)
 
     def _product(self, step: Product) -> None:
-        product_step.emit_step(self, step)
+        kind = step.kind
+        if isinstance(kind, Matrices):
+            product_step.emit_step(self, step, kind)
+        else:
+            convolution_step.emit_step(self, step, kind)
 
     def scratch(self, size: int) -> Buffer:
         """Memory for one kernel's own use; the next kernel may use the same."""

@@ -1,0 +1,109 @@
+"""The kernels of convolutions with the elementwise operations on their results."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kuai.compiler.emit import cost
+from kuai.compiler.emit.builder import Function, Ref
+from kuai.compiler.emit.epilogue import Epilogue
+from kuai.compiler.emit.nests import Part
+from kuai.compiler.graph import Value
+from kuai.compiler.kernels import Product as ProductStep
+from kuai.compiler.plan import Buffer
+from kuai.compiler.products import Convolved
+from kuai.compiler.sizes import hint
+
+if TYPE_CHECKING:
+    from kuai.compiler.emit.products.convolution import (
+        Pointwise,
+        Strides,
+        WeightGradient,
+        Windows,
+    )
+    from kuai.compiler.emit.program import Program
+
+
+def emit_step(program: Program, step: ProductStep, kind: Convolved) -> None:
+    """Call the kernel of a convolution or of one of its gradients."""
+    operation = step.product
+    first, second = operation.inputs[:2]
+    strategy = _strategy(program, kind, first, second)
+    epilogue = Epilogue(program, operation, step.body)
+    buffers = program.buffers_of([first, second, *epilogue.values])
+    parts = _parts(step, hint(strategy.blocks))
+    size = strategy.workspace
+    workspace = program.scratch(size * parts) if size else None
+
+    def build(f: Function, pointers: dict[Buffer, Ref], part: Part | None) -> None:
+        operands = [program.source(f, pointers, v)[1] for v in (first, second)]
+        own = pointers[workspace] if workspace else Ref("null", "ptr")
+        share = None
+        if part is not None:
+            own = f.at(own, f.mul(part.number, Ref(str(size), "i64")), "i8")
+            share = part.range(f, strategy.blocks)
+        strategy.emit(f, operands[0], operands[1], _store(f, pointers), own, share)
+
+    def _store(f: Function, pointers: dict[Buffer, Ref]) -> Any:
+        dims = len(step.domain)
+        if kind.of == "weight":
+            matrix = epilogue.into(f, pointers, (1, dims - 1), rows=False)
+
+            def store(
+                f: Function, row: Ref, column: Ref, value: Ref, lanes: int, mask: Ref | None
+            ) -> None:
+                matrix.finish(f, (row, column), value, lanes, mask)
+
+            return store
+        from kuai.compiler.emit.products.convolution import Windows
+
+        images = epilogue.into(f, pointers, (1, 1, dims - 2), isinstance(strategy, Windows))
+
+        def store_image(
+            f: Function,
+            image: Ref,
+            channel: Ref,
+            position: Ref,
+            value: Ref,
+            lanes: int,
+            mask: Ref | None,
+        ) -> None:
+            images.finish(f, (image, channel, position), value, lanes, mask)
+
+        return store_image
+
+    name = "_".join(dict.fromkeys(op.primitive.name for op in step.operations[:4]))
+    program.kernel(name, [*buffers, *([workspace] if workspace else [])], build, operation, parts)
+
+
+def _parts(step: ProductStep, blocks: int) -> int:
+    """Into how many parts the work is divided, so that none is empty."""
+    wanted = max(1, min(cost.parts(cost.of_step(step)), blocks))
+    return -(-blocks // -(-blocks // wanted))
+
+
+def _strategy(
+    program: Program, kind: Convolved, first: Value, second: Value
+) -> Windows | Pointwise | WeightGradient:
+    from kuai.compiler.emit.products import convolution
+
+    ways: dict[str, Any] = {
+        "output": convolution.forward,
+        "input": convolution.input_gradient,
+        "weight": convolution.weight_gradient,
+    }
+    strides = [_strides(program, v) for v in (first, second)]
+    strategy: Windows | Pointwise | WeightGradient = ways[kind.of](
+        kind.geometry, strides[0], strides[1], program.target
+    )
+    return strategy
+
+
+def _strides(program: Program, value: Value) -> Strides:
+    """In elements, with two dimensions of planes."""
+    where = program.kernels.layout_of(value)
+    strides = [s // where.dtype.itemsize for s in where.strides]
+    if len(strides) == 3:
+        strides.insert(2, 0)
+    i, j, k, m = strides
+    return i, j, k, m
