@@ -319,6 +319,17 @@ class TestBlocks:
         net.double()
         near(compiled(x.double()), net(x.double()))
 
+    def test_a_float_that_kuais_own_layers_read_is_noticed(self):
+        net, other = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
+        compiled = kuai.compile(net)
+        for i, momentum in enumerate([0.1, 0.2, 0.1, 0.3, 0.3, 0.2, 0.1]):
+            net.momentum = other.momentum = momentum
+            x = kuai.rand(4, 3)
+            for mode in (kuai.no_grad, kuai.enable_grad)[: 1 + i % 2]:
+                with mode():
+                    near(compiled(x), other(x))
+            near(net.running_mean, other.running_mean)
+
     def test_a_changed_attribute_is_noticed(self):
         net = Scaled().eval()
         compiled, x = kuai.compile(net), kuai.rand(3, 4)

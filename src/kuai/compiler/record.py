@@ -43,6 +43,10 @@ def record(function: Any, call: Call, floats: set[Key]) -> Recorded:
     graph.outputs = list(result.outputs)
     seen = [r.tensor for r in captured.records if isinstance(r, OfTensor)]
     owners = {id(x._grad._payload): x for x in seen if x._grad is not None}
+    inputs = {n.key for n in captured.numbers}
+    for read in captured.records:
+        if isinstance(read, OfBlock):
+            read.settle(inputs)
     guards = Guards(captured.records, owners)
     result.forget()
     return Recorded(graph, _inputs(captured), result, guards, joint, owners)
