@@ -22,7 +22,7 @@ from kuai.compiler.recorder import Recorder, is_stack
 from kuai.compiler.saving import Replayed, keep
 from kuai.core import tape
 from kuai.core.base import wrap
-from kuai.core.primitive import Meta, meta_of
+from kuai.core.primitive import PRIMITIVES, Meta, meta_of
 from kuai.core.tape import Node, OutputEdge, edge_of, enable_grad, mode
 from kuai.tensor import Tensor
 
@@ -238,7 +238,8 @@ class _LoopGradient:
         sums = []
         for i, total in zip(self.carried, state[n + 1 :], strict=True):
             g = found[n + i]
-            sums.append(total if g is None or isinstance(g, StackGradient) else total + g)
+            known = g is None or isinstance(g, StackGradient)
+            sums.append(total if known else self._added(total, g))
         pushed = {
             i: _sum([t for _, t in g.items])
             for i, g in enumerate(found[n:])
@@ -246,6 +247,26 @@ class _LoopGradient:
         }
         arrives = [i for i, g in enumerate(found[n:]) if g is not None]
         return [index, *following, *sums], pushed, arrives
+
+    def _added(self, total: Tensor, gradient: Any) -> Tensor:
+        """A sum of gradients so far, and one more.
+
+        That of an element or a row, which is zero elsewhere, is added in its place: in each of
+        many rounds, nobody wants to add up all of a tensor.
+        """
+        if not mode.grad:
+            value = _value(gradient)
+            for operation in reversed(self.recorder.scopes[-1].region.operations):
+                if value in operation.results:
+                    break
+            if operation.primitive is PRIMITIVES["index_embed"]:
+                x, *indices = [wrap(v) for v in operation.inputs]
+                positions = operation.parameters["positions"]
+                put: Tensor = PRIMITIVES["index_put"](
+                    total, x, *indices, positions=positions, accumulate=True
+                )
+                return put
+        return total + gradient
 
     def _item(self, gradient: StackGradient, index: Tensor) -> Tensor:
         """The gradient of what was pushed in the round `index`."""

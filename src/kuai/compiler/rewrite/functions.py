@@ -20,13 +20,15 @@ _texts: dict[CodeType, str] = {}
 _LIBRARY = tuple(
     path for key in ("stdlib", "platstdlib") if (path := sysconfig.get_paths().get(key)) is not None
 )
+# Parts of kuai whose loops over time become loops of the program, and so are rewritten too.
+_WITH_LOOPS = {"kuai.nn.recurrent", "kuai.nn.functional.recurrent"}
 _PACKAGES = ("site-packages", "dist-packages")
 
 
 def is_own(function: FunctionType) -> bool:
     """Whether a function is kuai's own, which needs no rewriting."""
-    module = function.__globals__.get("__name__", "")
-    return module == "kuai" or str(module).startswith("kuai.")
+    module = str(function.__globals__.get("__name__", ""))
+    return (module == "kuai" or module.startswith("kuai.")) and module not in _WITH_LOOPS
 
 
 def is_library(function: FunctionType) -> bool:
