@@ -53,6 +53,39 @@ class TestOperations:
     def test_reductions_of_a_vector(self):
         equal_for_all(lambda x: (x.sum(), x.mean(), x.amax(), x.prod()), (), most=1)
 
+    def test_random_numbers_are_those_of_eager(self):
+        def f(x):
+            return F.dropout(x, 0.5) + kuai.rand_like(x), kuai.randn(x.shape[0], 3)
+
+        compiled = kuai.compile(f, dynamic_batch=True)
+        for b in BATCHES:
+            x = kuai.randn(b, 9)
+            kuai.manual_seed(b)
+            mine = compiled(x)
+            kuai.manual_seed(b)
+            close(mine, f(x))
+
+    def test_order(self):
+        # Sorting across the batch takes as many rounds as its size has bits.
+        equal_for_all(
+            lambda x: (x.sort(1)[0], x.sort(0)[0], x.argmax(0), x.topk(2, 1)[0], x.median(1)[0]),
+            (9,),
+            most=6,
+        )
+
+    def test_changes_in_place(self):
+        def f(x):
+            y = kuai.zeros_like(x)
+            y[:, 0] = x[:, 1]
+            y[0] = 2
+            y[1:] += x[:-1]
+            return y
+
+        equal_for_all(f, (9,))
+
+    def test_kernels_of_numpy(self):
+        equal_for_all(lambda x: kuai.linalg.inv(x @ x.transpose(1, 2) + 5 * kuai.eye(4)), (4, 4))
+
     def test_softmax_along_and_across(self):
         equal_for_all(lambda x: (x.softmax(-1), x.log_softmax(1), x.softmax(0)), (10,), most=1)
 
@@ -141,6 +174,34 @@ class Fixed(nn.Module):
         return X.sum()
 
 
+class Recurrent(nn.Module):
+    """A cell that walks along rows."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell, self.out = nn.LSTMCell(4, 8), nn.Linear(8, 10)
+
+    def forward(self, x):
+        state = kuai.zeros(x.shape[0], 8), kuai.zeros(x.shape[0], 8)
+        for row in x.view(-1, 5, 4).unbind(1):
+            state = self.cell(row, state)
+        return self.out(state[0])
+
+
+class Attending(nn.Module):
+    """Attention of two heads over five positions."""
+
+    def __init__(self):
+        super().__init__()
+        self.project, self.out = nn.Linear(4, 24), nn.Linear(40, 10)
+
+    def forward(self, x):
+        batch = x.shape[0]
+        q, k, v = self.project(x.view(batch, 5, 4)).view(batch, 5, 3, 2, 4).permute(2, 0, 3, 1, 4)
+        found = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.out(found.transpose(1, 2).reshape(batch, 40))
+
+
 def mlp():
     return nn.Sequential(nn.Linear(20, 32), nn.LayerNorm(32), nn.ReLU(), nn.Linear(32, 10))
 
@@ -162,6 +223,21 @@ STEPS = {
         F.cross_entropy,
         classes,
     ),
+    "convolution": (
+        lambda: nn.Sequential(
+            nn.Unflatten(1, (1, 4, 5)),
+            nn.Conv2d(1, 3, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(12, 10),
+        ),
+        kuai.optim.SGD,
+        F.cross_entropy,
+        classes,
+    ),
+    "recurrence": (Recurrent, kuai.optim.Adam, F.cross_entropy, classes),
+    "attention": (Attending, kuai.optim.SGD, F.cross_entropy, classes),
     "loop": (Fixed, kuai.optim.SGD, lambda y, _: y, numbers),
     "dropout": (
         lambda: nn.Sequential(nn.Linear(20, 16), nn.Dropout(0.3), nn.Linear(16, 10)),
@@ -298,6 +374,26 @@ class TestHonest:
         shown = capsys.readouterr().out
         assert "nest over [B, 4]" in shown
         assert "%batch" in shown
+
+    def test_messages_tell_of_the_batch_that_they_meet(self):
+        compiled = kuai.compile(lambda x, i: x.gather(0, i), dynamic_batch=True)
+        i = kuai.zeros(1, 6, dtype=kuai.int64)
+        for b in (4, 30):
+            x = kuai.randn(b, 6)
+            close(compiled(x, i), x.gather(0, i))
+            with pytest.raises(RuntimeError, match=f"size {b}"):
+                compiled(x, i + b)
+        assert all_sized(compiled)
+
+    def test_many_sizes_take_the_native_way(self):
+        compiled = kuai.compile(lambda x: x * 2, dynamic_batch=True)
+        inputs = [kuai.randn(b, 3) for b in range(2, 60)]
+        for x in inputs:
+            compiled(x)
+        before = list(compiled._compiled.programs)
+        for x in inputs:
+            close(compiled(x), x * 2)
+        assert list(compiled._compiled.programs) == before  # Python would have moved them
 
 
 class TestHint:

@@ -37,7 +37,11 @@ def compile(
         f: a function, a method, a lambda, or a block. A compiled block is a block of the same
             class that shares the parameters and all other state of the given one.
         fallback: whether what cannot be compiled runs eagerly, with one warning.
-        dynamic_batch: whether one program serves every size of the first dimension.
+        dynamic_batch: whether one program serves every size of the first dimension, which is
+            the batch: that of the first tensor among the arguments, and of all that have as many
+            rows. A function that is called with three sizes is given such a program unasked.
+            Each size is captured anew, and has a program of its own where the function does
+            something else for it.
         fullgraph, dynamic, backend, mode, options: accepted for PyTorch's sake.
         disable: return `f` as it is.
 

@@ -22,8 +22,8 @@ from kuai.core import primitive as primitives
 from kuai.core.tape import enable_grad, mode
 from kuai.errors import CompileError
 
-MOST_PROGRAMS = 64  # of one function; the one used longest ago is given up first
-MOST_TRIED = 8  # by a native call, the ones used last
+MOST_PROGRAMS = 256  # of one function; the one used longest ago is given up first
+MOST_TRIED = 256  # by a native call, the ones used last
 
 
 _capturing = Lock()  # one capture at a time: whoever applies a primitive is asked who he is
