@@ -238,8 +238,8 @@ class _LoopGradient:
         sums = []
         for i, total in zip(self.carried, state[n + 1 :], strict=True):
             g = found[n + i]
-            known = g is None or isinstance(g, StackGradient)
-            sums.append(total if known else self._added(total, g))
+            nothing = g is None or isinstance(g, StackGradient)
+            sums.append(total if nothing else self._added(total, g))
         pushed = {
             i: _sum([t for _, t in g.items])
             for i, g in enumerate(found[n:])

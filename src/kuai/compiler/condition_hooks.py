@@ -1,0 +1,229 @@
+"""The hooks of conditions: `if`, `and`, `or`, `not`, comparisons, and what decides them."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+from kuai import ops
+from kuai.compiler import branches
+from kuai.compiler.branches import Get, Put
+from kuai.compiler.numbers import number
+from kuai.compiler.places import UNDEFINED, Differing, Maybe
+from kuai.core.base import TensorBase, wrap
+from kuai.tensor import Tensor
+
+if TYPE_CHECKING:
+    from kuai.compiler.session import Session
+
+State = tuple[Get, Put, Sequence[str]]
+
+_COMPARED: dict[str, Callable[[Any, Any], Any]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "is": operator.is_,
+    "is not": operator.is_not,
+}
+
+
+class ConditionHooks:
+    """The hooks that decide.
+
+    Args:
+        session: what the function is captured into.
+        function: the function as it was.
+    """
+
+    def __init__(self, session: Session, function: FunctionType) -> None:
+        self.session = session
+        self.function = function
+        self.globals = function.__globals__
+
+    @property
+    def active(self) -> bool:
+        """Whether the capture that these hooks belong to is under way in this thread."""
+        return self.session.is_active()
+
+    def load(self, value: Any, name: str) -> Any:
+        """A variable that a branch or a loop may have left without a value."""
+        if value is UNDEFINED:
+            raise UnboundLocalError(
+                f"cannot access local variable '{name}' where it is not associated with a value"
+            )
+        if isinstance(value, Differing):
+            self.session.recorder.refuse(value.message, branches.SAME_ON_BOTH_SIDES)
+        if isinstance(value, Maybe):
+            if not name.startswith("__kuai"):
+                message = (
+                    f"cannot access local variable '{name}' where it is not associated with a value"
+                )
+                test = self.condition(value.defined)
+                if isinstance(test, Tensor):
+                    self.session.recorder.check(test, UnboundLocalError, message)
+                elif not test:
+                    raise UnboundLocalError(message)
+            return value.value
+        return value
+
+    def condition(self, x: Any) -> Any:
+        """The truth of a value: a bool, or for a captured tensor, a captured bool."""
+        if isinstance(x, Maybe):
+            x = self.load(x, "a variable")
+        if isinstance(x, TensorBase) and self.active and self.session.recorder.is_captured(x):
+            return self._predicate(x)
+        return bool(x)
+
+    def _predicate(self, x: Any) -> Tensor:
+        plain = wrap(x._payload) if x._weak else x
+        size = plain._payload.size
+        if size != 1:
+            which = "more than one value" if size else "no values"
+            raise RuntimeError(f"Boolean value of Tensor with {which} is ambiguous")
+        if plain._payload.shape:
+            plain = ops.reshape(plain, ())
+        if plain._payload.dtype.kind != "b":
+            plain = ops.ne(plain, 0)
+        return plain
+
+    def truth(self, x: Any) -> bool:
+        """The truth of a value that decides how long a list is, or which case is taken."""
+        found = self.condition(x)
+        if isinstance(found, Tensor):
+            self.session.recorder.refuse(
+                "a condition on the value of a tensor in a comprehension or a `match`",
+                "use kuai.where, or a `for` loop with `if`",
+            )
+        return bool(found)
+
+    def if_(
+        self,
+        test: Any,
+        then: Callable[[], Any],
+        orelse: Callable[[], Any],
+        get: Get,
+        put: Put,
+        names: Sequence[str],
+    ) -> None:
+        """`if`."""
+        self.if_value(test, then, orelse, get, put, names)
+
+    def if_value(
+        self,
+        test: Any,
+        then: Callable[[], Any],
+        orelse: Callable[[], Any],
+        get: Get,
+        put: Put,
+        names: Sequence[str],
+    ) -> Any:
+        """`if` of which both sides return: what is returned."""
+        test = self.condition(test)
+        if isinstance(test, Tensor):
+            recorder = self.session.recorder
+            return branches.branch(recorder, test, then, orelse, get, put, names)
+        return then() if test else orelse()
+
+    def if_expression(
+        self, state: State | None, test: Any, then: Callable[[], Any], orelse: Callable[[], Any]
+    ) -> Any:
+        """`a if test else b`."""
+        return self.if_value(test, then, orelse, *(state or _STATELESS))
+
+    def and_(self, state: State | None, *thunks: Callable[[], Any]) -> Any:
+        """`a and b and ...`."""
+        return self._chain(thunks, True, state or _STATELESS)
+
+    def or_(self, state: State | None, *thunks: Callable[[], Any]) -> Any:
+        """`a or b or ...`."""
+        return self._chain(thunks, False, state or _STATELESS)
+
+    def all_(self, state: State | None, *thunks: Callable[[], Any]) -> Any:
+        """`a and b and ...` as a condition, of which only the truth matters."""
+        return self._chain([self._truth_of(t) for t in thunks], True, state or _STATELESS)
+
+    def any_(self, state: State | None, *thunks: Callable[[], Any]) -> Any:
+        """`a or b or ...` as a condition."""
+        return self._chain([self._truth_of(t) for t in thunks], False, state or _STATELESS)
+
+    def _truth_of(self, thunk: Callable[[], Any]) -> Callable[[], Any]:
+        def truth() -> Any:
+            found = self.condition(thunk())
+            return number(found) if isinstance(found, Tensor) else found
+
+        return truth
+
+    def _chain(self, thunks: Sequence[Callable[[], Any]], goes_on: bool, state: State) -> Any:
+        value = thunks[0]()
+        if len(thunks) == 1:
+            return value
+        test = self.condition(value)
+        if not isinstance(test, Tensor):
+            return self._chain(thunks[1:], goes_on, state) if test is goes_on else value
+        sides = (lambda: self._chain(thunks[1:], goes_on, state), lambda: value)
+        then, orelse = sides if goes_on else sides[::-1]
+        return branches.branch(self.session.recorder, test, then, orelse, *state)
+
+    def not_(self, x: Any) -> Any:
+        """`not x`."""
+        test = self.condition(x)
+        return number(ops.logical_not(test)) if isinstance(test, Tensor) else not test
+
+    def compare(self, state: State | None, first: Any, *parts: Any) -> Any:
+        """A chain of comparisons, or one of `in`: operators and thunks of operands in turn."""
+        pairs = list(zip(parts[::2], parts[1::2], strict=True))
+        left = first
+
+        def link(place: int) -> Callable[[], Any]:
+            def compared() -> Any:
+                nonlocal left
+                symbol, thunk = pairs[place]
+                right = thunk()
+                result = self._compared(symbol, left, right)
+                left = right
+                return result
+
+            return compared
+
+        return self.and_(state, *(link(i) for i in range(len(pairs))))
+
+    def _compared(self, symbol: str, left: Any, right: Any) -> Any:
+        if symbol == "in":
+            return self._contains(left, right)
+        if symbol == "not in":
+            return self.not_(self._contains(left, right))
+        return _COMPARED[symbol](left, right)
+
+    def _contains(self, element: Any, container: Any) -> Any:
+        if not self.active:
+            return element in container
+        recorder = self.session.recorder
+        if isinstance(container, TensorBase) and (
+            recorder.is_captured(container) or recorder.is_captured(element)
+        ):
+            return number(ops.any(ops.eq(container, element)))
+        container = self.session.walked(container)
+        if isinstance(container, (list, tuple, set, frozenset, dict)):
+            captured = [x for x in [element, *container] if recorder.is_captured(x)]
+            if captured:
+                thunks = [
+                    lambda item=item: item is element or item == element for item in container
+                ]
+                return self.or_(None, *thunks) if thunks else False
+        return element in container
+
+
+def _nothing() -> tuple[Any, ...]:
+    return ()
+
+
+def _keep(_: tuple[Any, ...]) -> None:
+    return
+
+
+_STATELESS: State = (_nothing, _keep, ())
