@@ -6,6 +6,7 @@ import copy
 import functools
 import types
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -28,7 +29,11 @@ BLOCKS: dict[str, ModuleInfo] = {info.name: info for info in module_db}
 
 
 def run_block(
-    info: ModuleInfo, target: types.ModuleType, dtype: torch.dtype, limit: int | None = None
+    info: ModuleInfo,
+    target: types.ModuleType,
+    dtype: torch.dtype,
+    limit: int | None = None,
+    made: Callable[[Any], Any] = lambda block: block,
 ) -> Result:
     """Runs a block's samples, in training mode and in evaluation mode.
 
@@ -37,6 +42,7 @@ def run_block(
         target: the library under test.
         dtype: of the parameters and the input.
         limit: the most samples for each mode; all by default.
+        made: what is called in a block's place.
     """
     result = Result()
     table = tolerances(info.decorators)
@@ -48,7 +54,7 @@ def run_block(
                 info, device="cpu", dtype=dtype, requires_grad=True, training=training
             )
             for sample in list(inputs)[:limit]:
-                run_sample(info, sample, target, dtype, training, table, result)
+                run_sample(info, sample, target, dtype, training, table, result, made)
     return result
 
 
@@ -60,6 +66,7 @@ def run_sample(
     training: bool,
     table: dict[str, Any],
     result: Result,
+    called: Callable[[Any], Any],
 ) -> None:
     """Compares one block and one input: its representation, state, output and gradients."""
     if sample.forward_input is None:
@@ -88,7 +95,7 @@ def run_sample(
             if repr(ours) != repr(theirs):
                 raise Mismatch(f"printed as {ours!r}, not {theirs!r}")
             ours.load_state_dict(convert(state))
-            actual = outputs_and_gradients(ours, sample, target)
+            actual = outputs_and_gradients(called(ours), sample, target)
             assert_same(actual[0], expected[0], table, exact=lambda: exact()[0])
             assert_same(dict(ours.state_dict()), dict(theirs.state_dict()), table, where="state")
     except Exception as error:

@@ -15,37 +15,69 @@ import torch
 from torch.testing._internal.opinfo.core import OpInfo
 
 import kuai
-from kuai import compile as _compile
+from kuai.compiler.compile import compile as _compile
 from kuai.errors import CompileError
-from tests.parity.operators import OPERATORS, Case, Result, dtypes_of, full_name
+from tests.parity.operators import OPERATORS, Case, dtypes_of, full_name
 from tests.parity.supported import OPERATORS as SUPPORTED
 
 # Operators that no program can be made of: the shape of the result, or a Python value, depends on
 # the values of tensors.
 REFUSED = frozenset(
     """
-    nonzero argwhere masked_select unique unique_consecutive item equal allclose bincount histc
-    combinations repeat_interleave linalg.lstsq linalg.matrix_rank
+    nonzero argwhere masked_select unique unique_consecutive item bincount
+    repeat_interleave
     """.split()
+)
+# Those of which that holds for some samples.
+PARTLY_REFUSED = frozenset(
+    {
+        "as_strided|partial_views",  # memory around the argument is shown
+        "index_put",  # with masks
+        "linalg.pinv",  # with tolerances given as tensors
+        "linspace|tensor_overload",
+        "logspace|tensor_overload",
+        "narrow",  # with a start given as a tensor
+        "nn.functional.one_hot",  # without a number of classes
+        "tensor_split",  # at places given as a tensor
+    }
 )
 
 
 class CompiledCase(Case):
-    """One operator of kuai, compiled."""
+    """One operator of kuai, compiled.
+
+    Attributes:
+        refused: how many samples ended in a CompileError, where that is as it should be.
+    """
 
     def __init__(self, op: OpInfo, target: types.ModuleType = kuai) -> None:
         super().__init__(op, target)
         self.refused = 0
 
     def function(self) -> Callable[..., Any]:
-        return _compile(super().function())
+        """The operator, compiled."""
+        return self._noting(_compile(super().function()))
+
+    def _noting(self, compiled: Callable[..., Any]) -> Callable[..., Any]:
+        if full_name(self.op) not in PARTLY_REFUSED:
+            return compiled
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return compiled(*args, **kwargs)
+            except CompileError:
+                self.refused += 1
+                return super(CompiledCase, self).function()(*args, **kwargs)
+
+        return run
 
     def variants(self) -> Iterator[tuple[str, Callable[..., Any], bool]]:
+        """None: methods and in-place forms are the same programs."""
         return iter(())
 
-    def run(self, dtype: torch.dtype, limit: int | None = None, second: bool = False) -> Result:
-        """The samples of a dtype, without `out=`, which says nothing about a program."""
-        return super().run(dtype, limit, second)
+    def out_failure(self, *args: Any) -> str | None:
+        """None: `out=` says nothing about a program."""
+        return None
 
 
 def main() -> None:
@@ -59,13 +91,16 @@ def main() -> None:
     warnings.simplefilter("ignore")
     dtype = getattr(torch, arguments.dtype)
     totals = {"forward": [0, 0], "gradient": [0, 0]}
+    refused = 0
     for name in arguments.op or SUPPORTED:
         if name in REFUSED:
             continue
         for op in OPERATORS[name]:
             if dtype not in dtypes_of(op, (dtype,)):
                 continue
-            result = CompiledCase(op).run(dtype, arguments.limit)
+            case = CompiledCase(op)
+            result = case.run(dtype, arguments.limit)
+            refused += case.refused
             for kind, total in totals.items():
                 count = getattr(result, kind)
                 total[0] += count.passed
@@ -75,9 +110,10 @@ def main() -> None:
                     print(f"{full_name(op)} {kind}: {count.passed}/{count.total} {reason}")
     for kind, (passed, total) in totals.items():
         print(f"{kind}: {passed} of {total}")
+    print(f"refused: {refused}")
 
 
-__all__ = ["REFUSED", "CompileError", "CompiledCase"]
+__all__ = ["PARTLY_REFUSED", "REFUSED", "CompiledCase"]
 
 if __name__ == "__main__":
     main()

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import kuai
 from kuai import ops as operations
 from kuai.compiler import numbers, trees
 from kuai.compiler.numbers import KINDS, Number, as_tensor, is_number, number
@@ -68,6 +69,22 @@ def _conversion(kind: Any) -> None:
 
 for _kind in (int, float, bool):
     _conversion(_kind)
+
+
+@special(ops.equal, kuai.equal)
+def _equal(session: Session, input: Any, other: Any) -> Any:
+    if not _captured(session, input, other):
+        return ops.equal(input, other)
+    if input._payload.shape != other._payload.shape:
+        return False
+    return number(ops.all(ops.eq(input, other)))
+
+
+@special(ops.allclose, kuai.allclose)
+def _allclose(session: Session, input: Any, other: Any, *args: Any, **kwargs: Any) -> Any:
+    if not _captured(session, input, other):
+        return ops.allclose(input, other, *args, **kwargs)
+    return number(ops.all(ops.isclose(input, other, *args, **kwargs)))
 
 
 # -- functions of Python's ------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from kuai.compiler import trees
 from kuai.compiler.graph import Graph, Value
 from kuai.compiler.numbers import Number, number
 from kuai.compiler.reads import Key, OfModes, OfTensor, Read, Reads, same
-from kuai.compiler.recorder import Recorder
+from kuai.compiler.recorder import Recorder, lies_as
 from kuai.compiler.results import view_of_outside
 from kuai.compiler.session import EagerFirstError, Session
 from kuai.core import tape
@@ -205,6 +205,7 @@ class _Capturing:
             if known.given is x and not self._apart:
                 return known.stand_in
         value = self._input(meta_of(x), f"x{place}")
+        lies_as(value, x._payload)
         stand_in = wrap(value)
         stand_in._requires_grad = x._requires_grad
         self.recorder.adopt(stand_in)

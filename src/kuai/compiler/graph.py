@@ -27,9 +27,11 @@ class Value:
         number: its place in the order in which values were made.
         shape, dtype: as those of a NumPy array.
         name: what it is called, where it comes from outside.
+        lies_as: where it comes from outside, an array that lies in memory as it does.
     """
 
     base = None
+    lies_as: np.ndarray | None = None
     region: Region | None
 
     def __init__(self, graph: Graph, meta: Meta, name: str = "") -> None:

@@ -6,7 +6,7 @@ program will need of it. An operation that only the backward needs is computed t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from kuai.compiler.graph import Graph, Operation, StackMeta, Value
@@ -41,6 +41,7 @@ def partition(
     joint: Graph,
     grad_inputs: Sequence[Value],
     leaf_gradients: Sequence[Value | None],
+    loose: Collection[Value] = (),
 ) -> Halves:
     """Take a joint graph apart.
 
@@ -49,6 +50,7 @@ def partition(
             outputs and `leaf_gradients`. It is used up.
         grad_inputs: the gradients of those outputs that need one.
         leaf_gradients: what flows to each leaf.
+        loose: the inputs that are Python numbers.
     """
     leaf_gradients = _simplified(joint, leaf_gradients)
     ends = [*joint.outputs, *(new for _, new in joint.updates)]
@@ -72,8 +74,8 @@ def partition(
         value = pending.pop()
         maker = made.get(value)
         if maker is None:
-            if value in changed:
-                saved[value] = None  # the program changes it in place
+            if value in changed or value in loose:
+                saved[value] = None  # what it is now is not there any more at the backward
         elif maker.primitive.is_view or maker.primitive.name in CHEAP:
             if maker not in again:
                 again.add(maker)

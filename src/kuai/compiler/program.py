@@ -114,7 +114,9 @@ def graphs_of(recorded: Recorded, leaves: Sequence[Any]) -> Graphs:
     joint = recorded.joint
     if joint is None:
         return Graphs([recorded.graph], layouts)
-    halves = partition(recorded.graph, joint.grads, joint.gradients)
+    given = zip(recorded.graph.inputs, recorded.inputs, strict=False)
+    loose = {value for value, x in given if isinstance(x, Loose)}
+    halves = partition(recorded.graph, joint.grads, joint.gradients, loose)
     # What is changed in place is kept as it was, for those who compute everything again.
     changed = [old for old, _ in halves.forward.updates]
     halves.forward.outputs += changed

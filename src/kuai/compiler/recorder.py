@@ -28,6 +28,7 @@ from kuai.core.inplace import detach, view_scatter
 from kuai.core.primitive import Meta, Primitive, meta_of
 from kuai.core.tape import mode, refresh
 from kuai.errors import CompileError, DataDependentError
+from kuai.ops.windows import blank_like
 from kuai.tensor import Tensor
 
 check_: Any = control.check
@@ -227,6 +228,8 @@ class Recorder:
             name = self.names.get(id(payload), "")
             value = Value(self.graph, meta_of(x), name)
             value.region = self.graph
+            if not self.is_born(x):
+                lies_as(value, payload)
             self._values[id(payload)] = (payload, value)
             if self.is_born(x) and payload.size <= 1 and not name:
                 self.graph.constants.append((value, payload.copy()))
@@ -509,6 +512,12 @@ def user_line() -> str:
 def tensor_on(value: Value) -> Tensor:
     """A new tensor, off the tape, on a value."""
     return wrap(value)
+
+
+def lies_as(value: Value, array: np.ndarray) -> None:
+    """Note how a tensor from outside lies in memory, where that is not plain."""
+    if array.base is not None or not array.flags.c_contiguous:
+        value.lies_as = blank_like(array)
 
 
 def is_stack(value: Value) -> bool:

@@ -180,13 +180,14 @@ def layout_of(x: TensorBase) -> np.ndarray:
     """An array that lies in memory as the tensor does: its own, or one without meaningful values.
 
     A captured value has no memory; it is thought of as contiguous where it was computed, and its
-    views as lying in it.
+    views as lying in it. Those from outside lie as they did in the call that was captured.
     """
     payload = x._payload
     if type(payload) is np.ndarray:
         return payload
     if x._view is None:
-        return np.empty(payload.shape, payload.dtype)
+        outer: np.ndarray | None = getattr(payload, "lies_as", None)
+        return np.empty(payload.shape, payload.dtype) if outer is None else outer
     source = layout_of(x._view.source)
     result: np.ndarray = x._view.primitive.kernel(source, **x._view.parameters)
     return result

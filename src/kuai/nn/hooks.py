@@ -46,8 +46,8 @@ _global_call_hooks = (
 global_hooks_in_use: list[Any] = []
 captures: list[Any] = []
 """The captures under way, which make the calls of blocks and the steps of optimizers themselves
-(`call_block`, `call_optimizer`) and run hooks in a form that can be captured (`callable`); while there
-are any, no call takes the fast path."""
+(`call_block`, `call_optimizer`) and run hooks in a form that can be captured (`callable`); while
+there are any, no call takes the fast path."""
 _global_forward_hooks_with_kwargs: OrderedDict[int, bool] = OrderedDict()
 _global_forward_hooks_always_called: OrderedDict[int, bool] = OrderedDict()
 _global_is_full_backward_hook: bool | None = None

@@ -574,7 +574,7 @@ def allclose(
 def equal(input: Tensor, other: Tensor) -> bool:
     """Whether both have the same shape and elements."""
     a, b = input._payload, other._payload
-    return a.shape == b.shape and bool(np.all(a == b))
+    return a.shape == b.shape and bool(np.all(np.equal(a, b)))
 
 
 __all__ = [

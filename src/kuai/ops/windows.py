@@ -11,7 +11,7 @@ from numpy.lib.stride_tricks import as_strided as _as_strided
 from kuai.core.base import layout_of, wrap
 from kuai.core.inplace import view_scatter
 from kuai.core.primitive import Meta, Primitive, ViewPrimitive, primitive
-from kuai.errors import ShapeError
+from kuai.errors import DataDependentError, ShapeError
 from kuai.ops import movement
 from kuai.ops.indexing import index_, index_embed
 from kuai.ops.movement import as_shape, normalize_dim
@@ -94,6 +94,12 @@ def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
         input = movement.reshape(input, 1)
         return movement.reshape(unfold_(input, dim=0, size=size, step=step), (size,))
     return unfold_(input, dim=dim, size=size, step=step)
+
+
+def blank_like(x: np.ndarray) -> np.ndarray:
+    """An array without meaningful values, in memory of its own, in which it lies as `x` does."""
+    row, start = _memory(x)
+    return _as_strided(np.empty(row.size, x.dtype)[start:], x.shape, x.strides)
 
 
 def _memory(x: np.ndarray) -> tuple[np.ndarray, int]:
@@ -209,11 +215,21 @@ def _geometry(x: Tensor, size: Any, stride: Any, offset: int | None) -> dict[str
             f"{list(stride)}"
         )
     start = _memory(payload)[1] if payload.size else 0
+    if offset is None:
+        offset = start
+    x_stride = tuple(s // payload.itemsize for s in payload.strides)
+    if type(x._payload) is not np.ndarray:
+        shown, inside = _positions(size, stride, offset), _positions(payload.shape, x_stride, start)
+        if not np.isin(shown, inside).all():
+            raise DataDependentError(
+                "as_strided shows memory that is no part of the tensor, which is not there while a "
+                "graph is being captured"
+            )
     return {
         "size": size,
         "stride": stride,
-        "offset": start if offset is None else offset,
-        "x_stride": tuple(s // payload.itemsize for s in payload.strides),
+        "offset": offset,
+        "x_stride": x_stride,
         "x_offset": start,
     }
 
