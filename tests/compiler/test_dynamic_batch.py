@@ -366,6 +366,15 @@ class TestHonest:
             x = kuai.randn(b, 4)
             close(compiled(x, weight), x @ weight.t())
 
+    def test_the_batch_need_not_come_first(self):
+        compiled = kuai.compile(lambda w, x: x @ w.t(), dynamic_batch=True)
+        weight = kuai.randn(6, 4)
+        for b in (9, 3, 12, 5, 33):
+            x = kuai.randn(b, 4)
+            close(compiled(weight, x), x @ weight.t())
+        found = [p.code.batch for p in compiled._compiled.programs.values()]
+        assert found[1:] == [3, 12, 5, 33]
+
     def test_the_program_that_is_shown_tells_of_the_batch(self, capsys):
         compiled = kuai.compile(lambda x: x * 2, dynamic_batch=True)
         compiled(kuai.randn(6, 4))

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from kuai.compiler.batches import HINT, Batches, resized
 from kuai.compiler.build import Built
 from kuai.compiler.code import Code
 from kuai.compiler.emit.program import HostCall, emit_program
@@ -26,13 +27,10 @@ from kuai.compiler.pairing import DifferentError, Pairing, as_it_is, on_a_line
 from kuai.compiler.plan import plan
 from kuai.compiler.program import Call, Program, Recorded, graphs_of
 from kuai.compiler.simplify import simplify
-from kuai.compiler.sizes import LEAST, Batch, at
-from kuai.compiler.trees import map_leaves
-from kuai.core.base import TensorBase, wrap
+from kuai.compiler.sizes import Batch, at
 
-HINT = 3  # batch sizes after which a program for any of them is tried unasked
 MOST_MISSES = 4  # calls of one kind for which no template is what it seemed to be
-MOST_TEMPLATES = 6  # for calls of one kind; each serves a range of sizes
+MOST_TEMPLATES = 8  # for calls of one kind; each serves a range of sizes
 BESIDE = 3  # how much greater the second batch size is: x // 2 and x // 3 are no lines over it
 
 Layouts = dict[Value, Layout]
@@ -168,7 +166,7 @@ class AnyBatch:
         self.templates: dict[Hashable, list[Template]] = {}
         self.refused: dict[Hashable, str] = {}
         self._misses: dict[Hashable, int] = {}
-        self._seen: dict[Hashable, set[int]] = {}
+        self._batches = Batches()
 
     def program(
         self,
@@ -183,14 +181,11 @@ class AnyBatch:
             capture: captures it.
             make: makes a program of a capture.
         """
-        found = _kind_of(call)
-        if found is None:
+        batched = self._batches.of(call)
+        if batched is None or not (self.wanted or batched.sizes >= HINT):
             return None
-        kind, size = found
-        sizes = self._seen.setdefault(kind, set())
-        if len(sizes) < HINT:
-            sizes.add(size)
-        if kind in self.refused or not (self.wanted or len(sizes) >= HINT):
+        kind, size = batched.kind, batched.size
+        if kind in self.refused:
             return None
         recorded, why = capture(call), ""
         templates = self.templates.setdefault(kind, [])
@@ -212,52 +207,10 @@ class AnyBatch:
         if len(templates) >= MOST_TEMPLATES:
             return None
         try:
-            template = Template(size, capture, lambda n: _resized(call, size, n))
+            template = Template(size, capture, lambda n: resized(call, batched, n))
             program = make(recorded, template.codes(size))
         except Exception as error:  # whatever a stage cannot do without knowing the size
             self.refused[kind] = f"{type(error).__name__}: {error}"
             return None
         templates.append(template)
         return program
-
-
-def _kind_of(call: Call) -> tuple[Hashable, int] | None:
-    """What calls that differ only in the size of the batch have in common, and that size."""
-    tensors = [x for x in call.leaves if isinstance(x, TensorBase) and x._payload.ndim]
-    if not tensors:
-        return None
-    size = tensors[0]._payload.shape[0]
-    if size < LEAST:
-        return None
-    leaves: list[Hashable] = []
-    for x in call.leaves:
-        if isinstance(x, TensorBase):
-            array = x._payload
-            if not array.flags.c_contiguous:
-                return None
-            shape = array.shape
-            varies = bool(shape) and shape[0] == size
-            leaves.append((varies, shape[varies:], array.dtype, x._requires_grad))
-        else:
-            value: Any = x if type(x) in (bool, int, str, type(None)) else type(x)
-            leaves.append(value)
-    return (call.structure, call.mode, tuple(leaves)), size
-
-
-def _resized(call: Call, size: int, to: int) -> Call:
-    """The call as it is for another batch size; its tensors have no elements worth reading."""
-    others: dict[int, Any] = {}
-
-    def resized(x: Any) -> Any:
-        if not isinstance(x, TensorBase) or x._payload.shape[:1] != (size,) or to == size:
-            return x
-        if id(x) not in others:
-            array = x._payload
-            other = others[id(x)] = wrap(np.zeros((to, *array.shape[1:]), array.dtype))
-            other._requires_grad = x._requires_grad
-        return others[id(x)]
-
-    args = tuple([map_leaves(resized, x) for x in call.args])
-    kwargs = {name: map_leaves(resized, x) for name, x in call.kwargs.items()}
-    leaves = [resized(x) for x in call.leaves]
-    return Call(args, kwargs, leaves, call.structure, call.mode)
