@@ -7,16 +7,19 @@ comes after every step that reads the old values, so that no copy is needed.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
-from kuai.compiler.graph import Region, StackMeta, Value
-from kuai.compiler.kernels import Control, Kernels, Move, Nest, Product, Step
+from kuai.compiler.graph import Operation, Region, StackMeta, Value
+from kuai.compiler.kernels import Control, Kernels, Move, Nest, Product, Push, Step
 from kuai.compiler.layout import Layout
 from kuai.compiler.sizes import identical, varies
 
 ALIGNMENT = 64
 STACK_BYTES = 24  # of what is known of a loop's stack: its memory, its room, its rounds
+STACK_START = ALIGNMENT  # where its arrays begin, if they lie behind that
+MOST_ROOM = 1 << 26  # bytes of a stack that lies in the arena
 
 
 @dataclass(eq=False)
@@ -63,6 +66,8 @@ class Plan:
         buffers: the memory of each stored value; of values with memory of the caller, too.
         copies: what is left to do at the end.
         arena: bytes of scratch memory.
+        rooms: for each loop's stack whose rounds are known before, the bytes of its arrays, which
+            lie in the arena; other stacks grow in memory of their own.
     """
 
     kernels: Kernels
@@ -70,6 +75,7 @@ class Plan:
     buffers: dict[Value, Buffer] = field(default_factory=dict)
     copies: list[Copy] = field(default_factory=list)
     arena: int = 0
+    rooms: dict[Buffer, int] = field(default_factory=dict)
 
     def buffer_of(self, value: Value) -> Buffer:
         """The memory in which a value lies."""
@@ -341,6 +347,7 @@ def _scratch(plan: Plan) -> None:
                 operation = step.operation
                 if operation.primitive.name == "while_loop":
                     test, body = operation.regions
+                    _give_rooms(plan, operation, buffer)
                     for i, result in enumerate(operation.results[: len(body.parameters)]):
                         share((result, test.parameters[i], body.parameters[i]), start)
                         if _changes_in_place(kernels, step.steps[1], body, i):
@@ -372,17 +379,86 @@ def _scratch(plan: Plan) -> None:
     _place(plan, touched)
 
 
+def _give_rooms(plan: Plan, operation: Operation, buffer: Callable[[Value], Buffer | None]) -> None:
+    """Let the stacks of a loop whose rounds are known before lie in the arena."""
+    rounds = rounds_of(plan.kernels, operation)
+    if rounds is None:
+        return
+    handed_over = set(plan.kernels.graph.outputs)
+    for stack in operation.results[len(operation.regions[1].parameters) + 1 :]:
+        size = rounds * max(stack.size, 1) * stack.meta.dtype.itemsize
+        found = buffer(stack) if stack not in handed_over and size <= MOST_ROOM else None
+        if found is not None and found.kind == "arena":
+            found.size = STACK_START + size
+            plan.rooms[found] = size
+
+
+def rounds_of(kernels: Kernels, operation: Operation) -> int | None:
+    """How often a loop goes round that only counts up to a number; `None` for other loops."""
+    test, body = operation.regions
+    if [op.primitive.name for op in test.operations] != ["lt"]:
+        return None
+    counter, limit = test.operations[0].inputs
+    if counter not in test.parameters or varies(operation.results[0].size):
+        return None
+    i = test.parameters.index(counter)
+    steps = [op for op in body.operations if body.results[i] in op.results]
+    if not steps or steps[0].primitive.name != "plus":
+        return None
+    before, by = steps[0].inputs
+    numbers = [_number(kernels, x) for x in (operation.inputs[i], limit, by)]
+    if before is not body.parameters[i] or any(n is None for n in numbers):
+        return None
+    start, stop, step = numbers
+    return len(range(start, stop, step)) if step > 0 else None
+
+
+def _number(kernels: Kernels, x: Any) -> Any:
+    """A whole number that is known before the program runs."""
+    found = kernels.constants.get(x) if isinstance(x, Value) else x
+    return found if type(found) is int else None
+
+
 def _changes_in_place(kernels: Kernels, steps: list[Step], body: Region, i: int) -> bool:
     """Whether a round may write the next value of what a loop carries over the one before."""
     old, new = body.parameters[i], body.results[i]
     maker = next((n for n, step in enumerate(steps) if new in step.made), None)
-    if maker is None or new not in kernels.stored or not isinstance(steps[maker], (Nest, Product)):
+    if maker is None or new not in kernels.stored:
         return False
     if any(kernels.base_of(v) is old for v in body.results[: len(body.parameters)]):
         return False
     later = [v for step in steps[maker + 1 :] for v in reads(step)]
-    return _reads_in_place(kernels, steps[maker], old) and all(
-        kernels.base_of(v) is not old for v in later
+    step = steps[maker]
+    if isinstance(step, (Push, Move)):
+        in_place = _starts_from(kernels, step, old)
+    else:
+        in_place = isinstance(step, (Nest, Product)) and _reads_in_place(kernels, step, old)
+    return in_place and all(kernels.base_of(v) is not old for v in later)
+
+
+def _starts_from(kernels: Kernels, step: Push | Move, old: Value) -> bool:
+    """Whether a step changes parts of a value, and reads it for nothing but the rest."""
+    operation = step.operations[0]
+    primitive = operation.primitive
+    if isinstance(step, Push):
+        if not primitive.onto:
+            return False
+        number = primitive.inputs.index(primitive.onto)
+    else:
+        number = 0
+        whole = kernels.layout_of(operation.results[0])
+        if not any(i == 0 and to == whole for to, i, _ in step.pieces):
+            return False
+    start, *others = (
+        operation.inputs[number],
+        *operation.inputs[:number],
+        *operation.inputs[number + 1 :],
+    )
+    return (
+        isinstance(start, Value)
+        and kernels.base_of(start) is old
+        and kernels.layout_of(start) == kernels.layout_of(old)
+        and all(not isinstance(v, Value) or kernels.base_of(v) is not old for v in others)
     )
 
 

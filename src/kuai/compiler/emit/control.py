@@ -8,7 +8,7 @@ from kuai.compiler.emit.builder import Ref
 from kuai.compiler.graph import Operation, Region, Value
 from kuai.compiler.kernels import Control, Step
 from kuai.compiler.layout import contiguous
-from kuai.compiler.plan import Buffer
+from kuai.compiler.plan import STACK_START, Buffer
 from kuai.compiler.sizes import hint
 
 if TYPE_CHECKING:
@@ -53,7 +53,11 @@ def _while(program: Program, step: Control) -> None:
     test, body = operation.regions
     carried = len(body.parameters)
     _move(program, list(operation.inputs[:carried]), operation.results[:carried])
-    stacks = [program.pointers[program.plan.buffers[v]] for v in operation.results[carried + 1 :]]
+    buffers = [program.plan.buffers[v] for v in operation.results[carried + 1 :]]
+    stacks = [program.pointers[b] for b in buffers]
+    for buffer, stack in zip(buffers, stacks, strict=True):
+        if buffer in program.plan.rooms:
+            f.store(f.at(stack, STACK_START, "i8"), stack)
     for stack in stacks:
         f.store(Ref("0", "i64"), f.at(stack, 16, "i8"))
     rounds = f.variable(Ref("0", "i64"))
@@ -63,15 +67,15 @@ def _while(program: Program, step: Control) -> None:
     f.branch_if(_truth(program, test.results[0]), inside, end)
     f.begin_after(inside)
     _look_for_signals(program, rounds.get(), step.steps[1])
-    pushed = list(zip(stacks, body.results[carried:], strict=True))
+    pushed = list(zip(stacks, buffers, body.results[carried:], strict=True))
     early = [v for v in body.results[carried:] if kernels.base_of(v) in body.parameters]
-    for stack, value in pushed:
+    for stack, buffer, value in pushed:
         if value in early:  # the round may write over it
-            _push(program, stack, value)
+            _push(program, stack, value, buffer not in program.plan.rooms)
     program.steps(step.steps[1])
-    for stack, value in pushed:
+    for stack, buffer, value in pushed:
         if value not in early:
-            _push(program, stack, value)
+            _push(program, stack, value, buffer not in program.plan.rooms)
     _move(program, body.results[:carried], operation.results[:carried])
     rounds.set(f.add(rounds.get(), Ref("1", "i64")))
     f.branch(head)
@@ -126,14 +130,26 @@ def _move(program: Program, sources: list[Value], targets: tuple[Value, ...]) ->
         program.copy(target, buffer, contiguous(target.shape, target.meta.dtype), aside)
 
 
-def _push(program: Program, stack: Ref, value: Value) -> None:
-    """Keep a value of this round on a stack, which grows when it is full."""
+def _push(program: Program, stack: Ref, value: Value, grows: bool) -> None:
+    """Keep a value of this round on a stack, which, if it `grows`, does so when it is full."""
+    f = program.main
+    size = max(value.size * value.meta.dtype.itemsize, 1)
+    count = f.at(stack, 16, "i8")
+    start = f.mul(f.load("i64", count), Ref(str(size), "i64"))
+    if grows:
+        _make_room(program, stack, start, size)
+    buffer = Buffer("stacked")
+    program.pointers[buffer] = f.at(f.load("ptr", stack), start, "i8")
+    program.copy(value, buffer, contiguous(value.shape, value.meta.dtype))
+    f.store(f.add(f.load("i64", count), Ref("1", "i64")), count)
+
+
+def _make_room(program: Program, stack: Ref, start: Ref, size: int) -> None:
+    """Let a stack have room for one more array after the ones that it has."""
     from kuai.compiler.emit.program import OUT_OF_MEMORY
 
     f = program.main
-    size = max(value.size * value.meta.dtype.itemsize, 1)
-    count, room = f.at(stack, 16, "i8"), f.at(stack, 8, "i8")
-    start = f.mul(f.load("i64", count), Ref(str(size), "i64"))
+    room = f.at(stack, 8, "i8")
     have = f.load("i64", room)
     needed = f.add(start, Ref(str(size), "i64"))
     with f.when(f.compare("sgt", needed, have)):
@@ -143,10 +159,6 @@ def _push(program: Program, stack: Ref, value: Value) -> None:
         program.fail_where(f.compare("eq", memory, Ref("null", "ptr")), OUT_OF_MEMORY)
         f.store(memory, stack)
         f.store(more, room)
-    buffer = Buffer("stacked")
-    program.pointers[buffer] = f.at(f.load("ptr", stack), start, "i8")
-    program.copy(value, buffer, contiguous(value.shape, value.meta.dtype))
-    f.store(f.add(f.load("i64", count), Ref("1", "i64")), count)
 
 
 def _stack_item(program: Program, step: Control) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from kuai.compiler import layout
 from kuai.compiler.emit import (
+    attention_step,
     convolution_step,
     cost,
     folds,
@@ -35,7 +36,7 @@ from kuai.compiler.kernels import (
 from kuai.compiler.layout import Layout
 from kuai.compiler.native.target import Target
 from kuai.compiler.plan import ALIGNMENT, Buffer, Plan
-from kuai.compiler.products import Matrices
+from kuai.compiler.products import Convolved, Matrices
 from kuai.compiler.sizes import Batch, larger, varies
 
 Build = Callable[
@@ -141,7 +142,9 @@ class Program:
         self.stacks = [
             buffer
             for value, buffer in plan.buffers.items()
-            if isinstance(value.meta, StackMeta) and buffer.kind != "input"
+            if isinstance(value.meta, StackMeta)
+            and buffer.kind != "input"
+            and buffer not in plan.rooms
         ]
         self.aside_at = -(-plan.arena // ALIGNMENT) * ALIGNMENT
         self.workspace = 0
@@ -446,8 +449,10 @@ class Program:
         kind = step.kind
         if isinstance(kind, Matrices):
             product_step.emit_step(self, step, kind)
-        else:
+        elif isinstance(kind, Convolved):
             convolution_step.emit_step(self, step, kind)
+        else:
+            attention_step.emit_step(self, step, kind)
 
     def scratch(self, size: int) -> Buffer:
         """Memory for one kernel's own use; the next kernel may use the same."""
