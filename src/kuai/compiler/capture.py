@@ -7,8 +7,10 @@ has changed.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import CellType, FunctionType, GeneratorType, MethodType
 from typing import Any
 
 from kuai import dtypes
@@ -23,7 +25,7 @@ from kuai.core import tape
 from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import Meta, intercepted, meta_of
 from kuai.core.tape import mode
-from kuai.errors import DataDependentError
+from kuai.errors import DataDependentError, GradientError
 from kuai.nn.block_path import _abbreviated
 from kuai.nn.hooks import captured_calls
 from kuai.nn.module import Module
@@ -242,6 +244,16 @@ class _Capturing:
                 yield
             except DataDependentError as error:
                 raise self.recorder.explained(error) from error
+            except GradientError as error:
+                if any(
+                    isinstance(a.given, TensorBase) and a.given._node is not None
+                    for a in self.captured.arguments
+                ):
+                    self.recorder.refuse(
+                        f"{error} Here, an argument that was computed from what requires one",
+                        "change a clone()",
+                    )
+                raise
             finally:
                 mode.grad, mode.inference = before
                 self.recorder.restore()
@@ -266,7 +278,9 @@ class _Capturing:
                 lambda x: self.leaf(next(count), x, number_inputs), [list(args), dict(kwargs)]
             )
             self._keep_containers(given)
-            captured.output = self._call(tuple(given[0]), given[1])
+            returned = self._call(tuple(given[0]), given[1])
+            captured.output = trees.opened(returned, self.session.has_made)
+            self._refuse_hidden(captured.output)
             self._finish()
             if differentiate:
                 self._differentiate()
@@ -276,6 +290,21 @@ class _Capturing:
                 if isinstance(x, TensorBase) and (every or self._is_computed(x))
             ]
         return captured
+
+    def _refuse_hidden(self, output: Any) -> None:
+        """Refuse results that have captured tensors where nobody can replace them."""
+        for x in trees.leaves(output):
+            inside: list[Any] = []
+            if isinstance(x, (set, frozenset, deque)):
+                inside = list(x)
+            elif isinstance(x, (FunctionType, MethodType)):
+                inside = [c.cell_contents for c in x.__closure__ or () if c != CellType()]
+            hidden = any(self.recorder.is_captured(leaf) for leaf in trees.leaves(inside))
+            if hidden or isinstance(x, GeneratorType):
+                self.recorder.refuse(
+                    f"a {type(x).__name__} with tensors in it as the result of a compiled function",
+                    "return a tuple, a list, a dict, a dataclass, or an object with attributes",
+                )
 
     def _result(self, x: Any) -> Value:
         value = self.recorder.value(x)
@@ -323,6 +352,9 @@ class _Capturing:
             raise recorder.failure
         for argument in self.captured.arguments:
             payload = recorder.value(argument.stand_in)
+            x = argument.stand_in
+            if isinstance(argument.given, TensorBase):
+                self._refuse_other_flag(x, argument.given._requires_grad)
             if isinstance(argument.given, TensorBase) and payload is not argument.value:
                 graph.updates.append((argument.value, payload))
             if argument.stand_in._grad is not None:
@@ -340,6 +372,7 @@ class _Capturing:
     def _note_outer(self, outer: Any, updated: set[Value]) -> None:
         recorder, graph = self.recorder, self.recorder.graph
         x, value = outer.tensor, outer.value
+        self._refuse_other_flag(x, outer.requires_grad)
         if x._view is not None:
             recorder.value(x)
         elif isinstance(x._payload, Value) and value not in updated:
@@ -358,6 +391,15 @@ class _Capturing:
                     "detach() it, or compute it within",
                 )
             graph.gradients.append((value, None if x._grad is None else recorder.value(x._grad)))
+
+    def _refuse_other_flag(self, x: Any, before: bool) -> None:
+        """Refuse what makes a tensor from outside require a gradient, or not any more."""
+        if x._requires_grad != before:
+            self.recorder.refuse(
+                "a tensor from outside of the compiled function that begins or ceases to require "
+                "a gradient there",
+                "change a clone(), or change it in place under no_grad()",
+            )
 
     # -- gradients --------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from kuai.compiler.reads import Key
 from kuai.compiler.record import record
 from kuai.compiler.session import EagerFirstError
 from kuai.compiler.trees import leaves as tree_leaves
-from kuai.compiler.trees import map_leaves, parts, rebuild
+from kuai.compiler.trees import map_leaves, opened, parts, rebuild
 from kuai.core import primitive as primitives
 from kuai.core.tape import enable_grad, mode
 from kuai.errors import CompileError
@@ -189,12 +189,14 @@ class Compiled:
         """The function on the tape, for gradients of gradients."""
         numbers = recorded.joint.outputs if recorded.joint is not None else []
         places = [recorded.result.places[i] for i in numbers]
+        opens = recorded.result.opens
         template = map_leaves(lambda _: None, ([*call.args], dict(call.kwargs)))
 
         def again(leaves: Sequence[Any]) -> Sequence[Any]:
             given_args, given_kwargs = _refill(template, iter(leaves))
             with enable_grad():
-                found = tree_leaves(self.function(*given_args, **given_kwargs))
+                output = self.function(*given_args, **given_kwargs)
+                found = tree_leaves(opened(output, lambda x: type(x) in opens))
             return [found[i] for i in places]
 
         return again

@@ -11,7 +11,7 @@ from kuai.compiler.graph import Value
 from kuai.compiler.native import descriptor as d
 from kuai.compiler.native.bound import Source, Step
 from kuai.compiler.numbers import KINDS, Number
-from kuai.compiler.trees import parts, rebuild
+from kuai.compiler.trees import Fields, parts, rebuild
 from kuai.core.base import TensorBase
 from kuai.core.tape import set_grad_enabled
 
@@ -58,6 +58,7 @@ class Result:
         leaves: the steps for each leaf of the result.
         views: for leaves that are views of tensors from outside, how they are taken.
         nodes: for outputs whose place on the tape is known, the node.
+        opens: the classes of objects that are taken apart and made anew.
         made: the leaves of the tape that the function makes: outputs to be told that they need a
             gradient.
     """
@@ -73,6 +74,7 @@ class Result:
         self.numbers: list[type | None] = []
         self.places: list[int] = []
         self.made: set[int] = set()
+        self.opens: set[type] = set()
         self.tensors: list[Any] = []  # the captured tensor behind each output
         self.leaves: list[Step] = []
         self.views: dict[int, View] = {}
@@ -83,6 +85,8 @@ class Result:
 
     def _collect(self, x: Any) -> Any:
         found = None if isinstance(x, TensorBase) else parts(x)
+        if isinstance(x, Fields):
+            self.opens.add(type(x.like))
         if found is not None:
             return (x, [self._collect(item) for _, item in found[1]])
         self.leaves.append(self._leaf(x))

@@ -579,6 +579,10 @@ class Session:
             if any(target is x for target, _ in rolled.appended):
                 self.recorder.refuse("a list that is read and appended to in one loop")
 
+    def has_made(self, x: Any) -> bool:
+        """Whether the captured code made an object itself."""
+        return self._made.get(id(x), (None, 0))[0] is x
+
     def _is_local(self, x: Any) -> bool:
         """Whether an object was made in the innermost region that is being captured."""
         return self._made.get(id(x), (None, 0))[1] >= len(self.recorder.scopes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from kuai.core.base import TensorBase
 from kuai.ops.return_types import Named
 
 
@@ -22,10 +23,53 @@ def parts(x: Any) -> tuple[Any, list[tuple[str, Any]]] | None:
         return (cls, len(x)), [(f".{n}", item) for n, item in zip(cls.fields, x, strict=True)]
     if isinstance(x, dict) and cls.__module__ in ("builtins", "collections"):
         return (cls, tuple(x)), [(f"[{k!r}]", v) for k, v in x.items()]
+    if cls is Fields:
+        named = zip(x.names, x.values, strict=True)
+        return (type(x.like), x.names), [(f".{n}", value) for n, value in named]
     if is_dataclass(x):
         names = [f.name for f in vars(cls)["__dataclass_fields__"].values()]
         return (cls, tuple(names)), [(f".{n}", getattr(x, n)) for n in names]
     return None
+
+
+class Fields:
+    """An object of a class of the user's, taken apart by the names of its attributes.
+
+    Args:
+        like: the object.
+    """
+
+    def __init__(self, like: Any, chosen: Callable[[Any], bool]) -> None:
+        self.like = like
+        self.names = tuple(vars(like))
+        self.values = [opened(value, chosen) for value in vars(like).values()]
+
+    def made(self, values: list[Any]) -> Any:
+        """An object of the same class with other values."""
+        new = object.__new__(type(self.like))
+        new.__dict__.update(zip(self.names, values, strict=True))
+        return new
+
+
+def opened(x: Any, chosen: Callable[[Any], bool]) -> Any:
+    """`x` with `Fields` in the place of the chosen objects that have tensors as attributes."""
+    found = parts(x)
+    if found is not None:
+        items = [item for _, item in found[1]]
+        new = [opened(item, chosen) for item in items]
+        same = all(a is b for a, b in zip(items, new, strict=True))
+        return x if same else rebuild(x, new)
+    return Fields(x, chosen) if chosen(x) and _has_tensors(x, set()) else x
+
+
+def _has_tensors(x: Any, seen: set[int]) -> bool:
+    cls = type(x)
+    plain = cls.__new__ is object.__new__ and "__slots__" not in vars(cls)
+    if not plain or cls.__module__.split(".")[0] in ("builtins", "kuai") or id(x) in seen:
+        return False
+    seen.add(id(x))
+    inside = [leaf for value in getattr(x, "__dict__", {}).values() for leaf in leaves(value)]
+    return any(isinstance(v, TensorBase) or _has_tensors(v, seen) for v in inside)
 
 
 def is_dataclass(x: object) -> bool:
@@ -36,6 +80,9 @@ def is_dataclass(x: object) -> bool:
 def rebuild(like: Any, items: list[Any]) -> Any:
     """A container like another, of other parts."""
     cls = type(like)
+    if cls is Fields:
+        made: Any = like.made(items)
+        return made
     if cls in (list, tuple) or isinstance(like, Named):
         return cls(items)
     if isinstance(like, tuple):
