@@ -48,7 +48,7 @@ def attend(a: Attention, arrays: dict[str, np.ndarray], target: Target) -> None:
     operands = (at["q"], at["k"], at["v"])
     store = adding(at["result"], a.value_width)
     forward.emit(f, operands, mask, store, at["memory"], at["denominators"])
-    backward = AttentionGradient(a, target, (a.value_width, 1))
+    backward = AttentionGradient(a, target, (a.value_width, 1), (a.value_width, 1))
     given = Given(*operands, at["result"], at["grad"], at["denominators"], mask)
     widths = (a.width, a.width, a.value_width)
     stores = [adding(at[n], w) for n, w in zip(("dq", "dk", "dv"), widths, strict=True)]

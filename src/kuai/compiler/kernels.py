@@ -27,7 +27,7 @@ import numpy as np
 from kuai.compiler import layout
 from kuai.compiler.graph import Graph, Operation, Region, StackMeta, Value
 from kuai.compiler.layout import Layout
-from kuai.compiler.products import Kind, kind_of
+from kuai.compiler.products import Attended, Kind, Matrices, kind_of
 from kuai.core.primitive import PRIMITIVES, Meta
 
 ELEMENTWISE_LIMIT = 200  # operations in one nest; more make its registers overflow
@@ -179,6 +179,16 @@ class Product(Step):
         kind = kind_of(self.product)
         assert kind is not None
         return kind
+
+    @property
+    def operands(self) -> int:
+        """How many of the inputs must lie in memory."""
+        return 2 if isinstance(self.kind, Matrices) else len(self.product.inputs)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether elementwise operations can join."""
+        return not (isinstance(self.kind, Attended) and self.kind.gradient)
 
     def title(self) -> str:
         shapes = " x ".join(str(list(v.shape)) for v in self.product.inputs[:2])
@@ -551,7 +561,7 @@ class _Grouping:
                 isinstance(free, Nest)
                 and self.is_free(free, last)
                 and free.domain == shape
-                and isinstance(target, (Nest, Product))
+                and (isinstance(target, Nest) or (isinstance(target, Product) and target.is_open))
                 and target.domain == shape
                 and len(target.operations) + len(free.operations) < ELEMENTWISE_LIMIT
             ):
@@ -607,7 +617,12 @@ class _Grouping:
             return None
         if isinstance(step, Nest):
             return self.place_in_nest(step, inside, shape)
-        if shape == step.domain and all(v.shape == shape for v in inside):
+        others = step.product.results[1:]
+        if (
+            step.is_open
+            and shape == step.domain
+            and all(v.shape == shape and v not in others for v in inside)
+        ):
             return step.body
         return None
 
@@ -661,11 +676,15 @@ class _Grouping:
         self.made_by[operation.results[0]] = last
 
     def product(self, operation: Operation) -> None:
-        for value in operation.inputs[:2]:
+        step = Product(operation)
+        for value in operation.inputs[: step.operands]:
             self.fill(value)
         for value in operation.inputs:
             self.kernels.store(value)
-        self.append(Product(operation), operation)
+        if not step.is_open:
+            for value in operation.results:
+                self.kernels.store(value)
+        self.append(step, operation)
 
 
 def _is_better_apart(nest: Nest) -> bool:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Sizes = tuple[int, ...]
 
 TYPES = ("float32", "float64")
+EXPONENTIAL = 16  # products that take as long as the exponential of a score and what is around it
 
 
 class Matrices(NamedTuple):
@@ -48,7 +49,23 @@ class Convolved(NamedTuple):
     geometry: Convolution
 
 
-Kind = Matrices | Convolved
+class Attended(NamedTuple):
+    """Attention of heads, or its gradients: three results, of which nothing else is computed.
+
+    Attributes:
+        depth: as long as so many products take what is computed for an element.
+        scale: of the scores.
+        is_causal: whether query i attends to the keys up to i only.
+        gradient: whether the gradients are computed.
+    """
+
+    depth: int
+    scale: float
+    is_causal: bool
+    gradient: bool
+
+
+Kind = Matrices | Convolved | Attended
 
 
 class Kinds:
@@ -108,6 +125,28 @@ class Kinds:
             "weight": y[0] * math.prod(count),
         }
         return Convolved(depth[of], of, geometry)
+
+    def attention(
+        self,
+        query: Meta,
+        key: Meta,
+        value: Meta,
+        *mask: Meta,
+        scale: float,
+        is_causal: bool,
+        gradient: bool = False,
+    ) -> Attended | None:
+        """Attention of `(*, L, E)`, `(*, S, E)` and `(*, S, Ev)`, under a mask or none."""
+        if query.dtype.name not in TYPES or not all(
+            hint(n) for m in (query, key, value) for n in m.shape
+        ):
+            return None
+        keys, width = key.shape[-2:]
+        columns = value.shape[-1]
+        each = width + columns + EXPONENTIAL
+        if gradient:
+            each += width + width + columns
+        return Attended(max(1, each * keys // columns), scale, is_causal, gradient)
 
 
 def _pair(sizes: Sizes, first: int = 1) -> tuple[int, int]:

@@ -11,17 +11,24 @@ from kuai.core.base import TensorBase
 from kuai.core.primitive import NO_PARAMETERS, PRIMITIVES, Meta, Primitive, primitive
 
 
-class Fused(Primitive):
-    """A composition of primitives, with kernels of its own for eager mode.
+class Composed(Primitive):
+    """A primitive that can be composed of others: so its gradients are differentiated.
 
-    `decompose` says what it is composed of, and is all that a capture sees of it. In eager mode,
-    `kernel` computes it, and `backward` (which names all inputs, in their order) its first
-    gradient. A gradient that is itself recorded is that of the decomposition: nothing has to be
-    written for the higher orders.
+    `gradient` or `backward`, which names all inputs, in their order, is its first gradient. One
+    that is itself recorded is that of the composition: nothing has to be written for the higher
+    orders.
     """
 
+    def compose(self, *inputs: Any, **parameters: Any) -> Any:
+        """The results, from other primitives."""
+        raise NotImplementedError
+
+    def has_own_gradient(self) -> bool:
+        """Whether the gradient that is asked for now need not be the composition's."""
+        return not tape.mode.grad
+
     def gradients(self, node: Any, grad: Any) -> Sequence[Any]:
-        if not tape.mode.grad and primitives.intercept is None:
+        if self.has_own_gradient():
             return super().gradients(node, grad)
         self._check_versions(node)
         recorded = tape.mode.grad
@@ -30,10 +37,28 @@ class Fused(Primitive):
                 x if edge is None else PRIMITIVES["same"].finish_one(x._payload, x, NO_PARAMETERS)
                 for x, edge in zip(node.saved, node.edges, strict=True)
             ]
-            result = self.decompose(*inputs, **node.parameters)
+            results = self.compose(*inputs, **node.parameters)
+        several = isinstance(results, tuple)
+        pairs = zip(results, grad, strict=True) if several else [(results, grad)]
+        given = [(r, g) for r, g in pairs if g is not None]
+        roots, grads = [r for r, _ in given], [g for _, g in given]
         wanted = [x for x, edge in zip(inputs, node.edges, strict=True) if edge is not None]
-        found = iter(tape.backward([result], [grad], recorded, recorded, wanted, False))
+        found = iter(tape.backward(roots, grads, recorded, recorded, wanted, False))
         return [None if edge is None else next(found) for edge in node.edges]
+
+
+class Fused(Composed):
+    """A composition of primitives, with kernels of its own for eager mode.
+
+    `decompose` says what it is composed of, and is all that a capture sees of it. In eager mode,
+    `kernel` computes it, and `backward` its first gradient.
+    """
+
+    def compose(self, *inputs: Any, **parameters: Any) -> Any:
+        return self.decompose(*inputs, **parameters)
+
+    def has_own_gradient(self) -> bool:
+        return not tape.mode.grad and primitives.intercept is None
 
 
 @primitive
@@ -67,4 +92,4 @@ def compute(fused: Any, *inputs: Any, **parameters: Any) -> Any:
     return (fused if fits(*inputs) else fused.decompose)(*inputs, **parameters)
 
 
-__all__ = ["Fused", "compute", "fits"]
+__all__ = ["Composed", "Fused", "compute", "fits"]

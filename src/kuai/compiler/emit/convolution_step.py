@@ -12,7 +12,6 @@ from kuai.compiler.graph import Value
 from kuai.compiler.kernels import Product as ProductStep
 from kuai.compiler.plan import Buffer
 from kuai.compiler.products import Convolved
-from kuai.compiler.sizes import hint
 
 if TYPE_CHECKING:
     from kuai.compiler.emit.products.convolution import (
@@ -29,9 +28,9 @@ def emit_step(program: Program, step: ProductStep, kind: Convolved) -> None:
     operation = step.product
     first, second = operation.inputs[:2]
     strategy = _strategy(program, kind, first, second)
-    epilogue = Epilogue(program, operation, step.body)
+    epilogue = Epilogue(program, operation.results[0], step.body)
     buffers = program.buffers_of([first, second, *epilogue.values])
-    parts = _parts(step, hint(strategy.blocks))
+    parts = cost.parts_of_blocks(step, strategy.blocks)
     size = strategy.workspace
     workspace = program.scratch(size * parts) if size else None
 
@@ -74,12 +73,6 @@ def emit_step(program: Program, step: ProductStep, kind: Convolved) -> None:
 
     name = "_".join(dict.fromkeys(op.primitive.name for op in step.operations[:4]))
     program.kernel(name, [*buffers, *([workspace] if workspace else [])], build, operation, parts)
-
-
-def _parts(step: ProductStep, blocks: int) -> int:
-    """Into how many parts the work is divided, so that none is empty."""
-    wanted = max(1, min(cost.parts(cost.of_step(step)), blocks))
-    return -(-blocks // -(-blocks // wanted))
 
 
 def _strategy(

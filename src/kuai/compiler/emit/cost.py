@@ -43,6 +43,13 @@ def parts(nanoseconds: float) -> int:
     return max(1, min(PARTS, int(nanoseconds / WORTH_A_PART)))
 
 
+def parts_of_blocks(step: Step, blocks: int) -> int:
+    """Into how many parts a step is divided whose work comes in blocks; none of them is empty."""
+    found = hint(blocks)
+    wanted = max(1, min(parts(of_step(step)), found))
+    return int(-(-found // -(-found // wanted)))
+
+
 def count_of_parts(f: Function, parts: int) -> int | Ref:
     """How many parts there are when the program runs."""
     if not varies(parts):

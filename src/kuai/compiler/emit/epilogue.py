@@ -22,16 +22,16 @@ class Epilogue:
 
     Args:
         program: the program.
-        product: the operation whose first result is handed over.
+        product: the result that is handed over.
         body: the operations on it.
 
     Attributes:
         values: what lies in memory of that which they read and make.
     """
 
-    def __init__(self, program: Program, product: Operation, body: Sequence[Operation]) -> None:
+    def __init__(self, program: Program, product: Value, body: Sequence[Operation] = ()) -> None:
         self.program = program
-        self.product = product.results[0]
+        self.product = product
         self.body = body
         constants = program.kernels.constants
         self.code = Code([(body, [], [])], constants)

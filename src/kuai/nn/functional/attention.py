@@ -14,6 +14,7 @@ from kuai.errors import DtypeError, ShapeError
 from kuai.nn.functional.dropout import dropout
 from kuai.nn.functional.padding import pad
 from kuai.nn.functional.precision import narrow, widen
+from kuai.ops.attention import attention, attention_weights, suits
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
@@ -75,24 +76,16 @@ def scaled_dot_product_attention(
         k, v = (ops.repeat_interleave(x, q.shape[-3] // x.shape[-3], -3) for x in (k, v))
     if scale is None:
         scale = 1 / math.sqrt(q.shape[-1]) if q.shape[-1] else 1.0
-    scores = ops.matmul(q, ops.transpose(k, -2, -1)) * scale
-    if is_causal:  # each query sees the first key, so that no row is without any
-        seen = ops.tril(ops.ones(q.shape[-2], k.shape[-2], dtype=dtypes.bool_))
-        scores = ops.where(seen, scores, -math.inf)
-    weights = ops.softmax(scores, -1) if attn_mask is None else _masked(scores, attn_mask)
+    if attn_mask is not None and attn_mask.dtype is not dtypes.bool_:
+        attn_mask = widen(attn_mask, "scaled_dot_product_attention")
+    if dropout_p == 0.0 and isinstance(scale, (int, float)) and suits(q, k, v, attn_mask):
+        mask = () if attn_mask is None else (attn_mask,)
+        result, _ = attention(q, k, v, *mask, scale=float(scale), is_causal=is_causal)
+        return narrow(result, query)
+    weights = attention_weights(q, k, attn_mask, scale, is_causal)
     if dropout_p > 0.0:
         weights = dropout(weights, dropout_p)
     return narrow(ops.matmul(weights, v), query)
-
-
-def _masked(scores: Tensor, mask: Tensor) -> Tensor:
-    """Softmax of the scores under a mask; 0 where it leaves nothing."""
-    if mask.dtype is dtypes.bool_:
-        scores = ops.where(mask, scores, -math.inf)
-    else:
-        scores = scores + widen(mask, "scaled_dot_product_attention")
-    nothing = ops.all(scores == -math.inf, -1, keepdim=True)
-    return ops.where(nothing, 0.0, ops.softmax(ops.where(nothing, 0.0, scores), -1))
 
 
 def multi_head_attention_forward(
@@ -206,17 +199,23 @@ def multi_head_attention_forward(
         zero = ops.zeros(k.shape[0], 1, k.shape[2], dtype=k.dtype)
         k, v = ops.cat([k, zero], 1), ops.cat([v, zero], 1)
         added += 1
-    scores = ops.matmul(q * math.sqrt(1.0 / q.shape[-1]), ops.transpose(k, -2, -1))
-    if mask is not None:
-        scores = scores + (pad(mask, (0, added)) if added else mask)
-    weights = ops.softmax(scores, -1)
-    if training and dropout_p > 0.0:
-        weights = dropout(weights, dropout_p)
-    mixed = ops.reshape(ops.transpose(ops.matmul(weights, v), 0, 1), length, batch, size)
+    if mask is not None and added:
+        mask = pad(mask, (0, added))
+    dropped = dropout_p if training else 0.0
+    weights = None
+    if need_weights:
+        scores = ops.matmul(q * math.sqrt(1.0 / q.shape[-1]), ops.transpose(k, -2, -1))
+        weights = ops.softmax(scores if mask is None else scores + mask, -1)
+        if dropped > 0.0:
+            weights = dropout(weights, dropped)
+        mixed = ops.matmul(weights, v)
+    else:
+        mixed = scaled_dot_product_attention(q, k, v, mask, dropped)
+    mixed = ops.reshape(ops.transpose(mixed, 0, 1), length, batch, size)
     result = ops.linear(mixed, out_proj_weight, out_proj_bias)
     if not batched:
         result = result.squeeze(1)
-    if not need_weights:
+    if weights is None:
         return result, None
     weights = ops.reshape(weights, batch, num_heads, length, -1)
     if average_attn_weights:

@@ -16,8 +16,8 @@ from kuai.compiler.emit.products.windows import clear
 
 
 class Given(NamedTuple):
-    """The addresses of what the gradient is computed from; the result and its gradient have the
-    strides `out`, `denominators` are those that the forward pass kept.
+    """The addresses of what the gradient is computed from; `denominators` are those that the
+    forward pass kept.
     """
 
     q: Ref
@@ -34,10 +34,11 @@ class AttentionGradient(Blocks):
     """The gradients of queries, keys and values.
 
     Attributes:
-        out: the strides of the result and of its gradient.
+        result, grad: the strides of the result and of its gradient.
     """
 
-    out: Pair = (0, 1)
+    result: Pair = (0, 1)
+    grad: Pair = (0, 1)
 
     @property
     def room(self) -> dict[str, int]:
@@ -84,8 +85,8 @@ class AttentionGradient(Blocks):
         with f.loop(0, a.queries, self.block) as first:
             live = smaller(f, self.block, f.sub(number(a.queries), first))
             self.pack_lanes(f, given.q, a.q, at["q"], first, live, a.width)
-            self.pack_lanes(f, given.grad, self.out, at["grad"], first, live, a.value_width)
-            self.pack_lanes(f, given.result, self.out, at["result"], first, live, a.value_width)
+            self.pack_lanes(f, given.grad, self.grad, at["grad"], first, live, a.value_width)
+            self.pack_lanes(f, given.result, self.result, at["result"], first, live, a.value_width)
             if given.mask is not None:
                 self.pack_mask(f, given.mask, at["mask"], first, live)
             every = number(a.keys)
@@ -98,7 +99,7 @@ class AttentionGradient(Blocks):
             )
             for source, strides, width, panels, weights, to in (
                 (given.q, a.q, a.width, "query panels", "scores", "of keys"),
-                (given.grad, self.out, a.value_width, "grad panels", "weights", "of values"),
+                (given.grad, self.grad, a.value_width, "grad panels", "weights", "of values"),
             ):
                 start = f.at(source, index(f, first, strides[0]), numbers.memory)
                 self.pack_panels(f, start, strides, at[panels], live, width, self.block)
