@@ -30,6 +30,7 @@ from kuai.compiler.simplify import simplify
 from kuai.compiler.sizes import Batch, at
 
 MOST_MISSES = 4  # calls of one kind for which no template is what it seemed to be
+USUAL = 64  # a program for a smaller batch is made with this one in mind, if it fits both
 MOST_TEMPLATES = 8  # for calls of one kind; each serves a range of sizes
 BESIDE = 3  # how much greater the second batch size is: x // 2 and x // 3 are no lines over it
 
@@ -206,11 +207,17 @@ class AnyBatch:
                 return None
         if len(templates) >= MOST_TEMPLATES:
             return None
-        try:
-            template = Template(size, capture, lambda n: resized(call, batched, n))
-            program = make(recorded, template.codes(size))
-        except Exception as error:  # whatever a stage cannot do without knowing the size
-            self.refused[kind] = f"{type(error).__name__}: {error}"
-            return None
-        templates.append(template)
-        return program
+        for made_for in dict.fromkeys((max(size, USUAL), size)):
+            try:
+                template = Template(made_for, capture, lambda n: resized(call, batched, n))
+                if not template.batch.holds(size) or template.skeleton != skeleton_of(recorded):
+                    continue
+                program = make(recorded, template.codes(size))
+            except Exception as error:  # whatever a stage cannot do without knowing the size
+                why = f"{type(error).__name__}: {error}"
+                recorded = capture(call)
+            else:
+                templates.append(template)
+                return program
+        self.refused[kind] = why or "each size of the batch needs a program of its own"
+        return None

@@ -365,6 +365,14 @@ def varies(n: Any) -> bool:
     return isinstance(n, (Size, Ratio))
 
 
+def is_undecided(n: Any, most: int) -> bool:
+    """Whether a size is greater than a number for some batches and not for others."""
+    if not isinstance(n, Size):
+        return False
+    low, high = n.bounds()
+    return low <= most < high
+
+
 def hint(n: Any) -> Any:
     """A size as a number, for choices that are right whatever it is when the program runs."""
     return n.hint if isinstance(n, Size) else n

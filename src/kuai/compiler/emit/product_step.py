@@ -38,10 +38,32 @@ def emit_step(program: Program, step: ProductStep, kind: Matrices) -> None:
     if bias is not None and bias not in kernels.constants:
         given.append(bias)
     shape = _Shape(program, step, kind, loaded, results, bias)
+    buffers = program.buffers_of(given)
+    from kuai.compiler.emit.products import variants
+
+    ways = variants(shape.product, program.target)
+    if ways.within is ways.beyond:
+        shape.product = ways.within
+        _call(program, step, shape, code, buffers)
+        return
+    f = program.main
+    within, beyond, end = f.label("within"), f.label("beyond"), f.label("end")
+    f.branch_if(f.compare("sle", number(ways.size), number(ways.limit)), within, beyond)
+    for label, way in ((within, ways.within), (beyond, ways.beyond)):
+        f.begin_after(label)
+        shape.product = way
+        _call(program, step, shape, code, buffers)
+        f.branch(end)
+    f.begin_after(end)
+
+
+def _call(
+    program: Program, step: ProductStep, shape: _Shape, code: Code, buffers: list[Buffer]
+) -> None:
+    """Call the kernel of a product of which it is known how it is computed."""
     from kuai.compiler.emit.products import workspace_bytes
 
     size = workspace_bytes(shape.product, program.target)
-    buffers = program.buffers_of(given)
     parts = _parts(program, step, shape)
     most = cost.PARTS if varies(parts) else parts
     workspace = program.scratch(size * most) if size else None
@@ -54,7 +76,8 @@ def emit_step(program: Program, step: ProductStep, kind: Matrices) -> None:
         kernel.emit(part)
 
     name = "_".join(dict.fromkeys(op.primitive.name for op in step.operations[:4]))
-    program.kernel(name, [*buffers, *([workspace] if workspace else [])], build, operation, parts)
+    used = [*buffers, *([workspace] if workspace else [])]
+    program.kernel(name, used, build, step.product, parts)
 
 
 def _parts(program: Program, step: ProductStep, shape: _Shape) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from typing import Protocol
+from dataclasses import replace
+from typing import NamedTuple, Protocol
 
 from kuai.compiler.emit.builder import Function, Ref
 from kuai.compiler.emit.products.direct import Direct
@@ -11,8 +12,9 @@ from kuai.compiler.emit.products.dot import Dot
 from kuai.compiler.emit.products.packed import Packed
 from kuai.compiler.emit.products.product import Part, Product, Put, Store, mask_of, plus
 from kuai.compiler.native.target import Target
-from kuai.compiler.sizes import varies
+from kuai.compiler.sizes import hint, is_undecided, varies
 
+NEAR = 0.3  # of the second cache, which B may fill
 FEW = 16  # rows of A for which copying B into panels would not pay
 
 
@@ -39,16 +41,49 @@ def strategy(p: Product, target: Target) -> Strategy:
     along_k = p.b[0] == 1 and p.a[1] == 1 and not varies(p.k)
     if p.n == 1 and along_k and p.k:
         return Dot(p, target)
-    if p.k == 0 or (p.b[1] == 1 and (p.m <= FEW or _is_near(p, target))):
+    if p.k == 0 or (p.b[1] == 1 and (_has_few_rows(p) or _is_near(p, target))):
         return Direct(p, target)
-    if along_k and (p.m <= FEW or p.k == 1 or varies(p.n)):
+    if along_k and (_has_few_rows(p) or p.k == 1 or varies(p.n)):
         return Dot(p, target)
     return Packed(p, target)
 
 
+def _has_few_rows(p: Product) -> bool:
+    return p.m <= FEW if p.few is None else p.few
+
+
+class Variants(NamedTuple):
+    """A product as it is where a size is at most as great as a limit, and where it is greater.
+
+    They are the same where that makes no difference, or is known before the program runs.
+    """
+
+    size: int
+    limit: int
+    within: Product
+    beyond: Product
+
+
+def variants(p: Product, target: Target) -> Variants:
+    """What a product is for different sizes of the batch."""
+    deepest = int(NEAR * target.l2) // max(1, hint(p.n) * p.itemsize)
+    if _turned(p):
+        return Variants(p.m, FEW, p, p)
+    if is_undecided(p.m, FEW):
+        found = Variants(p.m, FEW, replace(p, few=True), replace(p, few=False))
+    elif is_undecided(p.k, deepest) and not varies(p.n):
+        found = Variants(p.k, deepest, replace(p, near=True), replace(p, near=False))
+    else:
+        return Variants(p.m, FEW, p, p)
+    ways = [type(_strategy(way, target)) for way in found[2:]]
+    return found if ways[0] is not ways[1] else found._replace(within=found.beyond)
+
+
 def _is_near(p: Product, target: Target) -> bool:
     """Whether B stays in the second cache while all rows of A are multiplied with it."""
-    return p.k * p.n * p.itemsize <= 0.3 * target.l2
+    if p.near is not None:
+        return p.near
+    return p.k * p.n * p.itemsize <= NEAR * target.l2
 
 
 def _turned(p: Product) -> bool:

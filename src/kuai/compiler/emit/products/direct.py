@@ -54,7 +54,7 @@ class Direct:
         needed = -(-hint(self.product.n) // self.lanes)
         if self.product.m == 1:
             return balanced(needed, self.target.registers // 2)
-        m = hint(self.product.m)
+        m = min(hint(self.product.m), FULL) if self.product.few else hint(self.product.m)
         if needed <= 2 or m == 2:
             return min(needed, 2 if m > 2 else 4)
         if needed % 2 and needed % 3 == 0:

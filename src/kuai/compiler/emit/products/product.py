@@ -50,6 +50,7 @@ class Product:
         a: the strides of A along m and k, in elements; any, also 0 and negative.
         b: the strides of B along k and n.
         dtype: integers wrap around, 16-bit floats are summed in float32.
+        few, near: whether `m` is small, and B, where the program finds out; see `variants`.
     """
 
     m: int
@@ -58,6 +59,8 @@ class Product:
     a: tuple[int, int]
     b: tuple[int, int]
     dtype: dtypes.dtype
+    few: bool | None = None
+    near: bool | None = None
 
     @property
     def numbers(self) -> Numbers:
@@ -77,7 +80,9 @@ class Product:
 
     def swapped(self) -> Product:
         """The product of which the transpose of C is the result."""
-        return replace(self, m=self.n, n=self.m, a=self.b[::-1], b=self.a[::-1])
+        return replace(
+            self, m=self.n, n=self.m, a=self.b[::-1], b=self.a[::-1], few=None, near=None
+        )
 
     def normal(self) -> Product:
         """The same product; strides of dimensions of one element are those that suit best."""
