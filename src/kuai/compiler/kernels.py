@@ -380,6 +380,8 @@ class _Grouping:
         """The steps of a region."""
         for operation in self.numbers_first(region.operations):
             self.add(operation)
+        if isinstance(region, Graph):
+            region.updates[:] = [(old, self.apart(new)) for old, new in region.updates]
         for value in region.results:
             self.kernels.store(value)
         return [step for step in self.steps if step.operations]
@@ -488,6 +490,13 @@ class _Grouping:
             if base in self.made_by:
                 self.made_by[value] = self.made_by[base]
         return True
+
+    def apart(self, value: Value) -> Value:
+        """A value that a tensor from outside becomes: a copy, if another such tensor holds it.
+
+        Otherwise, where two tensors take each other's values, the second would find its own.
+        """
+        return self.in_order(value) if self.kernels.base_of(value) in self.kernels.outer else value
 
     def in_order(self, value: Value) -> Value:
         """A copy of a value whose elements lie in order."""

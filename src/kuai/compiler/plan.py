@@ -101,15 +101,20 @@ def plan(kernels: Kernels) -> Plan:
         buffers[value] = Buffer("captured", i, value=value)
     for i, value in enumerate(kernels.arrays):
         buffers[value] = Buffer("constant", i, value=value)
-    _results(result)
-    _updates(result)
+    order = _Order(result)
+    _results(result, order)
+    _updates(result, order)
     _pieces(result)
     _scratch(result)
     return result
 
 
-def _results(plan: Plan) -> None:
-    """Let what is returned be computed where the caller wants it."""
+def _results(plan: Plan, order: _Order) -> None:
+    """Let what is returned be computed where the caller wants it.
+
+    The memory of a gradient may be that of the one before: nothing is written there until nothing
+    can fail any more.
+    """
     kernels, graph = plan.kernels, plan.kernels.graph
     wanted: list[tuple[Value, Buffer]] = []
     for i, value in enumerate(graph.outputs):
@@ -122,6 +127,8 @@ def _results(plan: Plan) -> None:
     for value, buffer in wanted:
         base = kernels.base_of(value)
         free = base not in plan.buffers and base not in kernels.constants and base not in inner
+        if free and buffer.kind == "gradient":
+            free = order.after_failures(base)
         if free and base in kernels.stored and buffer.kind != "stack" and _fills(kernels, value):
             plan.buffers[base] = buffer
         else:
@@ -185,11 +192,9 @@ def _made_inside(steps: Iterable[Step]) -> set[Value]:
     return {v for step in steps if isinstance(step, Control) for v in step.made}
 
 
-def _updates(plan: Plan) -> None:
+def _updates(plan: Plan, order: _Order) -> None:
     """Let new values of captured tensors be computed in place where nothing reads the old ones."""
     kernels, graph = plan.kernels, plan.kernels.graph
-    order = _Order(plan)
-    barrier = max((i for i, step in enumerate(plan.steps) if may_fail(step)), default=-1)
     for old, new in graph.updates:
         target = plan.buffers[old]
         maker = order.maker.get(new)
@@ -198,10 +203,10 @@ def _updates(plan: Plan) -> None:
             or maker is None
             or kernels.base_of(new) is not new
             or new not in kernels.stored
-            or maker <= barrier
             or not isinstance(plan.steps[maker], (Nest, Product))
             or not _reads_in_place(kernels, plan.steps[maker], old)
-            or not order.after_readers(maker, old, barrier)
+            or not order.after_failures(new)
+            or not order.after_readers(maker, old)
             or any(kernels.base_of(c.value) is old for c in plan.copies)
         ):
             plan.copies.append(Copy(new, target, kernels.layout_of(old)))
@@ -254,6 +259,7 @@ class _Order:
             for value in step.made:
                 self.maker[value] = i
         self.readers: dict[Value, list[int]] = {}
+        self.failing = [i for i, step in enumerate(self.steps) if may_fail(step)]
         self.before: list[set[int]] = []
         for i, step in enumerate(self.steps):
             needs = set()
@@ -267,7 +273,15 @@ class _Order:
             needs.discard(i)
             self.before.append(needs)
 
-    def after_readers(self, maker: int, old: Value, barrier: int) -> bool:
+    def after_failures(self, value: Value) -> bool:
+        """Let what makes a value come after all that can fail; `False` where that needs it."""
+        maker = self.maker.get(value)
+        if maker is None or any(maker <= i for i in self.failing):
+            return False
+        self.before[maker].update(self.failing)
+        return True
+
+    def after_readers(self, maker: int, old: Value) -> bool:
         """Let the step come after all readers of a value; `False` where one of them needs it."""
         readers = [i for i in self.readers.get(old, ()) if i != maker]
         if any(self._depends(i, maker) for i in readers):
