@@ -30,7 +30,7 @@ def all_sized(compiled):
     return bool(programs) and all(p.code.batch is not None for p in programs)
 
 
-def equal_for_all(f, *shapes, batches=BATCHES, most=2):
+def equal_for_all(f, *shapes, batches=BATCHES, most=1):
     compiled = kuai.compile(f, dynamic_batch=True)
     for b in batches:
         args = [kuai.randn(b, *shape) for shape in shapes]
@@ -42,16 +42,16 @@ def equal_for_all(f, *shapes, batches=BATCHES, most=2):
 
 class TestOperations:
     def test_elementwise(self):
-        equal_for_all(lambda x: (x * 2 + 1).relu() / x.exp(), (5,), most=1)
+        equal_for_all(lambda x: (x * 2 + 1).relu() / x.exp(), (5,))
 
     def test_two_arguments(self):
-        equal_for_all(lambda x, y: x + y.sum(-1, keepdim=True), (5,), (3,), most=1)
+        equal_for_all(lambda x, y: x + y.sum(-1, keepdim=True), (5,), (3,))
 
     def test_reductions_over_the_batch(self):
-        equal_for_all(lambda x: (x.mean(), x.mean(0), x.sum(0), x.max(), x.std()), (5,), most=1)
+        equal_for_all(lambda x: (x.mean(), x.mean(0), x.sum(0), x.max(), x.std()), (5,))
 
     def test_reductions_of_a_vector(self):
-        equal_for_all(lambda x: (x.sum(), x.mean(), x.amax(), x.prod()), (), most=1)
+        equal_for_all(lambda x: (x.sum(), x.mean(), x.amax(), x.prod()), ())
 
     def test_random_numbers_are_those_of_eager(self):
         def f(x):
@@ -81,16 +81,16 @@ class TestOperations:
             y[1:] += x[:-1]
             return y
 
-        equal_for_all(f, (9,))
+        equal_for_all(f, (9,), most=2)  # of a batch of 2, all rows but one are one row
 
     def test_kernels_of_numpy(self):
         equal_for_all(lambda x: kuai.linalg.inv(x @ x.transpose(1, 2) + 5 * kuai.eye(4)), (4, 4))
 
     def test_softmax_along_and_across(self):
-        equal_for_all(lambda x: (x.softmax(-1), x.log_softmax(1), x.softmax(0)), (10,), most=1)
+        equal_for_all(lambda x: (x.softmax(-1), x.log_softmax(1), x.softmax(0)), (10,))
 
     def test_variance_divides_by_one_less(self):
-        equal_for_all(lambda x: (x.var(0), x.std(0), x.var()), (6,), most=1)
+        equal_for_all(lambda x: (x.var(0), x.std(0), x.var()), (6,))
 
     @pytest.mark.parametrize(
         "f",
@@ -110,7 +110,7 @@ class TestOperations:
         ids=range(11),
     )
     def test_movement(self, f):
-        equal_for_all(f, (12,))
+        equal_for_all(f, (12,), most=2)
 
     def test_indices_are_checked_for_each_size(self):
         def f(x, i):
@@ -267,7 +267,7 @@ class TestTraining:
         for p, q in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
             np.testing.assert_allclose(p.detach().numpy(), q.detach().numpy(), rtol=1e-3, atol=1e-4)
         assert all_sized(compiled)
-        assert len(templates(compiled)) <= 3
+        assert len(templates(compiled)) == 1
 
     @staticmethod
     def step(net, optimizer, loss):

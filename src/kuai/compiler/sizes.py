@@ -355,7 +355,7 @@ class Ratio:
 
 def ratio(above: Any, below: Any) -> Any:
     """The quotient of two sizes."""
-    if below == 1 and not isinstance(below, Size):
+    if identical(below, 1):
         return above
     return Ratio(above, below)
 
