@@ -62,3 +62,15 @@ def test_a_step_that_fails_late_leaves_parameters_and_gradients_as_they_were():
     for p, (value, grad) in zip(parameters, kept, strict=True):
         np.testing.assert_array_equal(p.detach().numpy(), value)
         np.testing.assert_array_equal(p.grad.numpy(), grad)
+
+
+def test_a_program_for_one_tensor_given_twice_is_not_used_for_two():
+    @kuai.compile
+    def function(x, y):
+        return x + 10 * y
+
+    x, y = kuai.ones(3), kuai.full((3,), 2.0)
+    for _ in range(3):
+        assert function(x, x).tolist() == [11.0] * 3
+        assert function(x, y).tolist() == [21.0] * 3
+        assert function(y, y).tolist() == [22.0] * 3

@@ -169,6 +169,10 @@ class Program:
         recorded, result = self.recorded, self.recorded.result
         inputs = {i.leaf for i in recorded.inputs if isinstance(i, Loose)}
         objects = Objects(call.args, call.kwargs, inputs)
+        if any(
+            i != n and isinstance(call.leaves[i], TensorBase) for n, i in enumerate(self._repeated)
+        ):
+            objects.rows = None  # that two arguments are one tensor, only Python looks at
         binding = Binding(
             Machine(self.code), call.mode, objects.places, objects.rows, len(call.args)
         )
