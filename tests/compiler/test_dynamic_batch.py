@@ -89,6 +89,21 @@ class TestOperations:
     def test_softmax_along_and_across(self):
         equal_for_all(lambda x: (x.softmax(-1), x.log_softmax(1), x.softmax(0)), (10,))
 
+    @pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16", "int32", "int64"])
+    def test_the_size_as_a_number_of_each_type(self, dtype):
+        dtype = getattr(kuai, dtype)
+
+        def f(x):
+            x = x.to(dtype)
+            found = x * x.shape[0], x + x.size(0), x.sum(0) / x.shape[0]
+            return tuple(y.double() for y in found)
+
+        compiled = kuai.compile(f, dynamic_batch=True)
+        for b in BATCHES[:-1]:  # a size of 257 is no bfloat16
+            x = kuai.randn(b, 3) * 4
+            close(compiled(x), f(x))
+        assert all_sized(compiled)
+
     def test_variance_divides_by_one_less(self):
         equal_for_all(lambda x: (x.var(0), x.std(0), x.var()), (6,))
 

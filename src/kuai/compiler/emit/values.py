@@ -76,20 +76,23 @@ class Values:
     def size(self, value: Any, dtype: dtypes.dtype) -> Scalar:
         """A size that depends on the batch, in this type."""
         f = self.function
-        if dtype is dtypes.int64 and not isinstance(value, Ratio):
-            return self.splat(Scalar(number(value), dtype))
-        if not dtype.is_floating_point or dtype.itemsize == 2:
+        if dtype.category == dtypes.INTEGER and not isinstance(value, Ratio):
+            whole = number(value)
+            if dtype is not dtypes.int64:
+                whole = f.cast("trunc", whole, register(dtype))
+            return self.splat(Scalar(whole, dtype))
+        if not dtype.is_floating_point:
             raise SizeError(f"{value!r} as {dtype.name}")
         if isinstance(value, Ratio):
             above, below = (
                 f.cast("sitofp", number(n), "double") for n in (value.above, value.below)
             )
             found = f.fdiv(above, below)
-            if dtype is dtypes.float32:
+            if dtype is not dtypes.float64:
                 found = f.cast("fptrunc", found, "float")
         else:
             found = f.cast("sitofp", number(value), register(dtype))
-        return self.splat(Scalar(found, dtype))
+        return self.splat(self.result(found, dtype))
 
     def scalar_like(self, value: float | int | bool, x: Scalar) -> Scalar:
         """A number in the type of another operand."""
