@@ -12,6 +12,9 @@ from kuai.compiler.graph import Value
 from kuai.compiler.kernels import Product as ProductStep
 from kuai.compiler.plan import Buffer
 from kuai.compiler.products import Convolved
+from kuai.compiler.sizes import hint
+
+PER_ELEMENT = 1.0  # nanoseconds to bring an element into order
 
 if TYPE_CHECKING:
     from kuai.compiler.emit.products.convolution import (
@@ -30,7 +33,7 @@ def emit_step(program: Program, step: ProductStep, kind: Convolved) -> None:
     strategy = _strategy(program, kind, first, second)
     epilogue = Epilogue(program, operation.results[0], step.body)
     buffers = program.buffers_of([first, second, *epilogue.values])
-    parts = cost.parts_of_blocks(step, strategy.blocks)
+    parts = _parts(program, step, kind, strategy.blocks)
     size = strategy.workspace
     workspace = program.scratch(size * parts) if size else None
 
@@ -73,6 +76,19 @@ def emit_step(program: Program, step: ProductStep, kind: Convolved) -> None:
 
     name = "_".join(dict.fromkeys(op.primitive.name for op in step.operations[:4]))
     program.kernel(name, [*buffers, *([workspace] if workspace else [])], build, operation, parts)
+
+
+def _parts(program: Program, step: ProductStep, kind: Convolved, blocks: int) -> int:
+    """Into how many parts the work is divided.
+
+    Each part brings into order for itself what all of them use, the weights or the images: of more
+    of them than there are cores, that must not take much of the time.
+    """
+    x, second = step.product.inputs[:2]
+    by_images = kind.of != "weight" and hint(kind.geometry.batch) > 1
+    shared = PER_ELEMENT * hint((second if by_images else x).size)
+    most = max(program.target.cores, int(cost.of_step(step) / 10 / shared))
+    return cost.parts_of_blocks(step, min(hint(blocks), most))
 
 
 def _strategy(

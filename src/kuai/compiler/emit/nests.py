@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,7 @@ from kuai.compiler.layout import Layout
 from kuai.compiler.native.target import Target
 from kuai.compiler.sizes import hint, identical, varies
 
+MANY = 64  # points of a domain for which something is touched only once
 ACCUMULATORS = 4  # sums beside each other, so that one addition need not wait for the last
 
 
@@ -104,15 +106,20 @@ class Loops:
         self, columns: list[list[int]], sizes: Sequence[int], writes: Sequence[bool]
     ) -> int | None:
         best, found = -1.0, None
+        extents = [hint(n) for n in self.extents]
+        shares = []  # what is touched once for many points of the domain is worth little
+        for strides in zip(*columns, strict=True):
+            rest = math.prod([n for n, s in zip(extents, strides, strict=True) if not hint(s)])
+            shares.append(1.0 if rest < MANY else 0.01)
         for i, column in enumerate(columns):
             worth = 0.0
-            for stride, size, write in zip(column, sizes, writes, strict=True):
+            for stride, size, write, share in zip(column, sizes, writes, shares, strict=True):
                 if identical(stride, size):
-                    worth += 3 if write else 2
+                    worth += (3 if write else 2) * share
                 elif identical(stride, 0) and not write:
-                    worth += 1
+                    worth += share
                 elif identical(stride, 0):
-                    worth += 0.5
+                    worth += 0.5 * share
             worth += min(hint(self.extents[i]), 16) / 16  # a longer one, of equal ones
             if worth >= best:
                 best, found = worth, i
