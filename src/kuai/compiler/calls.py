@@ -388,7 +388,18 @@ def _tensor(session: Session, data: Any, *args: Any, **kwargs: Any) -> Any:
 
 # -- what gives another answer each time ----------------------------------------------------------
 
-_IMPURE = {"random", "time", "secrets", "uuid", "datetime", "numpy.random", "_random", "socket"}
+_IMPURE = {
+    "os",
+    "posix",
+    "random",
+    "time",
+    "secrets",
+    "uuid",
+    "datetime",
+    "numpy.random",
+    "_random",
+    "socket",
+}
 
 
 _SEEDED = {"default_rng", "RandomState", "Random", "Generator", "PCG64", "SeedSequence"}
@@ -409,6 +420,8 @@ def refuse_impure(session: Session, function: Any, args: tuple[Any, ...] = ()) -
         module = "random"
     elif name in _SEEDED and args:
         return
+    elif args and type(args[0]).__module__ == "os":  # the environment
+        module = "os"
     if module in _IMPURE or function in (builtins.input, builtins.open):
         session.recorder.refuse(
             f"a call of {module}.{name}, whose result would be computed once, while compiling",

@@ -481,6 +481,8 @@ class Session:
 
     def _user_item(self, owner: Any, index: Any) -> Any:
         found = getattr(type(owner), "__getitem__", None)
+        if type(owner).__module__ == "os":
+            refuse_impure(self, found, (owner,))
         if isinstance(found, FunctionType) and not is_own(found) and not is_library(found):
             return self.function(found)(owner, index)
         return owner[index]

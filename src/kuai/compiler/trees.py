@@ -63,7 +63,7 @@ def opened(x: Any, chosen: Callable[[Any], bool]) -> Any:
 
 
 def _has_tensors(x: Any, seen: set[int]) -> bool:
-    cls = type(x)
+    cls: Any = type(x)
     plain = cls.__new__ is object.__new__ and "__slots__" not in vars(cls)
     if not plain or cls.__module__.split(".")[0] in ("builtins", "kuai") or id(x) in seen:
         return False

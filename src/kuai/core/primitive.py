@@ -85,6 +85,16 @@ Interceptor = Callable[["Primitive", tuple[Any, ...], dict[str, Any]], Any]
 intercept: Interceptor | None = None
 
 
+def checked_when_run(condition: Callable[[], Any], error: type[Exception], message: str) -> None:
+    """Have the program that is being captured raise unless a condition holds when it runs.
+
+    Code that looks at values to refuse them says so with this, for tensors that have none yet.
+    """
+    check = getattr(intercept, "check", None)
+    if check is not None:
+        check(condition(), error, message)
+
+
 @contextmanager
 def intercepted(interceptor: Interceptor) -> Iterator[None]:
     """Hand every application of a primitive to `interceptor` instead of running it."""

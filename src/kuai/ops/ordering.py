@@ -9,13 +9,14 @@ import numpy as np
 
 from kuai import dtypes, ops
 from kuai.core.base import TensorBase, wrap
-from kuai.core.primitive import Meta, Primitive, data_dependent, primitive
+from kuai.core.primitive import Meta, Primitive, checked_when_run, data_dependent, primitive
 from kuai.ops import elementwise as e
 from kuai.ops import movement, return_types
 from kuai.ops.indexing import index_
 from kuai.ops.movement import normalize_dim
 from kuai.ops.out import takes_out
 from kuai.ops.pointwise import to_dtype
+from kuai.ops.reduce import all as all_
 from kuai.ops.reduce import any_, pick, sum
 from kuai.ops.rounding import isnan
 
@@ -239,7 +240,11 @@ def _quantile(
     if fractions._payload.ndim > 1:
         raise RuntimeError("quantile() q must be a scalar or 1D tensor")
     if not scalar and type(fractions._payload) is not np.ndarray:
-        pass  # captured: there are no values to check
+        checked_when_run(
+            lambda: all_((fractions >= 0) & (fractions <= 1)),
+            RuntimeError,
+            "quantile() q values must be in the range [0, 1]",
+        )
     elif ((fractions._payload < 0) | (fractions._payload > 1)).any():
         raise RuntimeError("quantile() q values must be in the range [0, 1]")
     ndim = input._payload.ndim

@@ -8,7 +8,7 @@ import numpy as np
 
 from kuai import dtypes, ops
 from kuai.core.fused import fits
-from kuai.core.primitive import primitive
+from kuai.core.primitive import checked_when_run, primitive
 from kuai.core.tape import called
 from kuai.errors import DtypeError, ShapeError
 from kuai.nn.functional.activation import logsigmoid
@@ -256,6 +256,11 @@ def _check_range(target: Tensor, classes: int, ignore_index: int) -> bool:
     """
     values = target._payload
     if hasattr(values, "graph"):  # captured: there are no values yet
+        checked_when_run(
+            lambda: ops.all(((target >= 0) & (target < classes)) | (target == ignore_index)),
+            IndexError,
+            f"Target is out of bounds: there are {classes} classes, 0 to {classes - 1}",
+        )
         return True
     unsigned = values.view(np.uint64) if values.dtype == np.int64 else values
     if not values.size or np.maximum.reduce(unsigned, None) < classes:  # negative ones are huge

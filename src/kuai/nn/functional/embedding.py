@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kuai import dtypes, ops
-from kuai.core.primitive import Meta, Primitive, data_dependent, primitive
+from kuai.core.primitive import Meta, Primitive, checked_when_run, data_dependent, primitive
 from kuai.core.tape import no_grad
 from kuai.errors import DtypeError, ShapeError
 from kuai.ops.scattering import add_rows
@@ -160,6 +160,11 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     if hasattr(values, "graph"):  # captured: there are no values yet
         if num_classes == -1:
             raise data_dependent("one_hot without num_classes")
+        checked_when_run(
+            lambda: ops.all((tensor >= 0) & (tensor < num_classes)),
+            RuntimeError,
+            f"Class values must be non-negative and smaller than num_classes, {num_classes}.",
+        )
     else:
         if values.size == 0:
             if num_classes <= 0:

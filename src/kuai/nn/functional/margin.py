@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kuai import dtypes, ops
+from kuai.core.primitive import checked_when_run
 from kuai.errors import DtypeError, ShapeError
 from kuai.nn.functional.distance import pairwise_distance
 from kuai.nn.functional.reduction import reduced, resolve
@@ -158,10 +159,12 @@ def _check_matrix(input: Tensor, name: str) -> None:
 
 def _check_targets(target: Tensor, low: int, classes: int) -> None:
     values = target._payload
-    if hasattr(values, "graph") or not values.size:  # captured: there are no values yet
-        return
-    if values.min() < low or values.max() >= classes:
-        raise RuntimeError(f"target out of range: there are {classes} classes, 0 to {classes - 1}")
+    message = f"target out of range: there are {classes} classes, 0 to {classes - 1}"
+    if hasattr(values, "graph"):  # captured: there are no values yet
+        inside = lambda: ops.all((target >= low) & (target < classes))  # noqa: E731
+        checked_when_run(inside, RuntimeError, message)
+    elif values.size and (values.min() < low or values.max() >= classes):
+        raise RuntimeError(message)
 
 
 def multilabel_margin_loss(

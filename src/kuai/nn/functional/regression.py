@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from kuai import ops
 from kuai.core.fused import fits
+from kuai.core.primitive import checked_when_run
 from kuai.core.tape import called, no_grad
 from kuai.errors import DtypeError
 from kuai.nn.functional.fused_losses import fused_l1, fused_mse, fused_smooth_l1
@@ -280,7 +281,11 @@ def gaussian_nll_loss(
         if var < 0:
             raise ValueError("var has negative entry/entries")
         variance = ops.full_like(input, var)
-    elif not hasattr(var._payload, "graph") and bool(ops.any(var < 0)):
+    elif hasattr(var._payload, "graph"):
+        nowhere = lambda: ops.all(~(var < 0))  # noqa: E731
+        checked_when_run(nowhere, ValueError, "var has negative entry/entries")
+        variance = var
+    elif bool(ops.any(var < 0)):
         raise ValueError("var has negative entry/entries")
     else:
         variance = var
