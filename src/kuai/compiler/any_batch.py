@@ -9,7 +9,7 @@ none of the later stages is needed.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,12 +29,15 @@ from kuai.compiler.program import Call, Program, Recorded, graphs_of
 from kuai.compiler.simplify import simplify
 from kuai.compiler.sizes import Batch, at
 
-MOST_MISSES = 4  # calls of one kind for which no template is what it seemed to be
+MOST_MISSES = 4  # calls of one kind that all templates are wrong for
+MOST_KINDS = 64  # of calls, that are remembered
 USUAL = 64  # a program for a smaller batch is made with this one in mind, if it fits both
 MOST_TEMPLATES = 8  # for calls of one kind; each serves a range of sizes
 BESIDE = 3  # how much greater the second batch size is: x // 2 and x // 3 are no lines over it
 
 Layouts = dict[Value, Layout]
+MakeCode = Callable[[Graph, Layouts, int], Code]
+"""Makes the code of a graph: of a program's forward half, 0, or of its backward half, 1."""
 
 
 class Half:
@@ -119,21 +122,17 @@ class Template:
     """A program with its backward half, for any batch.
 
     Args:
-        size: the batch size that it is made for in the first place.
-        capture: captures a call.
-        call: for a batch size, a call.
+        batch: the batch that it is made for in the first place.
+        recorded: captures for a batch of this size, and of one that is greater by `BESIDE`.
+        calls: what was captured.
 
     Attributes:
         skeleton: the names of all primitives of the capture, by which another is told apart.
     """
 
-    def __init__(
-        self, size: int, capture: Callable[[Call], Recorded], call: Callable[[int], Call]
-    ) -> None:
-        self.batch = Batch(size)
-        other = size + BESIDE
-        calls = call(size), call(other)
-        recorded = tuple([capture(c) for c in calls])
+    def __init__(self, batch: Batch, recorded: Sequence[Recorded], calls: Sequence[Call]) -> None:
+        self.batch = batch
+        other = batch.value + BESIDE
         self.skeleton = skeleton_of(recorded[0])
         kernels = []
         for one, made in zip(recorded, calls, strict=True):
@@ -142,8 +141,8 @@ class Template:
         pairs = zip(*kernels, strict=True)
         self.halves = [Half(mine, like, self.batch, other) for mine, like in pairs]
 
-    def codes(self, size: int) -> Callable[[Graph, Layouts, int], Code]:
-        """Makes the codes of a program for a batch size, of its forward or backward half."""
+    def codes(self, size: int) -> MakeCode:
+        """Makes the codes of a program for a batch size."""
         return lambda graph, layouts, half: self.halves[half].code(graph, layouts, size)
 
 
@@ -159,6 +158,7 @@ class AnyBatch:
         wanted: whether they are made at once; after calls of several sizes otherwise.
 
     Attributes:
+        templates: for each kind of call, those that there are; the one that served last is last.
         refused: for kinds of calls that have none, why.
     """
 
@@ -173,7 +173,7 @@ class AnyBatch:
         self,
         call: Call,
         capture: Callable[[Call], Recorded],
-        make: Callable[[Recorded, Callable[[Graph, Layouts, int], Code]], Program],
+        make: Callable[[Recorded, MakeCode], Program],
     ) -> Program | None:
         """A program for a call; `None` where it needs one of its own.
 
@@ -188,36 +188,71 @@ class AnyBatch:
         kind, size = batched.kind, batched.size
         if kind in self.refused:
             return None
-        recorded, why = capture(call), ""
+        for known in (self.templates, self.refused, self._misses):
+            if len(known) > MOST_KINDS:
+                del known[next(iter(known))]
         templates = self.templates.setdefault(kind, [])
+        attempt = _Attempt(size, lambda: capture(call), make)
         for template in reversed(templates):
-            if template.batch.holds(size) and template.skeleton == skeleton_of(recorded):
-                try:
-                    program = make(recorded, template.codes(size))
-                    templates.remove(template)
-                    templates.append(template)  # the one that served last is tried first
-                    return program
-                except DifferentError as error:
-                    why = str(error)
-                    recorded = capture(call)
-        if why:
-            self._misses[kind] = self._misses.get(kind, 0) + 1
-            if self._misses[kind] >= MOST_MISSES:
-                self.refused[kind] = why
-                return None
-        if len(templates) >= MOST_TEMPLATES:
-            return None
-        for made_for in dict.fromkeys((max(size, USUAL), size)):
-            try:
-                template = Template(made_for, capture, lambda n: resized(call, batched, n))
-                if not template.batch.holds(size) or template.skeleton != skeleton_of(recorded):
-                    continue
-                program = make(recorded, template.codes(size))
-            except Exception as error:  # whatever a stage cannot do without knowing the size
-                why = f"{type(error).__name__}: {error}"
-                recorded = capture(call)
-            else:
+            if attempt.with_template(template):
+                templates.remove(template)
                 templates.append(template)
-                return program
-        self.refused[kind] = why or "each size of the batch needs a program of its own"
+                return attempt.program
+        for made_for in dict.fromkeys((max(size, USUAL), size)):
+            if len(templates) >= MOST_TEMPLATES or made_for in [t.batch.value for t in templates]:
+                continue
+            calls = [resized(call, batched, n) for n in (made_for, made_for + BESIDE)]
+            new = attempt.at_new(calls, Batch(made_for), capture)
+            if new is not None:
+                templates.append(new)
+            if attempt.program is not None:
+                return attempt.program
+        self._misses[kind] = self._misses.get(kind, 0) + 1
+        if not templates or self._misses[kind] >= MOST_MISSES:
+            self.refused[kind] = attempt.why or "each size of the batch has kernels of its own"
         return None
+
+
+class _Attempt:
+    """The search for a program for one call.
+
+    Attributes:
+        program: what has been found.
+        why: what was in the way last.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        capture: Callable[[], Recorded],
+        make: Callable[[Recorded, MakeCode], Program],
+    ) -> None:
+        self.program: Program | None = None
+        self.why = ""
+        self._size, self._capture, self._make = size, capture, make
+        self._recorded: Recorded | None = None  # until it is used up
+
+    def with_template(self, template: Template) -> bool:
+        """Whether a template has the program."""
+        recorded = self._recorded = self._recorded or self._capture()
+        if not template.batch.holds(self._size) or template.skeleton != skeleton_of(recorded):
+            return False
+        try:
+            self._recorded = None
+            self.program = self._make(recorded, template.codes(self._size))
+        except DifferentError as error:
+            self.why = str(error)
+        return self.program is not None
+
+    def at_new(
+        self, calls: Sequence[Call], batch: Batch, capture: Callable[[Call], Recorded]
+    ) -> Template | None:
+        """A new template, which may have the program; `None` if it cannot be made."""
+        self._recorded = self._recorded or self._capture()  # which says if it cannot be compiled
+        try:
+            template = Template(batch, [capture(c) for c in calls], calls)
+        except Exception as error:  # whatever a stage cannot do without knowing the size
+            self.why = f"{type(error).__name__}: {error}"
+            return None
+        self.with_template(template)
+        return template

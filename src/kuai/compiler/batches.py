@@ -13,6 +13,7 @@ from kuai.compiler.trees import map_leaves
 from kuai.core.base import TensorBase, wrap
 
 HINT = 3  # batch sizes after which a program for any of them is tried unasked
+MOST_FORMS = 64  # of calls, that are remembered
 MOST_KEPT = 8  # first dimensions of calls that are remembered
 
 
@@ -48,6 +49,8 @@ class Batches:
         rows = tuple([call.leaves[i]._payload.shape[0] for i in places])
         form = call.structure, call.mode, tuple([_form(x) for x in call.leaves])
         seen = self._seen.setdefault(form, [])
+        if len(self._seen) > MOST_FORMS:
+            del self._seen[next(iter(self._seen))]
         if rows not in seen:
             seen.append(rows)
             del seen[:-MOST_KEPT]

@@ -47,7 +47,7 @@ def pack_panel(
     def pack_vector(first: Ref, live: int) -> None:
         at = f.at(source, index(f, first, strides[1]), numbers.memory)
         to = f.at(panel, first, numbers.sum)
-        if strides[0] == 1 and lanes >= 4:
+        if strides[0] == 1 and lanes >= 4 and not varies(strides[1]):
             transpose(f, numbers, at, strides[1], to, number(step), depth, live, lanes)
         else:
             _gather(f, numbers, at, strides, to, step, depth, live, lanes)
