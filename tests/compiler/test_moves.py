@@ -28,7 +28,7 @@ MOVING = """
     permute expand slice select diagonal squeeze unsqueeze unfold as_strided
     tril triu gather index_select index embedding_rows masked_fill
     scatter scatter_add scatter_reduce scatter_combine index_add index_copy index_put index_embed
-    sum_windows window_sum max_pool max_pool_input_gradient
+    sum_windows window_sum max_pool max_pooled max_pool_input_gradient
     argmax argmin cumsum cumprod cummax_index cummin_index logcumsumexp
     argsort searchsorted isin masked_scatter masked_front
 """.split()

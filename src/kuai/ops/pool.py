@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,13 @@ import numpy as np
 
 from kuai.core.base import wrap
 from kuai.core.primitive import Meta, Primitive, primitive
+from kuai.core.tape import mode, no_grad
 from kuai.dtypes import int64
 from kuai.ops import movement, reduce
 from kuai.ops.conv import Sizes, padded, positions, reach
 from kuai.ops.creation import full
 from kuai.ops.elementwise import select_where
-from kuai.ops.gather import gather_, scatter_add_
+from kuai.ops.gather import gather_
 from kuai.ops.slicing import slice_
 from kuai.ops.windows import sum_windows, unfold_
 
@@ -134,10 +136,13 @@ class max_pool_(Primitive):
         shape = (*x.shape[: -len(count)], *count)
         return Meta(shape, x.dtype), Meta(shape, int64)
 
-    def gradient(self, grad, result, x_shape, count):
+    def gradient(self, grad, result, x_shape, kernel_size, stride, padding, dilation, count):
         values, _ = grad
+        geometry = {"kernel_size": kernel_size, "stride": stride, "padding": padding}
         sizes = x_shape[-len(count) :]
-        return lambda: max_pool_input_gradient(values, result[1], sizes=sizes)
+        return lambda: max_pool_input_gradient(
+            values, result[1], sizes=sizes, dilation=dilation, **geometry
+        )
 
     def decompose(
         self,
@@ -148,6 +153,23 @@ class max_pool_(Primitive):
         dilation: Sizes,
         count: Sizes,
     ) -> tuple[Tensor, Tensor]:
+        how = {"kernel_size": kernel_size, "stride": stride, "padding": padding}
+        with no_grad():
+            best, index = self._greatest(x, count=count, dilation=dilation, **how)
+        if not (x._requires_grad and mode.grad):
+            return best, index
+        return max_pooled(x, best, index, dilation=dilation, **how), index
+
+    def _greatest(
+        self,
+        x: Tensor,
+        kernel_size: Sizes,
+        stride: Sizes,
+        padding: Sizes,
+        dilation: Sizes,
+        count: Sizes,
+    ) -> tuple[Tensor, Tensor]:
+        """The results, without a gradient."""
         shape, dtype = x._payload.shape, x._payload.dtype
         kept = shape[: -len(count)]
         sizes = shape[-len(count) :]
@@ -169,7 +191,7 @@ class max_pool_(Primitive):
                 best = movement.clone(value)
                 index = movement.expand_to(wrap(begin + offset[first]), value._payload.shape)
                 continue
-            # Not the maximum of the two: of equal ones, the first alone gets the gradient.
+            # Not the maximum of the two: of equal ones, the first one counts.
             wins = value > best
             if dtype.kind in "fV":
                 wins = wins | (value != value)
@@ -179,13 +201,52 @@ class max_pool_(Primitive):
 
 
 @primitive
+class max_pooled(Primitive):
+    """The elements of `x` that stand at `indices`, which are `best`: so that a program that has
+    found both need not read them again, and knows their gradient.
+    """
+
+    inputs = ("x", "best", "indices")
+    gradient_name = "MaxPoolWithIndicesBackward0"
+    here = ("best", "indices")
+
+    def kernel(
+        self, x: np.ndarray, best: np.ndarray, indices: np.ndarray, **geometry: Sizes
+    ) -> np.ndarray:
+        kept = x.shape[: x.ndim - len(geometry["stride"])]
+        rows = x.reshape(*kept, -1), indices.reshape(*kept, -1)
+        return np.take_along_axis(*rows, axis=-1).reshape(best.shape)
+
+    def pull(self, emit, at, x, best, indices, **geometry):
+        return best
+
+    def infer(self, x: Meta, best: Meta, indices: Meta, **geometry: Sizes) -> Meta:
+        return best
+
+    def gradient(self, grad, indices, x_shape, kernel_size, stride, padding, dilation):
+        sizes = x_shape[-len(stride) :]
+        geometry = {"kernel_size": kernel_size, "stride": stride, "padding": padding}
+        return (
+            lambda: max_pool_input_gradient(
+                grad, indices, sizes=sizes, dilation=dilation, **geometry
+            ),
+            None,
+            None,
+        )
+
+
+@primitive
 class max_pool_input_gradient(Primitive):
-    """Zeros with `sizes` as last dimensions, with `x` added where `indices` say."""
+    """Zeros with `sizes` as last dimensions, with `x`, that has an element for each window, added
+    where `indices` say: at a position in that window.
+    """
 
     inputs = ("x", "indices")
     gradient_name = "MaxPoolWithIndicesBackwardBackward0"
 
-    def kernel(self, x: np.ndarray, indices: np.ndarray, sizes: Sizes) -> np.ndarray:
+    def kernel(
+        self, x: np.ndarray, indices: np.ndarray, sizes: Sizes, **geometry: Sizes
+    ) -> np.ndarray:
         kept = x.shape[: x.ndim - len(sizes)]
         rows, columns = math.prod(kept), math.prod(sizes)
         flat = indices.reshape(rows, math.prod(x.shape[len(kept) :]))
@@ -194,20 +255,44 @@ class max_pool_input_gradient(Primitive):
         np.add.at(result, flat.reshape(-1), x.reshape(-1))
         return result.reshape(*kept, *sizes)
 
-    def infer(self, x: Meta, indices: Meta, sizes: Sizes) -> Meta:
+    def pull(self, emit, at, x, indices, sizes, kernel_size, stride, padding, dilation):
+        kept = len(at) - len(sizes)
+        own: Any = at[kept]
+        for i, n in enumerate(sizes[1:], kept + 1):
+            own = emit.add(emit.mul(own, n), at[i])
+        met = []  # in each dimension, the windows that may reach the position, and if they exist
+        geometry = zip(sizes, x.shape[kept:], stride, padding, strict=True)
+        spans = reach(kernel_size, dilation)
+        for i, (n, count, step, before) in enumerate(geometry):
+            last = emit.quotient(emit.add(at[kept + i], before), step)
+            windows = []
+            for back in range(-(-spans[i] // step)):
+                window = emit.sub(last, back) if back else last
+                exists = emit.ge(window, 0) if back else None
+                if (n - 1 + before) // step - back >= count:
+                    below = emit.lt(window, count)
+                    exists = below if exists is None else emit.logical_and(exists, below)
+                windows.append((window, exists))
+            met.append(windows)
+        total: Any = None
+        for each in itertools.product(*met):
+            position = (*at[:kept], *[window for window, _ in each])
+            exists = None
+            for _, one in each:
+                if one is not None:
+                    exists = one if exists is None else emit.logical_and(exists, one)
+            chosen = emit.eq(indices.at(*position, where=exists), own)
+            value = emit.where(chosen, x.at(*position, where=exists), 0)
+            total = value if total is None else emit.add(total, value)
+        return total
+
+    def infer(self, x: Meta, indices: Meta, sizes: Sizes, **geometry: Sizes) -> Meta:
         return Meta((*x.shape[: x.ndim - len(sizes)], *sizes), x.dtype)
 
     def gradient(self, grad, indices, sizes):
         rows, columns, index = _flattened(indices, sizes)
         taken = gather_(movement.reshape(grad, rows, columns), index, dim=1)
         return movement.reshape(taken, indices._payload.shape), None
-
-    def decompose(self, x: Tensor, indices: Tensor, sizes: Sizes) -> Tensor:
-        rows, columns, index = _flattened(indices, sizes)
-        zeros = full((rows, columns), 0, dtype=x.dtype)
-        values = movement.reshape(x, index._payload.shape)
-        shape = (*x._payload.shape[: x._payload.ndim - len(sizes)], *sizes)
-        return movement.reshape(scatter_add_(zeros, index, values, dim=1), shape)
 
 
 def _flattened(indices: Tensor, sizes: Sizes) -> tuple[int, int, Tensor]:

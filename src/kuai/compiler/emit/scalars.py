@@ -133,6 +133,15 @@ class Emit(Memory, Functions):
         whole = self.where(self.eq(quotient, 0), zero, whole)
         return self.result(self.where(self.eq(b, 0), true, whole).ref, a.dtype)
 
+    def quotient(self, x: Scalar, n: int) -> Scalar:
+        """`x // n` of a position, which is 0 or more and below 2³¹, and a number above 0."""
+        f = self.function
+        if n == 1:
+            return Scalar(x.ref, x.dtype)
+        narrow = f.cast("trunc", x.ref, "i32")
+        found = f.binary("udiv", narrow, f.const(n, narrow.type))
+        return Scalar(f.cast("zext", found, x.ref.element), x.dtype)
+
     def rem(self, x: Operand, y: Operand) -> Scalar:
         """`x - y * floor(x / y)`, with the sign of `y`, as Python's `%`."""
         a, b = self.pair(x, y)
