@@ -155,6 +155,21 @@ class TestProducts:
     def test_rows_and_columns_of_the_batch(self):
         equal_for_all(lambda x: (x @ x.t()).sum(1), (20,))
 
+    def test_gradients_of_products_of_all_rows_with_all(self):
+        def f(x):
+            return (x @ x.t()).tanh().sum()
+
+        compiled = kuai.compile(f, dynamic_batch=True)
+        for b in BATCHES:
+            x, y = (kuai.ones(b, 5, dtype=kuai.float64) for _ in range(2))
+            with kuai.no_grad():
+                x += kuai.arange(b, dtype=kuai.float64)[:, None] / b
+                y.copy_(x)
+            compiled(x.requires_grad_()).backward()
+            f(y.requires_grad_()).backward()
+            close(x.grad, y.grad)
+        assert all_sized(compiled)
+
     def test_a_matrix_for_each_of_the_batch(self):
         equal_for_all(lambda x, y: x @ y, (5, 7), (7, 6))
 
@@ -342,6 +357,15 @@ class TestHonest:
         compiled(kuai.randn(6, 4))
         compiled.explain()
         assert "no program for batches of any size" in capsys.readouterr().out
+
+    def test_one_size_may_differ(self):
+        compiled = kuai.compile(lambda x: kuai.cat([x[:1], x[:-1]]) * 2, dynamic_batch=True)
+        for b in (2, 7, 2, 9, 33):
+            x = kuai.randn(b, 4)
+            close(compiled(x), kuai.cat([x[:1], x[:-1]]) * 2)
+        found = {p.code.batch for p in compiled._compiled.programs.values()}
+        assert found >= {7, 9, 33}
+        assert not compiled._compiled.any_batch.refused
 
     def test_a_branch_on_the_size(self):
         def f(x):

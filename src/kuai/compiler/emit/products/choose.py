@@ -41,7 +41,8 @@ def strategy(p: Product, target: Target) -> Strategy:
     along_k = p.b[0] == 1 and p.a[1] == 1 and not varies(p.k)
     if p.n == 1 and along_k and p.k:
         return Dot(p, target)
-    if p.k == 0 or (p.b[1] == 1 and (_has_few_rows(p) or _is_near(p, target))):
+    in_rows = p.b[1] == 1
+    if p.k == 0 or (in_rows and (varies(p.n) or _has_few_rows(p) or _is_near(p, target))):
         return Direct(p, target)
     if along_k and (_has_few_rows(p) or p.k == 1 or varies(p.n)):
         return Dot(p, target)
