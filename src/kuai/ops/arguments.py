@@ -21,15 +21,17 @@ NUMPY_NAMES = {
 }
 
 
-def explain_all(namespace: dict[str, Any], names: Iterable[str]) -> None:
+def explain_all(
+    namespace: dict[str, Any], names: Iterable[str], kind: type[Exception] = TypeError
+) -> None:
     """Put the `explained` functions of these names in the place of the plain ones."""
     for name in names:
-        namespace[name] = explained(namespace[name])
+        namespace[name] = explained(namespace[name], kind)
 
 
-def explained(function: Any) -> Any:
-    """The function, which also takes NumPy's names for its arguments, and raises a `TypeError`
-    where it fails and an argument should have been a tensor.
+def explained(function: Any, kind: type[Exception] = TypeError) -> Any:
+    """The function, which also takes NumPy's names for its arguments, and raises an error of the
+    given kind where it fails and an argument should have been a tensor.
 
     Nothing is looked at as long as it does not fail.
     """
@@ -51,12 +53,12 @@ def explained(function: Any) -> Any:
             for i, (name, value) in enumerate(given):
                 if name in tensors and not isinstance(value, TensorBase):
                     place = f" (position {i + 1})" if i < len(args) else ""
-                    raise TypeError(
+                    raise kind(
                         f"{function.__name__}(): argument '{name}'{place} must be Tensor, not "
                         f"{type(value).__name__}"
                     ) from None
             if isinstance(error, AttributeError) and _wants_a_tensor(error):
-                raise TypeError(
+                raise kind(
                     f"{function.__name__}(): expected a Tensor, not {type(error.obj).__name__}"
                 ) from None
             raise

@@ -13,9 +13,10 @@ from kuai import dtypes
 from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import Meta, Primitive, primitive
 from kuai.device import check_device
+from kuai.errors import ShapeError
 from kuai.ops.movement import as_shape, reshape
 from kuai.ops.out import write_out
-from kuai.ops.pointwise import sum_to, to_dtype
+from kuai.ops.pointwise import broadcast_shapes, sum_to, to_dtype
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
@@ -556,6 +557,10 @@ class overwrite_(Primitive):
         return y
 
     def infer(self, x: Meta, y: Meta) -> Meta:
+        if broadcast_shapes(x.shape, y.shape) != x.shape:
+            raise ShapeError(
+                f"values of shape {list(y.shape)} do not fit a tensor of shape {list(x.shape)}"
+            )
         return x
 
     def gradient(self, grad, y_shape):

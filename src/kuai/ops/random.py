@@ -367,7 +367,10 @@ def randn(
 def _size(size: Sequence[Any], options: dict[str, Any]) -> tuple[int, ...]:
     if "size" in options:
         size = (options.pop("size"),)
-    return as_shape(size)
+    shape = as_shape(size)
+    if any(n < 0 for n in shape):
+        raise RuntimeError(f"Trying to create tensor with negative dimension: {list(shape)}")
+    return shape
 
 
 def randint(

@@ -712,7 +712,9 @@ def log_softmax(
 
 def _need_softmax_float(name: str, x: Tensor) -> None:
     if not x.is_floating_point():
-        raise RuntimeError(f'"{name}_lastdim_kernel_impl" not implemented for {x.dtype.name}')
+        raise NotImplementedError(
+            f'"{name}_lastdim_kernel_impl" not implemented for {x.dtype.name}'
+        )
 
 
 # -- running totals ------------------------------------------------------------------------------

@@ -36,11 +36,15 @@ def fill(torch: types.ModuleType, module: Any, seed: int = 0) -> Any:
     module.double()
     with torch.no_grad():
         for parameter in module.parameters():
-            parameter.copy_(torch.from_numpy(rng.standard_normal(tuple(parameter.shape)) * 0.3))
+            values = np.asarray(rng.standard_normal(tuple(parameter.shape)) * 0.3)
+            parameter.copy_(torch.from_numpy(values))
     return module
 
 
 _CLASSES = (
+    FileNotFoundError,
+    NameError,
+    ZeroDivisionError,
     IndexError,
     KeyError,
     TypeError,
@@ -62,6 +66,13 @@ def raised(action: Callable[[], Any]) -> str:
 
 
 for _part in (
+    "chapters",
+    "vision",
+    "sequences",
+    "generative",
+    "acting",
+    "mistakes",
+    "derivatives",
     "autograd",
     "errors",
     "indexing",

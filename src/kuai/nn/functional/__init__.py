@@ -120,6 +120,7 @@ from kuai.nn.functional.shuffle import (
     pixel_unshuffle,
 )
 from kuai.nn.functional.softmax import gumbel_softmax, log_softmax, softmax, softmin
+from kuai.ops.arguments import explain_all
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -229,3 +230,40 @@ __all__ = [
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
 ]
+
+# Those that in PyTorch ask their argument for its size, and so raise an `AttributeError`.
+_ASKING = {
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
+    "embedding_bag",
+    "glu",
+    "group_norm",
+    "huber_loss",
+    "instance_norm",
+    "l1_loss",
+    "linear_cross_entropy",
+    "local_response_norm",
+    "log_softmax",
+    "margin_ranking_loss",
+    "max_pool3d_with_indices",
+    "mse_loss",
+    "multi_head_attention_forward",
+    "normalize",
+    "sigmoid",
+    "smooth_l1_loss",
+    "softmax",
+    "softmin",
+    "softsign",
+    "tanh",
+    "tanhshrink",
+    "triplet_margin_with_distance_loss",
+}
+explain_all(globals(), [name for name in __all__ if name not in _ASKING])
+explain_all(globals(), sorted(_ASKING), AttributeError)

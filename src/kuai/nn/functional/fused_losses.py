@@ -35,12 +35,12 @@ def _share(grad: Array, x: Array, reduction: str) -> Array:
 class ElementLoss(Fused):
     """One value for each pair of elements, then reduced.
 
-    A subclass has `values` on arrays, and `compose`, the same on tensors.
+    A subclass has `values` on arrays, and `elements`, the same on tensors.
     """
 
     inputs = ("x", "y")
     values: Callable[..., Array]
-    compose: Callable[..., Any]
+    elements: Callable[..., Any]
 
     def infer(self, x: Meta, y: Meta, reduction: str, **parameters: Any) -> Meta:
         return Meta(x.shape if reduction == "none" else (), x.dtype)
@@ -49,7 +49,7 @@ class ElementLoss(Fused):
         return _reduced(self.values(x, y, **parameters), reduction)
 
     def decompose(self, x: Any, y: Any, reduction: str, **parameters: Any) -> Any:
-        return reduced(self.compose(x, y, **parameters), reduction)
+        return reduced(self.elements(x, y, **parameters), reduction)
 
 
 @primitive
@@ -67,7 +67,7 @@ class fused_mse(ElementLoss):
         slope = (x - y) * (_share(grad, x, reduction) * 2)
         return slope, lambda: -slope
 
-    def compose(self, x: Any, y: Any) -> Any:
+    def elements(self, x: Any, y: Any) -> Any:
         difference = x - y
         return difference * difference
 
@@ -85,7 +85,7 @@ class fused_l1(ElementLoss):
         slope = np.sign(x - y) * _share(grad, x, reduction)
         return slope, lambda: -slope
 
-    def compose(self, x: Any, y: Any) -> Any:
+    def elements(self, x: Any, y: Any) -> Any:
         return ops.abs(x - y)
 
 
@@ -111,7 +111,7 @@ class fused_smooth_l1(ElementLoss):
         slope *= _share(grad, x, reduction) * scale
         return slope, lambda: -slope
 
-    def compose(self, x: Any, y: Any, beta: float, scale: float) -> Any:
+    def elements(self, x: Any, y: Any, beta: float, scale: float) -> Any:
         error = ops.abs(x - y)
         near = error < beta
         small = ops.where(near, error, 0.0)
@@ -134,7 +134,7 @@ class fused_bce_with_logits(ElementLoss):
         share = _share(grad, x, reduction)
         return lambda: (1 / (1 + np.exp(-x)) - y) * share, lambda: -x * share
 
-    def compose(self, x: Any, y: Any) -> Any:
+    def elements(self, x: Any, y: Any) -> Any:
         negative = x < 0
         minus_abs = ops.where(negative, x, -x)
         log_yes = ops.where(negative, x, 0.0) - log1p(ops.exp(minus_abs))
