@@ -119,7 +119,7 @@ _ON_FIRST_USE: dict[str, str | None] = {
         ["autocast", "get_autocast_dtype", "is_autocast_enabled"],
         "kuai.amp",
     ),
-    "compile": "kuai.compiler.compile",
+    "compile": "kuai.compiler.run.compile",
     "vmap": "kuai.func",
     "return_types": "kuai.ops",
     "set_printoptions": "kuai.printing",

@@ -10,7 +10,7 @@ import numpy as np
 
 import kuai
 from kuai import nn
-from kuai.compiler import trees
+from kuai.compiler.capture import trees
 from kuai.core.base import TensorBase
 from kuai.errors import CompileError
 

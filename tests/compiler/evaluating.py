@@ -7,7 +7,7 @@ import numpy as np
 
 import kuai
 from kuai.compiler.capture import capture_call
-from kuai.compiler.trees import leaves, map_leaves
+from kuai.compiler.capture.trees import leaves, map_leaves
 from kuai.core.base import TensorBase
 
 

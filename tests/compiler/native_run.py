@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-import kuai.compiler.control  # noqa: F401  (its primitives)
+import kuai.compiler.capture.control  # noqa: F401  (its primitives)
 from kuai import dtypes
 from kuai.compiler.capture import capture
 from kuai.compiler.emit.program import Emitted, emit_program

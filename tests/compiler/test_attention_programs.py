@@ -9,7 +9,7 @@ import pytest
 
 import kuai
 from kuai import nn
-from kuai.compiler.explain import text
+from kuai.compiler.run.explain import text
 from kuai.nn import functional as F
 from kuai.ops.attention import attention, attention_weights
 from tests.compiler.comparing import agrees, gradients, near, trained

@@ -170,7 +170,7 @@ class TestFunctions:
         assert len(compiled._compiled.programs) == 6
 
     def test_programs_are_bounded(self, monkeypatch):
-        from kuai.compiler import compiled as module
+        from kuai.compiler.run import compiled as module
 
         monkeypatch.setattr(module, "MOST_PROGRAMS", 3)
         compiled = kuai.compile(lambda x: x + 1)
@@ -515,7 +515,7 @@ class TestGradients:
                 near(kuai.zeros(3) if a is None else a, b, 1e-4)
 
     def test_what_a_loop_keeps_is_freed(self):
-        from kuai.compiler.backward import StackMemory
+        from kuai.compiler.run.backward import StackMemory
 
         @kuai.compile
         def f(x):
@@ -846,7 +846,7 @@ class TestTrouble:
         assert not wrong
 
     def test_threads_call_what_is_being_given_up(self, monkeypatch):
-        from kuai.compiler import compiled as module
+        from kuai.compiler.run import compiled as module
 
         monkeypatch.setattr(module, "MOST_PROGRAMS", 2)
         f, wrong = kuai.compile(lambda x: x + 1), []

@@ -8,10 +8,10 @@ import pytest
 
 import kuai
 from kuai import nn
-from kuai.compiler import code as code_module
 from kuai.compiler.capture import capture
 from kuai.compiler.native import cache
-from kuai.compiler.signature import signature
+from kuai.compiler.run import code as code_module
+from kuai.compiler.run.signature import signature
 from kuai.nn import functional as F
 
 

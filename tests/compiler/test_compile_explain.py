@@ -4,7 +4,7 @@ import pytest
 
 import kuai
 from kuai import nn
-from kuai.compiler.explain import STAGES, text
+from kuai.compiler.run.explain import STAGES, text
 
 
 @pytest.fixture

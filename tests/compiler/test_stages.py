@@ -2,7 +2,7 @@
 
 import numpy as np
 
-import kuai.compiler.control  # noqa: F401  (its primitives)
+import kuai.compiler.capture.control  # noqa: F401  (its primitives)
 from kuai import dtypes
 from kuai.compiler.graph import Graph, Operation, Region, StackMeta, Value
 from kuai.compiler.kernels import Kernels, Nest, Product

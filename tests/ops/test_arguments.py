@@ -14,7 +14,9 @@ FUNCTIONS = (
 ).split()
 
 
-@pytest.mark.parametrize("wrong", [[1.0, 2.0], "a", None, object()], ids=["list", "str", "None", "object"])
+@pytest.mark.parametrize(
+    "wrong", [[1.0, 2.0], "a", None, object()], ids=["list", "str", "None", "object"]
+)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_of_tensors_refuses_what_is_none(name: str, wrong: Any) -> None:
     with pytest.raises(TypeError):

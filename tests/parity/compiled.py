@@ -15,7 +15,7 @@ import torch
 from torch.testing._internal.opinfo.core import OpInfo
 
 import kuai
-from kuai.compiler.compile import compile as _compile
+from kuai.compiler.run.compile import compile as _compile
 from kuai.errors import CompileError
 from tests.parity.operators import OPERATORS, Case, dtypes_of, full_name
 from tests.parity.supported import OPERATORS as SUPPORTED

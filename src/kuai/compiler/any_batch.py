@@ -16,7 +16,6 @@ import numpy as np
 
 from kuai.compiler.batches import HINT, Batches, resized
 from kuai.compiler.build import Built
-from kuai.compiler.code import Code
 from kuai.compiler.emit.program import HostCall, emit_program
 from kuai.compiler.graph import Graph, Value
 from kuai.compiler.kernels import Kernels
@@ -25,7 +24,8 @@ from kuai.compiler.native import jit, runtime
 from kuai.compiler.native.target import host
 from kuai.compiler.pairing import DifferentError, Pairing, as_it_is, on_a_line
 from kuai.compiler.plan import plan
-from kuai.compiler.program import Call, Program, Recorded, graphs_of
+from kuai.compiler.run.code import Code
+from kuai.compiler.run.program import Call, Program, Recorded, graphs_of
 from kuai.compiler.simplify import simplify
 from kuai.compiler.sizes import Batch, at
 

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kuai.compiler.program import Call
+from kuai.compiler.capture.trees import map_leaves
+from kuai.compiler.run.program import Call
 from kuai.compiler.sizes import LEAST
-from kuai.compiler.trees import map_leaves
 from kuai.core.base import TensorBase, wrap
 
 HINT = 3  # batch sizes after which a program for any of them is tried unasked

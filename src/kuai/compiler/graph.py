@@ -2,7 +2,7 @@
 
 A `Region` is a list of operations with parameters and results. A `Graph` is the outermost region,
 with what connects it to the outer world. Loops and branches are operations with regions of their
-own (`kuai.compiler.control`), which may use the values of the regions around them.
+own (`kuai.compiler.capture.control`), which may use the values of the regions around them.
 """
 
 from __future__ import annotations

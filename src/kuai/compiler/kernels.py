@@ -247,7 +247,7 @@ class Special(Step):
 
 
 class Control(Step):
-    """A loop, a branch, a check, an item of a stack: one operation of `kuai.compiler.control`."""
+    """A loop, a branch, a check, an item of a stack: one operation of `capture/control.py`."""
 
     def __init__(self, operation: Operation, inner: list[list[Step]]) -> None:
         super().__init__([operation])

@@ -58,7 +58,7 @@ def _memory_is_found() -> bool:
 
 def _addresses() -> dict[str, int]:
     """What the entry refers to, by name."""
-    from kuai.compiler.backward import PlainNode
+    from kuai.compiler.run.backward import PlainNode
     from kuai.core import base, primitive, tape
     from kuai.nn.parameter import Parameter
     from kuai.nn.registry import epoch

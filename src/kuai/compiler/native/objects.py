@@ -53,7 +53,7 @@ def tensor_slots() -> dict[str, int]:
 @functools.cache
 def node_slots() -> dict[str, int]:
     """The offset of each field of a node that native code makes."""
-    from kuai.compiler.backward import PlainNode
+    from kuai.compiler.run.backward import PlainNode
 
     return {name: slot_offset(PlainNode, name) for name in PlainNode.__slots__}
 

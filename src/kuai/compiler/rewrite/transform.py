@@ -1,7 +1,7 @@
 """The rewriting itself: statements and expressions become calls of hooks.
 
-The hooks are the methods of `kuai.compiler.hooks.Hooks`; rewritten code finds them in the free
-variable `__kuai__`. A block under a condition becomes an inner function over the same variables,
+The hooks are the methods of `kuai.compiler.capture.hooks.Hooks`; rewritten code finds them in the
+free variable `__kuai__`. A block under a condition becomes an inner function over the same variables,
 so that the hook may run it once, many times, or only to see what it would do.
 """
 

@@ -16,17 +16,17 @@ from types import BuiltinFunctionType, CellType, FunctionType, MethodType, Modul
 from typing import Any
 
 from kuai import ops
-from kuai.compiler import trees
-from kuai.compiler.calls import SPECIAL, refuse_impure
-from kuai.compiler.hooks import Hooks, Range
-from kuai.compiler.loops import Rolled
-from kuai.compiler.numbers import Number, as_tensor, common_dtype, is_number, number
-from kuai.compiler.places import Attribute, Item
-from kuai.compiler.reads import MISSING, Reads
-from kuai.compiler.recorder import Recorder
+from kuai.compiler.capture import trees
+from kuai.compiler.capture.calls import SPECIAL, refuse_impure
+from kuai.compiler.capture.hooks import Hooks, Range
+from kuai.compiler.capture.loops import Rolled
+from kuai.compiler.capture.numbers import Number, as_tensor, common_dtype, is_number, number
+from kuai.compiler.capture.places import Attribute, Item
+from kuai.compiler.capture.reads import MISSING, Reads
+from kuai.compiler.capture.recorder import Recorder
 from kuai.compiler.rewrite.functions import is_library, is_own, is_rewritten, rewritten
 from kuai.compiler.rewrite.source import SourceError
-from kuai.compiler.uncompiled import uncompiled
+from kuai.compiler.run.uncompiled import uncompiled
 from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase, wrap
 from kuai.core.inplace import assign

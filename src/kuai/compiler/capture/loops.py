@@ -6,19 +6,19 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kuai import dtypes
-from kuai.compiler import numbers
-from kuai.compiler.branches import (
+from kuai.compiler.capture import numbers
+from kuai.compiler.capture.branches import (
     Get,
     Put,
     note_again,
     was_made_in,
 )
-from kuai.compiler.building import finish_loop, parameter
-from kuai.compiler.carried import Carried
-from kuai.compiler.control import stack_item
-from kuai.compiler.numbers import Number, number
-from kuai.compiler.places import UNDEFINED, Memory, Place, Scope, is_tensor
-from kuai.compiler.recorder import Recorder
+from kuai.compiler.capture.building import finish_loop, parameter
+from kuai.compiler.capture.carried import Carried
+from kuai.compiler.capture.control import stack_item
+from kuai.compiler.capture.numbers import Number, number
+from kuai.compiler.capture.places import UNDEFINED, Memory, Place, Scope, is_tensor
+from kuai.compiler.capture.recorder import Recorder
 from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import Meta
 from kuai.core.tape import mode

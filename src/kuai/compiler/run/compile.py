@@ -8,8 +8,8 @@ from collections.abc import Callable
 from types import FunctionType, MethodType
 from typing import Any
 
-from kuai.compiler.compiled import Compiled
 from kuai.compiler.native.builtin import FunctionMemory
+from kuai.compiler.run.compiled import Compiled
 from kuai.nn.module import Module
 
 MOST_INSTANCES = 64  # of one method
@@ -60,7 +60,7 @@ def compile(
     if disable:
         return f
     if isinstance(f, Module):
-        from kuai.compiler.block import compiled_block
+        from kuai.compiler.run.block import compiled_block
 
         return compiled_block(f, given)
     if isinstance(f, CompiledFunction) or _is_entry(getattr(f, "__func__", None)):
@@ -105,7 +105,7 @@ class CompiledFunction:
         return MethodType(found[1].entry, instance)
 
     def explain(self, stage: str = "") -> Any:
-        """What became of the function: see `kuai.compiler.explain`."""
+        """What became of the function: see `kuai.compiler.run.explain`."""
         return _explain(self._compiled, stage)
 
     def __repr__(self) -> str:
@@ -154,6 +154,6 @@ def _compile_again(function: Any, options: dict[str, Any]) -> Any:
 
 
 def _explain(compiled: Compiled, stage: str) -> Any:
-    from kuai.compiler.explain import explain
+    from kuai.compiler.run.explain import explain
 
     return explain(compiled, stage)

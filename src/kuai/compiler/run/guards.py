@@ -1,8 +1,8 @@
 """What a program depends on, checked before each call: in native code where it can be.
 
-Python checks a record of `kuai.compiler.reads` by value; native code compares addresses. Where an
-address differs, Python looks: if the value is the same after all, native code learns the new
-address, and asks no more.
+Python checks a record of `kuai.compiler.capture.reads` by value; native code compares addresses.
+Where an address differs, Python looks: if the value is the same after all, native code learns the
+new address, and asks no more.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Container, Sequence
 from typing import Any
 
 from kuai import dtypes
-from kuai.compiler import reads as r
+from kuai.compiler.capture import reads as r
 from kuai.compiler.native import descriptor as d
 from kuai.compiler.native import objects
 from kuai.compiler.native.descriptor import Memory

@@ -18,9 +18,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 import kuai
-from kuai.compiler import control
+from kuai.compiler.capture import control
+from kuai.compiler.capture.places import Gradient, Memory, Place, Scope
 from kuai.compiler.graph import Graph, Operation, Region, StackMeta, Value
-from kuai.compiler.places import Gradient, Memory, Place, Scope
 from kuai.compiler.rewrite.functions import is_library_file
 from kuai.core import base
 from kuai.core.base import TensorBase, wrap

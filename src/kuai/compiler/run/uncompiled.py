@@ -7,7 +7,7 @@ from typing import Any
 
 from kuai.compiler.native.builtin import FunctionMemory
 
-_OWNERS = ("kuai.compiler.compiled", "kuai.compiler.block")
+_OWNERS = ("kuai.compiler.run.compiled", "kuai.compiler.run.block")
 
 
 def uncompiled(function: Any) -> Any:

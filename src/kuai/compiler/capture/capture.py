@@ -14,13 +14,13 @@ from types import CellType, FunctionType, GeneratorType, MethodType
 from typing import Any
 
 from kuai import dtypes
-from kuai.compiler import trees
+from kuai.compiler.capture import trees
+from kuai.compiler.capture.numbers import Number, number
+from kuai.compiler.capture.reads import Key, OfModes, OfTensor, Read, Reads, same
+from kuai.compiler.capture.recorder import Recorder, lies_as
+from kuai.compiler.capture.session import EagerFirstError, Session
 from kuai.compiler.graph import Graph, Value
-from kuai.compiler.numbers import Number, number
-from kuai.compiler.reads import Key, OfModes, OfTensor, Read, Reads, same
-from kuai.compiler.recorder import Recorder, lies_as
-from kuai.compiler.results import view_of_outside
-from kuai.compiler.session import EagerFirstError, Session
+from kuai.compiler.run.results import view_of_outside
 from kuai.core import tape
 from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import Meta, intercepted, meta_of

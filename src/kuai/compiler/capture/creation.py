@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kuai import dtypes, ops
-from kuai.compiler.numbers import as_tensor as number_as_tensor
-from kuai.compiler.numbers import common_dtype, is_number
+from kuai.compiler.capture.numbers import as_tensor as number_as_tensor
+from kuai.compiler.capture.numbers import common_dtype, is_number
 from kuai.core.base import TensorBase
 from kuai.tensor import Tensor
 
 if TYPE_CHECKING:
-    from kuai.compiler.session import Session
+    from kuai.compiler.capture.session import Session
 
 
 def captured_tensor(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kuai.compiler.build import Built
-from kuai.compiler.compiled import Compiled
+from kuai.compiler.capture.reads import OfFunction
 from kuai.compiler.native import jit
-from kuai.compiler.program import Program
-from kuai.compiler.reads import OfFunction
 from kuai.compiler.rewrite.functions import rewritten_text
+from kuai.compiler.run.compiled import Compiled
+from kuai.compiler.run.program import Program
 
 
 def _python(program: Program) -> str:

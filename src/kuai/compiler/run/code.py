@@ -14,7 +14,7 @@ from kuai.compiler.graph import Graph, Value
 from kuai.compiler.layout import Layout
 from kuai.compiler.native import cache, jit
 from kuai.compiler.native.target import host
-from kuai.compiler.signature import signature
+from kuai.compiler.run.signature import signature
 
 if TYPE_CHECKING:
     from kuai.compiler.build import Built

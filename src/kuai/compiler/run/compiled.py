@@ -8,16 +8,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kuai.compiler.any_batch import AnyBatch
-from kuai.compiler.arguments import Structure, flatten
 from kuai.compiler.capture import changed_floats
+from kuai.compiler.capture.reads import Key
+from kuai.compiler.capture.session import EagerFirstError
+from kuai.compiler.capture.trees import leaves as tree_leaves
+from kuai.compiler.capture.trees import map_leaves, opened, parts, rebuild
 from kuai.compiler.native import builtin
 from kuai.compiler.native.locks import Lock
-from kuai.compiler.program import Call, Program, Recorded, Times
-from kuai.compiler.reads import Key
-from kuai.compiler.record import record
-from kuai.compiler.session import EagerFirstError
-from kuai.compiler.trees import leaves as tree_leaves
-from kuai.compiler.trees import map_leaves, opened, parts, rebuild
+from kuai.compiler.run.arguments import Structure, flatten
+from kuai.compiler.run.program import Call, Program, Recorded, Times
+from kuai.compiler.run.record import record
 from kuai.core import primitive as primitives
 from kuai.core.tape import enable_grad, mode
 from kuai.errors import CompileError

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from kuai import ops
-from kuai.compiler import control
-from kuai.compiler.building import ControlNode, Tensors, branch_on, loop_on, prepare, replay
-from kuai.compiler.control import StackGradient, stack_gradient
+from kuai.compiler.capture import control
+from kuai.compiler.capture.building import ControlNode, Tensors, branch_on, loop_on, prepare, replay
+from kuai.compiler.capture.control import StackGradient, stack_gradient
+from kuai.compiler.capture.recorder import Recorder, is_stack
+from kuai.compiler.capture.saving import Replayed, keep
 from kuai.compiler.graph import Operation, Region, StackMeta, Value
-from kuai.compiler.recorder import Recorder, is_stack
-from kuai.compiler.saving import Replayed, keep
 from kuai.core import tape
 from kuai.core.base import wrap
 from kuai.core.primitive import PRIMITIVES, Meta, meta_of

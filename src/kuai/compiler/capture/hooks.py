@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from kuai.compiler.loop_hooks import LoopHooks, Range
-from kuai.compiler.places import UNDEFINED
+from kuai.compiler.capture.loop_hooks import LoopHooks, Range
+from kuai.compiler.capture.places import UNDEFINED
 from kuai.errors import CompileError, DataDependentError
 from kuai.tensor import Tensor
 

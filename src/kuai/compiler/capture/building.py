@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kuai import dtypes
-from kuai.compiler import control
+from kuai.compiler.capture import control
+from kuai.compiler.capture.places import Scope
+from kuai.compiler.capture.recorder import Recorder
 from kuai.compiler.graph import Operation, Region, StackMeta, Value
-from kuai.compiler.places import Scope
-from kuai.compiler.recorder import Recorder
 from kuai.core import tape
 from kuai.core.base import wrap
 from kuai.core.primitive import Meta, is_floating
@@ -38,7 +38,7 @@ class ControlNode(Node):
 
     def gradients(self, grad: Any) -> Sequence[Any]:
         """The gradients of what its edges lead to."""
-        from kuai.compiler import gradients
+        from kuai.compiler.capture import gradients
 
         with self.recorder.placed(self.operation):
             if self.operation.primitive is cond:

@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from kuai.compiler import loops, numbers
-from kuai.compiler.branches import Get, Put
-from kuai.compiler.condition_hooks import ConditionHooks
+from kuai.compiler.capture import loops, numbers
+from kuai.compiler.capture.branches import Get, Put
+from kuai.compiler.capture.condition_hooks import ConditionHooks
 from kuai.core.base import TensorBase
 from kuai.tensor import Tensor
 

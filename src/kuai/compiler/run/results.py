@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kuai.compiler.arguments import LEAF
+from kuai.compiler.capture.numbers import KINDS, Number
+from kuai.compiler.capture.trees import Fields, parts, rebuild
 from kuai.compiler.graph import Value
 from kuai.compiler.native import descriptor as d
 from kuai.compiler.native.bound import Source, Step
-from kuai.compiler.numbers import KINDS, Number
-from kuai.compiler.trees import Fields, parts, rebuild
+from kuai.compiler.run.arguments import LEAF
 from kuai.core.base import TensorBase
 from kuai.core.tape import set_grad_enabled
 

@@ -8,15 +8,15 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from kuai import ops
-from kuai.compiler import branches
-from kuai.compiler.branches import Get, Put
-from kuai.compiler.numbers import number
-from kuai.compiler.places import UNDEFINED, Differing, Maybe
+from kuai.compiler.capture import branches
+from kuai.compiler.capture.branches import Get, Put
+from kuai.compiler.capture.numbers import number
+from kuai.compiler.capture.places import UNDEFINED, Differing, Maybe
 from kuai.core.base import TensorBase, wrap
 from kuai.tensor import Tensor
 
 if TYPE_CHECKING:
-    from kuai.compiler.session import Session
+    from kuai.compiler.capture.session import Session
 
 State = tuple[Get, Put, Sequence[str]]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from kuai import dtypes
-from kuai.compiler import numbers, trees
-from kuai.compiler.branches import _equal, _nothing_like, described
-from kuai.compiler.numbers import is_number, number
-from kuai.compiler.places import UNDEFINED, Maybe, is_tensor
-from kuai.compiler.recorder import Recorder
+from kuai.compiler.capture import numbers, trees
+from kuai.compiler.capture.branches import _equal, _nothing_like, described
+from kuai.compiler.capture.numbers import is_number, number
+from kuai.compiler.capture.places import UNDEFINED, Maybe, is_tensor
+from kuai.compiler.capture.recorder import Recorder
 from kuai.core.base import TensorBase
 from kuai.core.primitive import Meta, is_floating, meta_of
 from kuai.core.tape import mode

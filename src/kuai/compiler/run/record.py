@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from kuai.compiler.backward import SpentNode
-from kuai.compiler.bind import Input, Loose
 from kuai.compiler.capture import Captured, NumberInput, capture_call
-from kuai.compiler.guards import Guards
-from kuai.compiler.program import Call, Joint, Recorded
-from kuai.compiler.reads import FromCell, FromItem, Key, OfBlock, OfTensor
-from kuai.compiler.results import Result
+from kuai.compiler.capture.reads import FromCell, FromItem, Key, OfBlock, OfTensor
+from kuai.compiler.run.backward import SpentNode
+from kuai.compiler.run.bind import Input, Loose
+from kuai.compiler.run.guards import Guards
+from kuai.compiler.run.program import Call, Joint, Recorded
+from kuai.compiler.run.results import Result
 from kuai.core.base import TensorBase
 
 

@@ -11,19 +11,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kuai.compiler.arguments import Objects, Structure, repeated, same_leaf
-from kuai.compiler.backward import Backward, stack_array
-from kuai.compiler.bind import Binding, Input, Loose, Machine
-from kuai.compiler.code import Code
+from kuai.compiler.capture.reads import Read
 from kuai.compiler.graph import Graph, StackMeta, Value
-from kuai.compiler.guards import Guards
 from kuai.compiler.layout import Layout, of_array
 from kuai.compiler.native import builtin
 from kuai.compiler.native import descriptor as d
 from kuai.compiler.native.bound import Bound, Source, Step, tensor_of
 from kuai.compiler.partition import Halves, partition
-from kuai.compiler.reads import Read
-from kuai.compiler.results import Result
+from kuai.compiler.run.arguments import Objects, Structure, repeated, same_leaf
+from kuai.compiler.run.backward import Backward, stack_array
+from kuai.compiler.run.bind import Binding, Input, Loose, Machine
+from kuai.compiler.run.code import Code
+from kuai.compiler.run.guards import Guards
+from kuai.compiler.run.results import Result
 from kuai.core.base import TensorBase, wrap
 from kuai.nn.registry import epoch
 

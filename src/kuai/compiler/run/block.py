@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from kuai.compiler.compiled import Compiled
+from kuai.compiler.run.compiled import Compiled
 from kuai.nn.hooks import global_hooks_in_use
 from kuai.nn.module import Module
 
@@ -52,8 +52,8 @@ class CompiledBlock:
     _options: dict[str, Any]
 
     def explain(self, stage: str = "") -> Any:
-        """What became of the block: see `kuai.compiler.explain`."""
-        from kuai.compiler.explain import explain
+        """What became of the block: see `kuai.compiler.run.explain`."""
+        from kuai.compiler.run.explain import explain
 
         return explain(self._compiled, stage)
 

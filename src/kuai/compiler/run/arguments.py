@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from kuai.compiler.capture.trees import parts
 from kuai.compiler.native import descriptor as d
-from kuai.compiler.trees import parts
 from kuai.core.base import TensorBase
 
 Structure = Any

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from kuai.compiler import numbers, trees
-from kuai.compiler.building import finish_branch
-from kuai.compiler.gradients import zeros
-from kuai.compiler.numbers import Number, is_number, number
-from kuai.compiler.places import UNDEFINED, Differing, Maybe, Place, Scope, is_tensor
-from kuai.compiler.recorder import Recorder
+from kuai.compiler.capture import numbers, trees
+from kuai.compiler.capture.building import finish_branch
+from kuai.compiler.capture.gradients import zeros
+from kuai.compiler.capture.numbers import Number, is_number, number
+from kuai.compiler.capture.places import UNDEFINED, Differing, Maybe, Place, Scope, is_tensor
+from kuai.compiler.capture.recorder import Recorder
 from kuai.core.base import TensorBase, wrap
 from kuai.errors import CompileError, DataDependentError
 from kuai.tensor import Tensor

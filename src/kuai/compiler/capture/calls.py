@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import kuai
 from kuai import ops as operations
-from kuai.compiler import numbers, trees
-from kuai.compiler.numbers import KINDS, Number, as_tensor, is_number, number
+from kuai.compiler.capture import numbers, trees
+from kuai.compiler.capture.numbers import KINDS, Number, as_tensor, is_number, number
 from kuai.core.base import TensorBase, wrap
 from kuai.dtypes import float64
 from kuai.tensor import Tensor
 
 if TYPE_CHECKING:
-    from kuai.compiler.session import Session
+    from kuai.compiler.capture.session import Session
 
 ops: Any = operations
 SPECIAL: dict[Any, Callable[..., Any]] = {}
@@ -92,7 +92,7 @@ def _allclose(session: Session, input: Any, other: Any, *args: Any, **kwargs: An
 
 @special(range)
 def _range(session: Session, *bounds: Any) -> Any:
-    from kuai.compiler.hooks import Range
+    from kuai.compiler.capture.hooks import Range
 
     return Range(*bounds) if _captured(session, *bounds) else range(*bounds)
 
@@ -143,7 +143,7 @@ def _quantifier(plain: Any, name: str) -> None:
         found = list(items)
         if not _captured(session, *found):
             return plain(found)
-        from kuai.compiler.hooks import Hooks
+        from kuai.compiler.capture.hooks import Hooks
 
         hooks = Hooks(session, _range)
         chain = getattr(hooks, name)
@@ -381,7 +381,7 @@ for _name in ("item", "numpy", "tolist", "__array__"):
 def _tensor(session: Session, data: Any, *args: Any, **kwargs: Any) -> Any:
     if not _captured(session, *trees.leaves(data)):
         return ops.tensor(data, *args, **kwargs)
-    from kuai.compiler.creation import captured_tensor
+    from kuai.compiler.capture.creation import captured_tensor
 
     return captured_tensor(session, data, *args, **kwargs)
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from kuai.compiler.code import Code
 from kuai.compiler.graph import StackMeta, Value
 from kuai.compiler.native import descriptor as d
 from kuai.compiler.native import hosts, runtime
@@ -24,6 +23,7 @@ from kuai.compiler.native.bound import (
     Step,
     TensorUse,
 )
+from kuai.compiler.run.code import Code
 from kuai.core.base import TensorBase
 
 INTERRUPTED, OUT_OF_MEMORY, HOST_FAILED = -1, -2, -3  # statuses

@@ -1,0 +1,21 @@
+"""From a call of a Python function to a graph: what it does to tensors, and what it read."""
+
+from kuai.compiler.capture.capture import (
+    Argument,
+    Captured,
+    NumberInput,
+    Source,
+    capture,
+    capture_call,
+    changed_floats,
+)
+
+__all__ = [
+    "Argument",
+    "Captured",
+    "NumberInput",
+    "Source",
+    "capture",
+    "capture_call",
+    "changed_floats",
+]
