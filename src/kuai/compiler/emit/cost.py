@@ -18,8 +18,9 @@ WORTH_A_PART = 15_000.0  # nanoseconds for which waking another thread pays
 PARTS = 16  # at most; several for each thread, so that none waits long for the last
 
 CHEAP = frozenset(
-    "plus minus mul quotient neg abs relu gate eq ne lt le gt ge logical_and logical_or logical_not "
-    "select_where maximum minimum clamp clamp_below clamp_above cast square sign".split()
+    "plus minus mul quotient neg abs relu gate eq ne lt le gt ge logical_and logical_or "
+    "logical_not select_where maximum minimum clamp clamp_below clamp_above cast square "
+    "sign".split()
 )
 
 

@@ -1,8 +1,8 @@
 """The rewriting itself: statements and expressions become calls of hooks.
 
 The hooks are the methods of `kuai.compiler.capture.hooks.Hooks`; rewritten code finds them in the
-free variable `__kuai__`. A block under a condition becomes an inner function over the same variables,
-so that the hook may run it once, many times, or only to see what it would do.
+free variable `__kuai__`. A block under a condition becomes an inner function over the same
+variables, so that the hook may run it once, many times, or only to see what it would do.
 """
 
 from __future__ import annotations
