@@ -141,6 +141,7 @@ MODULES: tuple[str, ...] = tuple(
     nn.AdaptiveMaxPool1d nn.AdaptiveMaxPool2d nn.AdaptiveMaxPool3d nn.BatchNorm1d nn.BatchNorm2d
     nn.BatchNorm3d nn.InstanceNorm1d nn.InstanceNorm2d nn.InstanceNorm3d nn.GroupNorm
     nn.MultiheadAttention nn.RNNCell nn.LSTMCell nn.GRUCell nn.RNN nn.LSTM nn.GRU
+    nn.TransformerEncoderLayer nn.TransformerDecoderLayer
     """.split()
 )
 

@@ -58,6 +58,7 @@ def test_an_adaptive_softmax_gives_the_log_probabilities_and_gradients_of_pytorc
         ("ZeroPad2d", (1,)),
         ("CircularPad2d", ((1, 2, 3, 4),)),
         ("MultiheadAttention", (4, 2)),
+        ("Transformer", (4, 2, 1, 1, 8)),
         ("LazyLinear", (3,)),
         ("Softmax", (1,)),
         ("LocalResponseNorm", (2,)),

@@ -490,6 +490,29 @@ def transformer_from_scratch(torch: ModuleType) -> Any:
 
 
 @program
+def transformer_layers(torch: ModuleType) -> Any:
+    """`nn.TransformerEncoder` with a causal mask and padding, a decoder, `nn.Transformer`."""
+    nn = torch.nn
+    layer = nn.TransformerEncoderLayer(8, 2, dim_feedforward=16, dropout=0.0, batch_first=True)
+    encoder = fill(torch, nn.TransformerEncoder(layer, num_layers=2, enable_nested_tensor=False))
+    x = torch.from_numpy(data(2, 5, 8))
+    mask = nn.Transformer.generate_square_subsequent_mask(5).double()
+    padding = torch.tensor([[False] * 5, [False, False, False, True, True]])
+    run = torch.compile(encoder)
+    out = run(x, mask=mask)
+    out.square().mean().backward()
+    padded = run(x, src_key_padding_mask=padding)[0]
+    first = nn.TransformerDecoderLayer(8, 2, 16, 0.0, activation="gelu", norm_first=True)
+    decoder = fill(torch, nn.TransformerDecoder(first, 2, norm=nn.LayerNorm(8)))
+    decoded = torch.compile(decoder)(x.transpose(0, 1), out.detach().transpose(0, 1))
+    whole = fill(torch, nn.Transformer(8, 2, 1, 1, 16, 0.0, batch_first=True))
+    both = torch.compile(whole)(x, out.detach(), tgt_mask=mask, tgt_is_causal=True)
+    both.square().sum().backward()
+    grads = [p.grad for p in (*encoder.parameters(), *whole.parameters())]
+    return out, padded, decoded, both, grads, list(encoder.state_dict()), str(encoder), str(layer)
+
+
+@program
 def forecast_with_an_lstm(torch: ModuleType) -> Any:
     """Sliding windows, a state per batch, an LSTM cell unrolled into the future, MinMax scaling."""
     nn = torch.nn
