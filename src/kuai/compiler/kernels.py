@@ -375,9 +375,14 @@ class _Grouping:
         self.kernels = kernels
         self.steps: list[Step] = []
         self.made_by: dict[Value, int] = {}
+        self.inner: set[Value] = set()  # what only the program itself uses, outside of loops
 
     def region(self, region: Region) -> list[Step]:
         """The steps of a region."""
+        if isinstance(region, Graph):
+            ends = {*region.outputs, *(new for _, new in region.updates)}
+            ends.update(g for _, g in region.gradients if g is not None)
+            self.inner = {r for op in region.operations for r in op.results} - ends
         for operation in self.numbers_first(region.operations):
             self.add(operation)
         if isinstance(region, Graph):
@@ -690,10 +695,26 @@ class _Grouping:
             self.fill(value)
         for value in operation.inputs:
             self.kernels.store(value)
+        if isinstance(step.kind, Attended):
+            self.lay_out_heads(operation, step.kind)
         if not step.is_open:
             for value in operation.results:
                 self.kernels.store(value)
         self.append(step, operation)
+
+    def lay_out_heads(self, operation: Operation, kind: Attended) -> None:
+        """Let what comes out of attention lie as its operands do.
+
+        Their heads are often parts of rows: where those of the result are too, putting them beside
+        each other again is just a view.
+        """
+        first = int(kind.gradient)
+        results = operation.results if kind.gradient else operation.results[:1]
+        for value, like in zip(results, operation.inputs[first : first + 3], strict=False):
+            if isinstance(like, Value) and value in self.inner:
+                where = self.kernels.layout_of(like)
+                found = layout.ordered_like(value.shape, value.meta.dtype, where)
+                self.kernels.layouts[value] = found
 
 
 def _is_better_apart(nest: Nest) -> bool:

@@ -74,6 +74,38 @@ def contiguous(shape: Sequence[int], dtype: dtypes.dtype, offset: int = 0) -> La
     return Layout(tuple(shape), tuple(strides), offset, dtype)
 
 
+def ordered_like(shape: Sequence[int], dtype: dtypes.dtype, like: Layout) -> Layout:
+    """The layout of an array without gaps whose dimensions lie in the order of another one's."""
+    order = sorted(range(len(shape)), key=lambda d: -abs(like.strides[d]))
+    if any(n != 1 and stride == 0 for n, stride in zip(like.shape, like.strides, strict=True)):
+        return contiguous(shape, dtype)
+    strides, step = [0] * len(shape), dtype.itemsize
+    for d in reversed(order):
+        strides[d] = step
+        step *= max(shape[d], 1)
+    return Layout(tuple(shape), tuple(strides), 0, dtype)
+
+
+def within(to: Layout, whole: Layout) -> Layout | None:
+    """How `whole`, an array without gaps, lies where its elements in their order lie as in `to`.
+
+    `None` where no strides say that.
+    """
+    strides = [0] * len(whole.shape)
+    given = [(n, s) for n, s in zip(to.shape, to.strides, strict=True) if n != 1]
+    left, step = 1, 0
+    for d in sorted(range(len(strides)), key=lambda d: whole.strides[d]):
+        n = whole.shape[d]
+        if n == 1:
+            continue
+        if left == 1:
+            left, step = given.pop()
+        if left % n:
+            return None
+        strides[d], left, step = step, left // n, step * n
+    return Layout(whole.shape, tuple(strides), to.offset, whole.dtype)
+
+
 def of_array(array: np.ndarray) -> Layout:
     """The layout of an array, from its first element on."""
     return Layout(array.shape, array.strides, 0, dtypes.from_numpy_dtype(array.dtype))

@@ -13,7 +13,7 @@ from typing import Any
 
 from kuai.compiler.graph import Operation, Region, StackMeta, Value
 from kuai.compiler.kernels import Control, Kernels, Move, Nest, Product, Push, Step
-from kuai.compiler.layout import Layout
+from kuai.compiler.layout import Layout, within
 from kuai.compiler.sizes import identical, varies
 
 ALIGNMENT = 64
@@ -140,7 +140,7 @@ def _fills(kernels: Kernels, value: Value) -> bool:
     base, where = kernels.base_of(value), kernels.layout_of(value)
     whole = kernels.layout_of(base)
     if base is value:
-        return True
+        return whole.is_contiguous
     size = where.size * where.dtype.itemsize
     return (
         where.is_contiguous
@@ -164,21 +164,48 @@ def _pieces(plan: Plan) -> None:
         if sum(to.size for to, _, _ in pieces) != result.size:
             continue  # something else lies there, too
         for to, value, view in pieces:
-            maker = next((s for s in plan.steps if isinstance(s, Nest) and value in s.made), None)
+            base = kernels.base_of(value)
             if (
-                maker is not None
-                and value in kernels.stored
-                and value not in plan.buffers
-                and value not in viewed
-                and moved.count(value) == 1
-                and view == kernels.layout_of(value)
-                and to.strides[-1:] == (to.dtype.itemsize,)
+                base not in kernels.stored
+                or base in plan.buffers
+                or moved.count(value) != 1
+                or view != kernels.layout_of(value)
+                or to.strides[-1:] != (to.dtype.itemsize,)
             ):
-                if result not in plan.buffers:
-                    size = result.size * result.meta.dtype.itemsize
-                    plan.buffers[result] = Buffer("arena", size=size, value=result)
-                plan.buffers[value] = plan.buffers[result]
+                continue
+            if base is not value:
+                place = _place_of_heads(plan, value, base, to)
+                if place is None:
+                    continue
+                kernels.layouts[base] = place
+                kernels.aliases[value].layout = to
+            elif value in viewed or not any(
+                isinstance(s, Nest) and value in s.made for s in plan.steps
+            ):
+                continue
+            else:
                 kernels.layouts[value] = to
+            if result not in plan.buffers:
+                size = result.size * result.meta.dtype.itemsize
+                plan.buffers[result] = Buffer("arena", size=size, value=result)
+            plan.buffers[base] = plan.buffers[result]
+
+
+def _place_of_heads(plan: Plan, value: Value, base: Value, to: Layout) -> Layout | None:
+    """Where a product of several results would put one so that a view of it lies in its place.
+
+    The gradients of attention lie so among the gradients of one matrix of queries, keys and values.
+    """
+    kernels = plan.kernels
+    if not any(isinstance(s, Product) and not s.is_open and base in s.made for s in plan.steps):
+        return None
+    where, whole = kernels.layout_of(value), kernels.layout_of(base)
+    if any(map(varies, (*to.shape, *whole.shape))) or not where.is_contiguous:
+        return None
+    read = [v for s in walk_steps(plan.steps) for v in reads(s) if kernels.base_of(v) is base]
+    if where.offset or where.size != whole.size or read != [value]:
+        return None  # something else reads it, as it lies now
+    return within(to, whole)
 
 
 def _contiguous(value: Value) -> Layout:
