@@ -8,6 +8,7 @@ import numpy as np
 
 from kuai import dtypes, ops
 from kuai.core.base import TensorBase
+from kuai.core.primitive import checked_when_run
 from kuai.ops import elementwise as e
 from kuai.ops import reduce
 from kuai.ops.joining import cat
@@ -253,8 +254,11 @@ def _weights(name: str, weights: Tensor | None, count: int, integral: bool) -> A
             f"cov(): expected {name} to have the same numel as there are observations in the "
             f"input but got {weights._payload.size} != {count}"
         )
-    if type(weights._payload) is np.ndarray and (weights._payload < 0).any():
-        raise RuntimeError(f"cov(): {name} cannot be negative")
+    message = f"cov(): {name} cannot be negative"
+    if type(weights._payload) is not np.ndarray:
+        checked_when_run(lambda: reduce.all(weights >= 0), RuntimeError, message)
+    elif (weights._payload < 0).any():
+        raise RuntimeError(message)
     return weights
 
 

@@ -20,7 +20,7 @@ from kuai.core import base
 from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase, wrap
 from kuai.core.inplace import assign, check_writable
-from kuai.core.primitive import Meta, Primitive, primitive
+from kuai.core.primitive import Meta, Primitive, checked_when_run, primitive
 from kuai.ops import movement
 from kuai.ops.elementwise import clamp_below, exp, lt, quotient, sqrt
 from kuai.ops.joining import stack
@@ -546,6 +546,8 @@ def multinomial(
     weights = to_dtype(input.detach(), dtypes.float64)
     if type(weights._payload) is np.ndarray:
         _check_weights(weights._payload)
+    else:
+        _check_captured_weights(weights)
     if not replacement and num_samples > shape[-1]:
         raise RuntimeError(
             "cannot sample n_sample > prob_dist.size(-1) samples without replacement"
@@ -563,6 +565,23 @@ def multinomial(
         # The order of exponential variables divided by the weights is that of drawing one by one.
         drawn = argsort(quotient(-log1p(-u), rows), -1, stable=True)[:, :num_samples]
     return movement.reshape(drawn, *shape[:-1], num_samples).clone()
+
+
+def _check_captured_weights(weights: Tensor) -> None:
+    """What `_check_weights` refuses, for weights that have no values yet."""
+    from kuai.ops.reduce import all as all_
+    from kuai.ops.reduce import sum as sum_
+
+    checked_when_run(
+        lambda: all_((weights >= 0) & (weights < math.inf)),
+        RuntimeError,
+        "probability tensor contains either `inf`, `nan` or element < 0",
+    )
+    checked_when_run(
+        lambda: all_(sum_(weights, -1) > 0),
+        RuntimeError,
+        "invalid multinomial distribution (sum of probabilities <= 0)",
+    )
 
 
 def _check_weights(weights: np.ndarray) -> None:

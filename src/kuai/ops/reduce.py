@@ -289,7 +289,7 @@ def prod(
 # -- extremes ------------------------------------------------------------------------------------
 
 
-def _need_values(name: str, x: np.ndarray, dim: Sequence[int]) -> None:
+def _need_values(name: str, x: np.ndarray | Meta, dim: Sequence[int]) -> None:
     for d in dim:
         if x.shape[d] == 0:
             raise IndexError(
@@ -317,6 +317,10 @@ class Extreme(Reduction):
         if x.size == 0:
             _need_values(self.name, x, dim)
         return type(self).ufunc.reduce(x, dim, None, None, keepdim)
+
+    def infer(self, x: Meta, dim: tuple[int, ...], keepdim: bool) -> Meta:
+        _need_values(self.name, x, dim)
+        return super().infer(x, dim, keepdim)
 
     def gradient(self, grad, x, result, dim, keepdim):
         shape = x._payload.shape
@@ -420,8 +424,9 @@ class Arg(Primitive):
         return state[1]
 
     def infer(self, x: Meta, dim: int | None, keepdim: bool) -> Meta:
-        dims = tuple(range(x.ndim)) if dim is None else (dim,)
-        return Meta(reduced_shape(x.shape, dims if x.ndim else (), keepdim), dtypes.int64)
+        dims = (tuple(range(x.ndim)) if dim is None else (dim,)) if x.ndim else ()
+        _need_values(self.name, x, dims)
+        return Meta(reduced_shape(x.shape, dims, keepdim), dtypes.int64)
 
 
 @primitive
