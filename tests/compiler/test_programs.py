@@ -592,6 +592,21 @@ def test_views_and_assignments():
     agrees(f, [torch.rand(3, 3, requires_grad=True)], [torch.rand(3, 3) * 20])
 
 
+def test_values_that_gradients_need_changed_in_place():
+    def f(x, y):
+        m = x.clone()
+        m *= y
+        m.clamp_(-1.5, 1.5)
+        while m.sum() < 3:
+            m *= y + 1.5
+            m.clamp_(0, 2)
+            m += 0.1
+        return m
+
+    calls = [[torch.rand(2, 2) * s for _ in range(2)] for s in (0.3, 1.0, 4.0)]
+    agrees(f, *([x.requires_grad_() for x in call] for call in calls))
+
+
 def test_masks_without_data_dependent_shapes():
     def f(x):
         y = x.clone()

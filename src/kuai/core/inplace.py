@@ -64,6 +64,8 @@ def inplace(x: Any, function: Callable[..., Any], *args: Any, **kwargs: Any) -> 
         if touch is not None:
             touch(x)  # before what is only a snapshot of it
         old = snapshot(x)
+        if touch is not None:  # a captured value stays what it is, whatever becomes of `x`
+            old._counter = list(old._counter)
     new = function(old, *args, **kwargs)
     mine, theirs = x._payload, new._payload
     if old is not x and type(theirs) is np.ndarray and getrefcount(old) > 2:
