@@ -147,6 +147,12 @@ def test_attention_in_a_loop() -> None:
 
     assert_native(f, [*leaves((2, 5, 4)), kuai.tensor(3)])
 
+    def slopes(x: Any, n: Any) -> Any:
+        (g,) = kuai.autograd.grad((f(x, n) ** 2).sum(), [x], create_graph=True)
+        return g.sin()
+
+    agrees(slopes, [*leaves((2, 4, 3), dtype=kuai.float64), kuai.tensor(2)], tolerance=1e-11)
+
 
 def test_one_operation_and_its_composition_agree_where_numbers_are_none() -> None:
     q, k, v = (x.detach() for x in leaves(*heads(2)))

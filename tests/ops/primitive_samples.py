@@ -59,6 +59,8 @@ def matrix(*batch: int, symmetric: bool = False) -> np.ndarray:
     return (x + np.swapaxes(x, -1, -2)) / 2 if symmetric else x
 
 
+HEADS = numbers(2, 3, 4), numbers(2, 2, 4, seed=1), numbers(2, 2, 3, seed=2)
+
 SYMMETRIC = {"cholesky", "eigh"}  # these look at one triangle, and differentiate as if at both
 
 
@@ -422,6 +424,25 @@ SAMPLES: dict[str, list[Sample]] = {
             groups=2,
         ),
         Sample(np.zeros((0, 2, 4)), np.zeros((0, 3, 3)), kernel_size=(2,), **GEOMETRY),
+    ],
+    # attention
+    "attention": [
+        Sample(*HEADS, scale=0.7, is_causal=False),
+        Sample(*HEADS, scale=0.7, is_causal=True),
+        Sample(
+            *HEADS, flags([True, False], [True, True], [False, True]), scale=0.7, is_causal=False
+        ),
+    ],
+    "attention_gradient": [
+        Sample(
+            numbers(2, 3, 3, seed=3),
+            *HEADS,
+            numbers(2, 3, 3, seed=4),
+            numbers(2, 3, low=2.0, high=4.0),
+            scale=0.7,
+            is_causal=True,
+            smooth=False,
+        ),
     ],
     # pooling
     "max_pool": [

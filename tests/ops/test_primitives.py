@@ -140,7 +140,8 @@ def test_only_a_view_shares_memory_with_its_input(name: str, sample: Sample) -> 
 def test_the_gradient_is_that_of_finite_differences(name: str, sample: Sample) -> None:
     places = floating_places(name, sample)
     if not places or not sample.smooth:
-        assert not places or name in ("embedding_rows", "gamma_numbers")
+        # Attention's gradient is given results of attention, which depend on the other inputs.
+        assert not places or name in ("embedding_rows", "gamma_numbers", "attention_gradient")
         return
 
     def function(*xs: Any) -> Any:

@@ -23,12 +23,12 @@ class Composed(Primitive):
         """The results, from other primitives."""
         raise NotImplementedError
 
-    def has_own_gradient(self) -> bool:
-        """Whether the gradient that is asked for now need not be the composition's."""
+    def has_own_gradient(self, grad: Any) -> bool:
+        """Whether the gradient, for this one of the results, need not be the composition's now."""
         return not tape.mode.grad
 
     def gradients(self, node: Any, grad: Any) -> Sequence[Any]:
-        if self.has_own_gradient():
+        if self.has_own_gradient(grad):
             return super().gradients(node, grad)
         self._check_versions(node)
         recorded = tape.mode.grad
@@ -57,7 +57,7 @@ class Fused(Composed):
     def compose(self, *inputs: Any, **parameters: Any) -> Any:
         return self.decompose(*inputs, **parameters)
 
-    def has_own_gradient(self) -> bool:
+    def has_own_gradient(self, grad: Any) -> bool:
         return not tape.mode.grad and primitives.intercept is None
 
 

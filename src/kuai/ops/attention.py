@@ -31,16 +31,24 @@ def attention_weights(
     query: Tensor, key: Tensor, mask: Tensor | None, scale: Any, is_causal: bool
 ) -> Tensor:
     """`softmax(Q Kᵀ * scale + mask)`, `(*, L, S)`; 0 where a query may attend to nothing."""
+    return _weights(_masked_scores(query, key, mask, scale, is_causal), mask is not None)
+
+
+def _masked_scores(
+    query: Tensor, key: Tensor, mask: Tensor | None, scale: Any, is_causal: bool
+) -> Tensor:
     scores = ops.matmul(query, ops.transpose(key, -2, -1)) * scale
     if is_causal:  # each query sees the first key, so that no row is without any
         seen = ops.tril(ops.ones(query.shape[-2], key.shape[-2], dtype=dtypes.bool_))
         scores = ops.where(seen, scores, -math.inf)
     if mask is None:
+        return scores
+    return ops.where(mask, scores, -math.inf) if mask.dtype is dtypes.bool_ else scores + mask
+
+
+def _weights(scores: Tensor, masked: bool) -> Tensor:
+    if not masked:
         return ops.softmax(scores, -1)
-    if mask.dtype is dtypes.bool_:
-        scores = ops.where(mask, scores, -math.inf)
-    else:
-        scores = scores + mask
     nothing = ops.all(scores == -math.inf, -1, keepdim=True)
     return ops.where(nothing, 0.0, ops.softmax(ops.where(nothing, 0.0, scores), -1))
 
@@ -121,8 +129,14 @@ class attention(Composed):
         grads = attention_gradient(grad[0], query, key, value, *result, *mask, **how)
         return (*grads, *[None for _ in mask])
 
-    def compose(self, *inputs: Tensor, **how: Any) -> tuple[Tensor, None]:
-        return _composed(*inputs, **how), None
+    def has_own_gradient(self, grad: Any) -> bool:
+        return super().has_own_gradient(grad) and grad[1] is None
+
+    def compose(self, query, key, value, *mask, **how):
+        scores = _masked_scores(query, key, mask[0] if mask else None, **how)
+        result = ops.matmul(_weights(scores, bool(mask)), value)
+        sums = ops.logsumexp(scores, -1)
+        return result, ops.where(sums == -math.inf, math.inf, sums)
 
 
 @primitive
@@ -176,7 +190,7 @@ class attention_gradient(Composed):
     def gradient(self, grad, upstream, query, key, value, output, denominators, mask):
         raise NotImplementedError("the composition is differentiated")
 
-    def has_own_gradient(self) -> bool:
+    def has_own_gradient(self, grad: Any) -> bool:
         return False
 
     def compose(self, upstream, query, key, value, output, denominators, *mask, **how):
