@@ -65,6 +65,7 @@ class Tensor(TensorBase):
     """A multi-dimensional array that remembers how it was computed."""
 
     __slots__ = ()
+    __module__ = "kuai"  # the name under which programs know it, and print its type
     __array_priority__ = 1000  # NumPy arrays on the left leave the operation to the tensor
 
     if TYPE_CHECKING:  # the functions of `ops`, attached below
@@ -266,7 +267,7 @@ class Tensor(TensorBase):
         return ops.sub(self, other)
 
     def __rsub__(self, other: Any) -> Tensor:
-        return ops.sub(other, self)
+        return ops.rsub(self, other)
 
     def __mul__(self, other: Any) -> Tensor:
         return _mul(self, other)
@@ -278,7 +279,7 @@ class Tensor(TensorBase):
         return _quotient(self, other)
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        return ops.quotient(other, self)
+        return tape.called(ops.quotient(other, self), "MulBackward0")
 
     __rdiv__ = __rtruediv__
 

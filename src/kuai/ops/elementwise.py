@@ -13,7 +13,7 @@ from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase, wrap
 from kuai.core.inplace import inplace
 from kuai.core.primitive import NO_PARAMETERS, SILENT, Meta, primitive, silence, unsilence
-from kuai.core.tape import mode
+from kuai.core.tape import called, mode
 from kuai.ops.out import takes_out, write_out
 from kuai.ops.pointwise import Elementwise, Number, as_operand, result_type
 
@@ -694,7 +694,7 @@ def sub(input: Any, other: Any, *, alpha: Number = 1, out: Tensor | None = None)
 
 def rsub(input: Any, other: Any, *, alpha: Number = 1) -> Tensor:
     """`other - alpha * input`."""
-    return sub(other, input, alpha=alpha)
+    return called(sub(other, input, alpha=alpha), "RsubBackward1")
 
 
 def _check_alpha(alpha: Number, *operands: Any) -> None:
@@ -715,7 +715,10 @@ def pow(input: Any, exponent: Any, *, out: Tensor | None = None) -> Tensor:
             return square(input, out=out)
         if type(exponent) is int and exponent < 0 and input._payload.dtype.kind in "iub":
             raise RuntimeError("Integers to negative integer powers are not allowed.")
-    return pow_(input, exponent, out=out)
+    result = pow_(input, exponent, out=out)
+    if isinstance(exponent, TensorBase):
+        called(result, f"PowBackward{1 if isinstance(input, TensorBase) else 2}")
+    return result
 
 
 @takes_out

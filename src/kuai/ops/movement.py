@@ -12,6 +12,7 @@ from numpy.lib.stride_tricks import as_strided as _as_strided
 from kuai import dtypes
 from kuai.core.base import layout_of
 from kuai.core.primitive import Meta, Primitive, ViewPrimitive, primitive
+from kuai.core.tape import called
 from kuai.errors import ShapeError
 from kuai.ops.pointwise import broadcast_shapes, cast, sum_to
 
@@ -259,13 +260,12 @@ def squeeze(input: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
     shape = input._payload.shape
     if dim is None:
         dims = tuple([i for i, n in enumerate(shape) if n == 1])
-    else:
-        given = (dim,) if isinstance(dim, int) else tuple(dim)
-        normal = [normalize_dim(d, len(shape)) for d in given]
-        if len(set(normal)) != len(normal):
-            raise RuntimeError("dim appears multiple times in the list of dims")
-        dims = tuple([d for d in normal if shape and shape[d] == 1])
-    return squeeze_(input, dims=dims)
+        return called(squeeze_(input, dims=dims), "SqueezeBackward0")
+    given = (dim,) if isinstance(dim, int) else tuple(dim)
+    normal = [normalize_dim(d, len(shape)) for d in given]
+    if len(set(normal)) != len(normal):
+        raise RuntimeError("dim appears multiple times in the list of dims")
+    return squeeze_(input, dims=tuple([d for d in normal if shape and shape[d] == 1]))
 
 
 @primitive
@@ -375,7 +375,7 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     order = list(range(ndim))
     if ndim:
         order[a], order[b] = b, a
-    return permute_(input, dims=tuple(order))
+    return called(permute_(input, dims=tuple(order)), "TransposeBackward0")
 
 
 def matrix_transpose(input: Tensor) -> Tensor:
@@ -385,7 +385,7 @@ def matrix_transpose(input: Tensor) -> Tensor:
         raise RuntimeError(
             f"tensor.mT is only supported on matrices or batches of matrices. Got {ndim}-D tensor."
         )
-    return permute_(input, dims=_SWAPS[ndim])
+    return called(permute_(input, dims=_SWAPS[ndim]), "TransposeBackward0")
 
 
 swapaxes = swapdims = transpose
@@ -400,7 +400,8 @@ def t(input: Tensor) -> Tensor:
     ndim = input._payload.ndim
     if ndim > 2:
         raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {ndim}D")
-    return permute_(input, dims=(1, 0) if ndim == 2 else tuple(range(ndim)))
+    dims = (1, 0) if ndim == 2 else tuple(range(ndim))
+    return called(permute_(input, dims=dims), "TBackward0")
 
 
 def adjoint(input: Tensor) -> Tensor:

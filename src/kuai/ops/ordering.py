@@ -10,6 +10,7 @@ import numpy as np
 from kuai import dtypes, ops
 from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import Meta, Primitive, checked_when_run, data_dependent, primitive
+from kuai.core.tape import called
 from kuai.ops import elementwise as e
 from kuai.ops import movement, return_types
 from kuai.ops.indexing import index_
@@ -70,7 +71,7 @@ def sort(
     """The values in order along `dim`, and where they stood; always stable."""
     d = normalize_dim(dim, input._payload.ndim)
     index = argsort_(input, dim=d, descending=descending)
-    return return_types.sort((pick(input, d, index, True), index))
+    return return_types.sort((called(pick(input, d, index, True), "SortBackward0"), index))
 
 
 @takes_out
@@ -94,7 +95,7 @@ def topk(
         raise RuntimeError(f"selected index k out of range: k is {k}, dimension {d} has {size}")
     order = argsort_(input, dim=d, descending=largest)
     index = ops.narrow(order, d, 0, k).contiguous() if input._payload.ndim else order
-    return return_types.topk((pick(input, d, index, True), index))
+    return return_types.topk((called(pick(input, d, index, True), "TopkBackward0"), index))
 
 
 @takes_out
@@ -128,7 +129,7 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     if dim is None:
         if input._payload.size == 0:
             return wrap(np.full((), np.nan, input._payload.dtype))
-        return median(movement.reshape(input, -1), 0).values
+        return called(median(movement.reshape(input, -1), 0).values, "MedianBackward0")
     d = normalize_dim(dim, input._payload.ndim)
     size = input._payload.shape[d] if input._payload.ndim else 1
     if size == 0:
@@ -147,7 +148,7 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     values = pick(input, d, index, keepdim)
     if not keepdim and input._payload.ndim:
         index = movement.squeeze(index, d)
-    return return_types.median((values, index))
+    return return_types.median((called(values, "MedianBackward1"), index))
 
 
 @takes_out

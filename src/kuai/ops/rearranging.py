@@ -11,6 +11,7 @@ import numpy as np
 from kuai import dtypes
 from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import Meta, Primitive, data_dependent, primitive
+from kuai.core.tape import called
 from kuai.ops import movement
 from kuai.ops.gather import index_select
 from kuai.ops.joining import stack
@@ -131,7 +132,8 @@ def roll(input: Tensor, shifts: Dims, dims: Dims = ()) -> Tensor:
         raise RuntimeError("`shifts` required")
     if not along and len(steps) == 1:
         flat = movement.reshape(input, -1)
-        return movement.reshape(roll_(flat, shifts=steps, dims=(0,)), shape)
+        rolled = movement.reshape(roll_(flat, shifts=steps, dims=(0,)), shape)
+        return called(rolled, "RollBackward0")
     if len(steps) != len(along):
         raise RuntimeError(
             f"shifts and dimensions must align. shifts: {len(steps)}, dims:{len(along)}"
@@ -195,7 +197,8 @@ def repeat(input: Tensor, *sizes: Any, repeats: Any = None) -> Tensor:
     shape = (1,) * extra + input._payload.shape
     split = movement.reshape(input, [m for n in shape for m in (1, n)])
     wide = movement.expand(split, [m for t, n in zip(times, shape, strict=True) for m in (t, n)])
-    return reshape_(wide, shape=tuple(t * n for t, n in zip(times, shape, strict=True)))
+    result = reshape_(wide, shape=tuple(t * n for t, n in zip(times, shape, strict=True)))
+    return called(result, "RepeatBackward0")
 
 
 def tile(input: Tensor, *sizes: Any, dims: Any = None) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 from kuai import dtypes, ops
 from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase, wrap
-from kuai.core.fused import compute, fits
+from kuai.core.fused import compute
 from kuai.core.primitive import SILENT, Meta, Primitive, primitive, silence, unsilence
 from kuai.core.tape import called
 from kuai.ops import elementwise as e
@@ -158,10 +158,11 @@ def sum(
             return sum_.finish_one(payload, x, _TOTAL[array.ndim])  # type: ignore[call-arg]
     if dtype is not None or x._payload.dtype.kind in "iub":
         x = _as_summand(input, dtype)
-    dims = normalize_dims(axis if dim is None else dim, x._payload.ndim)
-    if out is not None:
-        return write_out(out, sum_(x, dim=dims, keepdim=keepdim))
-    return sum_(x, dim=dims, keepdim=keepdim)
+    along = axis if dim is None else dim
+    result = sum_(x, dim=normalize_dims(along, x._payload.ndim), keepdim=keepdim)
+    if along is not None:
+        called(result, "SumBackward1")
+    return result if out is None else write_out(out, result)
 
 
 def _need_float(name: str, input: Tensor) -> None:
@@ -190,10 +191,9 @@ def mean(
     """
     x = input if dtype is None else to_dtype(input, dtype)
     _need_float("mean", x)
-    dims = normalize_dims(axis if dim is None else dim, x._payload.ndim)
-    result = compute(mean_, x, dim=dims, keepdim=keepdim)
-    if not fits(x):
-        called(result, "MeanBackward0")
+    along = axis if dim is None else dim
+    result = compute(mean_, x, dim=normalize_dims(along, x._payload.ndim), keepdim=keepdim)
+    called(result, "MeanBackward0" if along is None else "MeanBackward1")
     return result if out is None else write_out(out, result)
 
 
@@ -283,7 +283,8 @@ def prod(
 ) -> Tensor:
     """Product over `dim` (one dimension; all by default). Integers multiply in int64."""
     x = _as_summand(input, dtype)
-    return prod_(x, dim=normalize_dims(dim, x._payload.ndim), keepdim=keepdim)
+    result = prod_(x, dim=normalize_dims(dim, x._payload.ndim), keepdim=keepdim)
+    return result if dim is None else called(result, "ProdBackward1")
 
 
 # -- extremes ------------------------------------------------------------------------------------
@@ -486,8 +487,9 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
         return e.maximum(input, dim if other is None else other)
     if dim is None:
         _need_any("max", input)
-        return amax(input)
-    return return_types.max(_extreme_along(argmax_, input, dim, keepdim))
+        return called(amax(input), "MaxBackward1")
+    values, indices = _extreme_along(argmax_, input, dim, keepdim)
+    return return_types.max((called(values, "MaxBackward0"), indices))
 
 
 @takes_out
@@ -497,8 +499,9 @@ def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
         return e.minimum(input, dim if other is None else other)
     if dim is None:
         _need_any("min", input)
-        return amin(input)
-    return return_types.min(_extreme_along(argmin_, input, dim, keepdim))
+        return called(amin(input), "MinBackward1")
+    values, indices = _extreme_along(argmin_, input, dim, keepdim)
+    return return_types.min((called(values, "MinBackward0"), indices))
 
 
 def _need_any(name: str, input: Tensor) -> None:

@@ -76,6 +76,7 @@ class log10(FloatUnary):
 class log1p(FloatUnary):
     """`log(1 + x)`, accurate near zero."""
 
+    gradient_name = "Log1PBackward0"
     kernel = staticmethod(np.log1p)
 
     def gradient(self, grad, x):

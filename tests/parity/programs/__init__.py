@@ -72,6 +72,7 @@ for _part in (
     "generative",
     "acting",
     "mistakes",
+    "practice",
     "derivatives",
     "autograd",
     "errors",
