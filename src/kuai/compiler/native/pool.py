@@ -8,13 +8,15 @@ The state of a job is one 64-bit ticket: the number of the job above, the next c
 raises the ticket by one has that chunk, and knows that what it read of the job belongs together,
 since the number of the job is part of what it compared. While a job is being prepared the ticket
 is closed: its next chunk lies beyond any job's last. A worker without work looks for some for a
-while (tens of microseconds), then sleeps on a condition.
+while (tens of microseconds), then sleeps.
 
 A job that comes while another is running, from inside it or from another thread, is done by its
 caller alone.
 """
 
 from __future__ import annotations
+
+import sys
 
 CLOSED = 0x7FFFFFFF
 SPINS = 1000
@@ -30,6 +32,54 @@ _DECLARATIONS = {
     "arm64": "declare void @llvm.aarch64.hint(i32)",
 }
 
+# How a worker sleeps until the ticket is no more the last one that it saw, and how it is woken.
+# Linux's own futex, where there is one: conditions of the C library there can lose a signal, and
+# then wait for ever (glibc, bug 25847).
+_FUTEX = {"x86_64": 202, "aarch64": 98}
+_SLEEP_ON_FUTEX = """\
+sleep:
+  %s = atomicrmw add ptr @pool_sleepers, i64 1 seq_cst, align 8
+  br label %check
+check:
+  %signal = load atomic i32, ptr @pool_signal seq_cst, align 4
+  %now = load atomic i64, ptr @pool_ticket seq_cst, align 8
+  %same = icmp eq i64 %now, %last
+  br i1 %same, label %wait, label %awake
+wait:
+  %known = zext i32 %signal to i64
+  %w = call i64 (i64, ...) @syscall(i64 {futex}, ptr @pool_signal, i64 128, i64 %known, ptr null)
+  br label %check
+awake:
+  %s1 = atomicrmw sub ptr @pool_sleepers, i64 1 seq_cst, align 8
+  br label %work"""
+_WAKE_BY_FUTEX = """\
+wake:
+  %b = atomicrmw add ptr @pool_signal, i32 1 seq_cst, align 4
+  %l = call i64 (i64, ...) @syscall(i64 {futex}, ptr @pool_signal, i64 129, i64 2147483647)
+  br label %work"""
+_SLEEP_ON_CONDITION = """\
+sleep:
+  %l = call i32 @pthread_mutex_lock(ptr @pool_mutex)
+  %s = atomicrmw add ptr @pool_sleepers, i64 1 seq_cst, align 8
+  br label %check
+check:
+  %now = load atomic i64, ptr @pool_ticket seq_cst, align 8
+  %same = icmp eq i64 %now, %last
+  br i1 %same, label %wait, label %awake
+wait:
+  %w = call i32 @pthread_cond_wait(ptr @pool_wake, ptr @pool_mutex)
+  br label %check
+awake:
+  %s1 = atomicrmw sub ptr @pool_sleepers, i64 1 seq_cst, align 8
+  %u = call i32 @pthread_mutex_unlock(ptr @pool_mutex)
+  br label %work"""
+_WAKE_BY_CONDITION = """\
+wake:
+  %l = call i32 @pthread_mutex_lock(ptr @pool_mutex)
+  %b = call i32 @pthread_cond_broadcast(ptr @pool_wake)
+  %u = call i32 @pthread_mutex_unlock(ptr @pool_mutex)
+  br label %work"""
+
 _TEXT = """
 ; -- threads --------------------------------------------------------------------------------------
 @pool_mutex = internal global [128 x i8] zeroinitializer, align 64
@@ -40,6 +90,7 @@ _TEXT = """
 @pool_context = internal global ptr null
 @pool_chunks = internal global i64 0
 @pool_limit = internal global i64 1
+@pool_signal = internal global i32 0, align 64
 @pool_busy = internal global i32 0, align 64
 @pool_sleepers = internal global i64 0, align 64
 @pool_workers = internal global i64 0
@@ -57,6 +108,7 @@ declare i32 @pthread_cond_broadcast(ptr)
 declare i32 @pthread_sigmask(i32, ptr, ptr)
 declare i32 @sigfillset(ptr)
 declare i32 @sched_yield()
+declare i64 @syscall(i64, ...)
 {declaration}
 
 ; Take chunks while there are any; the ticket at which there were none.
@@ -104,21 +156,7 @@ idle:
   %n1 = add i64 %n, 1
   %more = icmp ult i64 %n1, {spins}
   br i1 %more, label %spin, label %sleep
-sleep:
-  %l = call i32 @pthread_mutex_lock(ptr @pool_mutex)
-  %s = atomicrmw add ptr @pool_sleepers, i64 1 seq_cst, align 8
-  br label %check
-check:
-  %now = load atomic i64, ptr @pool_ticket seq_cst, align 8
-  %same = icmp eq i64 %now, %last
-  br i1 %same, label %wait, label %awake
-wait:
-  %w = call i32 @pthread_cond_wait(ptr @pool_wake, ptr @pool_mutex)
-  br label %check
-awake:
-  %s1 = atomicrmw sub ptr @pool_sleepers, i64 1 seq_cst, align 8
-  %u = call i32 @pthread_mutex_unlock(ptr @pool_mutex)
-  br label %work
+{sleep}
 }}
 
 ; Start workers until there are `wanted`. They take no signals: those are the main thread's.
@@ -227,11 +265,7 @@ share:
   %sleepers = load atomic i64, ptr @pool_sleepers seq_cst, align 8
   %asleep = icmp ne i64 %sleepers, 0
   br i1 %asleep, label %wake, label %work
-wake:
-  %l = call i32 @pthread_mutex_lock(ptr @pool_mutex)
-  %b = call i32 @pthread_cond_broadcast(ptr @pool_wake)
-  %u = call i32 @pthread_mutex_unlock(ptr @pool_mutex)
-  br label %work
+{wake}
 work:
   %last = call i64 @pool_drain(i64 0)
   br label %wait
@@ -259,12 +293,18 @@ declare i64 @llvm.smin.i64(i64, i64)
 """
 
 
-def pool_text(architecture: str, set_mask: int) -> str:
+def pool_text(architecture: str, set_mask: int, system: str = sys.platform) -> str:
     """The pool for a processor; `set_mask` is the system's number for `SIG_SETMASK`."""
+    futex = _FUTEX.get(architecture) if system == "linux" else None
+    sleep, wake = _SLEEP_ON_CONDITION, _WAKE_BY_CONDITION
+    if futex is not None:
+        sleep, wake = _SLEEP_ON_FUTEX.format(futex=futex), _WAKE_BY_FUTEX.format(futex=futex)
     return _TEXT.format(
         closed=CLOSED,
         spins=SPINS,
         pause=PAUSES.get(architecture, ""),
         declaration=_DECLARATIONS.get(architecture, ""),
         set_mask=set_mask,
+        sleep=sleep,
+        wake=wake,
     )
