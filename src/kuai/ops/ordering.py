@@ -399,8 +399,11 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
 
     Raises:
         RuntimeError: not a vector of non-negative integers.
+        NotImplementedError: the numbers are floats.
     """
     x = input._payload
+    if input.is_floating_point():
+        raise NotImplementedError(f'"bincount_cpu" not implemented for {input.dtype.name}')
     if x.ndim != 1 or (type(x) is np.ndarray and x.size and x.min() < 0):
         raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
     return bincount_(input, weights, minlength=minlength)

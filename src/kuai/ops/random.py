@@ -459,8 +459,11 @@ def normal(
         RuntimeError: a standard deviation is negative.
     """
     deviations = std._payload if isinstance(std, TensorBase) else np.asarray(std)
-    if type(deviations) is np.ndarray and (deviations < 0).any():
-        raise RuntimeError("normal expects all elements of std >= 0.0")
+    message = "normal expects all elements of std >= 0.0"
+    if type(deviations) is not np.ndarray:
+        checked_when_run(lambda: _all(std >= 0), RuntimeError, message)
+    elif (deviations < 0).any():
+        raise RuntimeError(message)
     if size is not None:
         shape, d = as_shape((size,)), _float_dtype(dtype, "normal", options)
     else:
@@ -486,8 +489,11 @@ def bernoulli(
 
     chance = p if p is not None else to_dtype(input.detach(), _chance_dtype(input))
     values = np.asarray(p) if p is not None else chance._payload  # type: ignore[union-attr]
-    if type(values) is np.ndarray and not ((values >= 0) & (values <= 1)).all():
-        raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
+    message = "Expected p_in >= 0 && p_in <= 1 to be true, but got false."
+    if type(values) is not np.ndarray:
+        checked_when_run(lambda: _all((chance >= 0) & (chance <= 1)), RuntimeError, message)
+    elif not ((values >= 0) & (values <= 1)).all():
+        raise RuntimeError(message)
     wide = dtypes.float32 if p is not None else _chance_dtype(input)
     drawn = as_tensor(uniform_numbers(input._payload.shape, wide, generator))
     return overwrite(input, lt(drawn, chance))
@@ -567,18 +573,23 @@ def multinomial(
     return movement.reshape(drawn, *shape[:-1], num_samples).clone()
 
 
+def _all(condition: Any) -> Tensor:
+    from kuai.ops.reduce import all as all_
+
+    return all_(condition)
+
+
 def _check_captured_weights(weights: Tensor) -> None:
     """What `_check_weights` refuses, for weights that have no values yet."""
-    from kuai.ops.reduce import all as all_
     from kuai.ops.reduce import sum as sum_
 
     checked_when_run(
-        lambda: all_((weights >= 0) & (weights < math.inf)),
+        lambda: _all((weights >= 0) & (weights < math.inf)),
         RuntimeError,
         "probability tensor contains either `inf`, `nan` or element < 0",
     )
     checked_when_run(
-        lambda: all_(sum_(weights, -1) > 0),
+        lambda: _all(sum_(weights, -1) > 0),
         RuntimeError,
         "invalid multinomial distribution (sum of probabilities <= 0)",
     )

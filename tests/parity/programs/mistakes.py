@@ -140,6 +140,9 @@ def mistakes_in_data(torch: ModuleType) -> Any:
         (lambda x: x.masked_fill(x, 0.0), x), (lambda x: torch.where(x, x, x), x),
         (lambda x: x & x, x), (lambda x: ~x, x), (lambda x: x.mean(), ids),
         (lambda x: torch.linalg.cholesky(x @ x.T - 10), x), (lambda x: torch.softmax(x, 1), ids),
+        (lambda x: torch.bernoulli(x * 3), x), (lambda x: torch.normal(x, -x), x),
+        (lambda x: torch.multinomial(-x, 1), x), (lambda x: torch.bincount(x.view(-1)), x),
+        (lambda x: x[:, :0].min(1), x), (lambda x: x[:0].argmax(), x), (lambda x: torch.rand(-1), x),
         (lambda x: x.copy_(torch.ones(3)), x.clone()), (lambda x: x.add_(1j) if False else x.mul_(ids), rows),
     ]  # fmt: skip
     plain = [raised(lambda f=f, a=a: f(a)) for f, a in wrong]
