@@ -62,7 +62,7 @@ class Half:
             setattr(self._kernels, name, copy.copy(getattr(mine, name)))
         planned = plan(mine)
         emitted = emit_program(planned, host(), batch)
-        self.built = Built(mine.graph, mine, planned, emitted)
+        self.built = Built(mine.graph, mine, planned, emitted, batch)
         self.object_file = jit.compiled(emitted.text)
         self.library = runtime.load_program(self.object_file)
 

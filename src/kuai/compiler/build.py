@@ -11,16 +11,18 @@ from kuai.compiler.layout import Layout
 from kuai.compiler.native.target import Target, host
 from kuai.compiler.plan import Plan, plan
 from kuai.compiler.simplify import simplify
+from kuai.compiler.sizes import Batch
 
 
 @dataclass(frozen=True)
 class Built:
-    """The stages of one program."""
+    """The stages of one program; `batch` where it serves batches of any size."""
 
     graph: Graph
     kernels: Kernels
     plan: Plan
     emitted: Emitted
+    batch: Batch | None = None
 
 
 def build(

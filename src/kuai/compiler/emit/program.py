@@ -201,11 +201,7 @@ class Program:
     def finish(self) -> Emitted:
         """Everything, and the text of it."""
         self.steps(self.plan.steps)
-        for copy in self.plan.copies:
-            if copy.buffer.kind == "stack":
-                self._hand_over(copy.value, copy.buffer)
-            else:
-                self.copy(copy.value, copy.buffer, copy.layout)
+        self.results()
         f = self.main
         f.begin(self.exit)
         for buffer in self.stacks:
@@ -217,6 +213,14 @@ class Program:
         self.emitted.text = str(self.module)
         self.emitted.arena = self.aside_at + self.workspace
         return self.emitted
+
+    def results(self) -> None:
+        """Bring what is not there yet to where the caller wants it."""
+        for copy in self.plan.copies:
+            if copy.buffer.kind == "stack":
+                self._hand_over(copy.value, copy.buffer)
+            else:
+                self.copy(copy.value, copy.buffer, copy.layout)
 
     def _hand_over(self, value: Value, buffer: Buffer) -> None:
         """Give a stack's memory to the caller, who frees it."""

@@ -56,10 +56,11 @@ def callback() -> Any:
     """What programs call: the number of a kernel, and the addresses of its arrays."""
     from kuai.compiler.native.runtime import Host
 
-    return Host(_run)
+    return Host(run)
 
 
-def _run(number: int, pointers: int) -> int:
+def run(number: int, pointers: int) -> int:
+    """Run the kernel of this number on arrays at these addresses; whether it raised."""
     try:
         call = _calls[number]
         assert call is not None

@@ -62,10 +62,14 @@ def free_memory(address: int) -> None:
 
 _free = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(process_symbol("free"))
 Host = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int64, ctypes.c_void_p)
+Interrupted = ctypes.CFUNCTYPE(ctypes.c_int)
 
 
 def load_program(
-    object_file: bytes, exports: tuple[str, ...] = ("program",), run_host: Any = None
+    object_file: bytes,
+    exports: tuple[str, ...] = ("program",),
+    run_host: Any = None,
+    interrupted: Any = None,
 ) -> Library:
     """Put a program into memory.
 
@@ -74,9 +78,13 @@ def load_program(
         exports: the functions that it defines.
         run_host: what it calls for Python kernels: a `Host`, which gets the number of the kernel
             and the address of a table of pointers, and returns whether it raised.
+        interrupted: what its loops ask whether they shall end, if not `kuai_interrupted`: an
+            `Interrupted`.
     """
     symbols = {name: library()[name] for name in SYMBOLS}
     symbols["kuai_host"] = ctypes.cast(run_host or hosts.callback(), ctypes.c_void_p).value or 0
+    if interrupted is not None:
+        symbols["kuai_interrupted"] = ctypes.cast(interrupted, ctypes.c_void_p).value or 0
     loaded = jit.load(object_file, exports, symbols)
-    loaded.kept = run_host
+    loaded.kept = run_host, interrupted
     return loaded

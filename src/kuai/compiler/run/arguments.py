@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import numpy as np
 
 from kuai.compiler.capture.trees import parts
 from kuai.compiler.native import descriptor as d
-from kuai.core.base import TensorBase
+from kuai.compiler.native.bound import Form
+from kuai.core.base import TensorBase, wrap
 
 Structure = Any
 """How arguments nest, without their leaves; equal for calls of the same structure."""
@@ -47,6 +51,25 @@ def repeated(leaves: Sequence[Any]) -> list[int]:
     """For each leaf, the number of the first one that is the same object."""
     first: dict[int, int] = {}
     return [first.setdefault(id(x), i) for i, x in enumerate(leaves)]
+
+
+class Argument:
+    """A leaf as it is remembered when its call is over: a tensor while somebody else has it."""
+
+    def __init__(self, leaf: Any) -> None:
+        self._leaf: Callable[[], Any] = lambda: leaf
+        self._form: Form | None = None
+        if isinstance(leaf, TensorBase):
+            array = leaf._payload
+            self._leaf = weakref.ref(leaf)
+            self._form = Form(array.dtype, array.shape, array.strides)
+
+    def get(self, draw: Callable[[Form], np.ndarray]) -> Any:
+        """The leaf; for a tensor that is gone, or has another form now, one that is drawn."""
+        found = self._leaf()
+        if self._form is None or (found is not None and self._form.fits(found._payload)):
+            return found
+        return wrap(draw(self._form))
 
 
 class Objects:

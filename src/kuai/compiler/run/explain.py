@@ -10,6 +10,9 @@ from kuai.compiler.native import jit
 from kuai.compiler.rewrite.functions import rewritten_text
 from kuai.compiler.run.compiled import Compiled
 from kuai.compiler.run.program import Program
+from kuai.compiler.run.timing import Line, Times, measure
+
+TOP = 5  # steps whose times the report shows
 
 
 def _python(program: Program) -> str:
@@ -34,7 +37,9 @@ def explain(compiled: Compiled, stage: str = "") -> None:
     Args:
         compiled: the function.
         stage: `"python"`, `"graph"`, `"kernels"`, `"memory"`, `"llvm"` or `"assembly"`, for that
-            stage of the program that ran last in full; a short report on all programs without.
+            stage of the program that ran last in full; `"times"` for what each of its steps
+            takes; a short report on all programs without. For the times, the program runs some
+            hundred times, on copies of what it works on.
 
     Raises:
         ValueError: there is no such stage.
@@ -44,17 +49,20 @@ def explain(compiled: Compiled, stage: str = "") -> None:
 
 def text(compiled: Compiled, stage: str = "") -> str:
     """What `explain` prints."""
-    if stage and stage not in STAGES:
-        raise ValueError(f"no stage {stage!r}; there are {', '.join(STAGES)}")
+    if stage and stage != "times" and stage not in STAGES:
+        raise ValueError(f"no stage {stage!r}; there are {', '.join(STAGES)}, times")
     programs = list(compiled.programs.values())
     if not programs:
         return "nothing is compiled yet: call it first"
     if not stage:
         lines = [_report(i, program) for i, program in enumerate(programs)]
+        lines += [_times(times, times.top(TOP), "  ") for times in measure(programs[-1])]
         refused = dict.fromkeys(compiled.any_batch.refused.values())
         lines += [f"no program for batches of any size: {why}" for why in refused]
         return "\n".join(lines)
     program = programs[-1]
+    if stage == "times":
+        return "\n".join(_times(times, times.lines) for times in measure(program))
     show = STAGES[stage]
     parts = [show(program, program.code.built)]
     if program.backward is not None and stage != "python":
@@ -81,3 +89,33 @@ def _report(number: int, program: Program) -> str:
     stages = (f"{name} {1e3 * t:.1f} ms" for name, t in program.times.stages.items())
     lines.append(f"  made in: {', '.join(stages)}")
     return "\n".join(lines)
+
+
+def _times(times: Times, lines: list[Line], margin: str = "") -> str:
+    """What steps take, as a table."""
+    if times.why:
+        return f"{margin}{times.half}: no times: {times.why}"
+    drawn = ", with arguments drawn anew" if times.drawn else ""
+    head = f"{times.half}: {_with_unit(times.nanoseconds)}, the median of {times.runs} runs{drawn}"
+    rows = [("step", "kernel", "block")]
+    for line in lines:
+        row = line.row
+        block = row.path.partition(": ")[0]
+        rows.append(("  " * row.depth + row.title, " ".join(row.kernels), block))
+    widths = [max(len(row[i]) for row in rows) for i in range(2)]
+    numbers = [f"{'ns':>12} {'share':>6} {'times':>6}  "]
+    numbers += [
+        f"{line.nanoseconds:12,.1f} {100 * line.share:5.1f}% {line.times:6g}  " for line in lines
+    ]
+    body = [
+        f"{n}{row[0]:{widths[0]}}  {row[1]:{widths[1]}}  {row[2]}".rstrip()
+        for n, row in zip(numbers, rows, strict=True)
+    ]
+    return "\n".join(f"{margin}{line}" for line in (head, *body))
+
+
+def _with_unit(nanoseconds: float) -> str:
+    for unit, size in (("ms", 1e6), ("µs", 1e3)):
+        if nanoseconds >= size:
+            return f"{nanoseconds / size:.2f} {unit}"
+    return f"{nanoseconds:.0f} ns"

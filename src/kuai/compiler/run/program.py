@@ -18,7 +18,7 @@ from kuai.compiler.native import builtin
 from kuai.compiler.native import descriptor as d
 from kuai.compiler.native.bound import Bound, Source, Step, tensor_of
 from kuai.compiler.partition import Halves, partition
-from kuai.compiler.run.arguments import Objects, Structure, repeated, same_leaf
+from kuai.compiler.run.arguments import Argument, Objects, Structure, repeated, same_leaf
 from kuai.compiler.run.backward import Backward, stack_array
 from kuai.compiler.run.bind import Binding, Input, Loose, Machine
 from kuai.compiler.run.code import Code
@@ -130,11 +130,16 @@ class Program:
         bound: the program of the call itself.
         code: its machine code, and its stages.
         backward: those of its backward half, where it has one.
+        taken_over: how many values the backward half takes over from the forward half, and the
+            numbers of the inputs that it reads besides.
+        arguments: the leaves of the call, of which nothing is kept alive that was not part of
+            the program.
         times: how long making it took.
         direct: the native way into this program, for calls that Python has looked at.
     """
 
     direct: Callable[..., Any] | None = None
+    taken_over: tuple[int, list[int]] = (0, [])
 
     def __init__(
         self,
@@ -151,6 +156,7 @@ class Program:
         self.recorded = recorded
         self.times = times
         self.backward: Code | None = None
+        self.arguments = [Argument(x) for x in call.leaves]
         self._baked, self._repeated = _baked(call.leaves, recorded.inputs)
         found = graphs_of(recorded, call.leaves)
         self.code = make(found.graphs[0], found.layouts, 0)
@@ -160,6 +166,7 @@ class Program:
         else:
             halves, joint = found.halves, recorded.joint
             self.backward = make(halves.backward, found.layouts, 1)
+            self.taken_over = len(halves.saved), halves.arguments
             times.mark("code")
             maker = self._node_maker(halves, joint, again, found.changed)
             self.bound = self._bind(call, maker)
