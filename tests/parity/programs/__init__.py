@@ -66,22 +66,25 @@ def raised(action: Callable[[], Any]) -> str:
 
 
 for _part in (
-    "chapters",
-    "vision",
-    "sequences",
-    "generative",
     "acting",
-    "mistakes",
-    "practice",
-    "derivatives",
     "autograd",
+    "chapters",
+    "derivatives",
     "errors",
+    "generative",
     "indexing",
     "learning",
     "loading",
+    "mistakes",
     "modules",
+    "practice",
     "printing",
+    "residual",
     "science",
+    "sequences",
+    "solvers",
     "tensors",
+    "transformers",
+    "vision",
 ):
     importlib.import_module(f"{__name__}.{_part}")
