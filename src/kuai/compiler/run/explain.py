@@ -105,7 +105,7 @@ def _times(times: Times, lines: list[Line], margin: str = "") -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(2)]
     numbers = [f"{'ns':>12} {'share':>6} {'times':>6}  "]
     numbers += [
-        f"{line.nanoseconds:12,.1f} {100 * line.share:5.1f}% {line.times:6g}  " for line in lines
+        f"{line.nanoseconds:12,.1f} {100 * line.share:5.1f}% {line.times:6.4g}  " for line in lines
     ]
     body = [
         f"{n}{row[0]:{widths[0]}}  {row[1]:{widths[1]}}  {row[2]}".rstrip()
