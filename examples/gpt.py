@@ -88,6 +88,7 @@ def train(text: str, steps: int = 150, batch: int = 16) -> tuple[GPT, list[str],
     net = GPT(len(alphabet))
     optimizer = optim.AdamW(net.parameters(), lr=3e-3)
 
+    @kuai.compile
     def step(x: kuai.Tensor, y: kuai.Tensor) -> kuai.Tensor:
         optimizer.zero_grad()
         loss = F.cross_entropy(net(x).flatten(0, 1), y.flatten())

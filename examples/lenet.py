@@ -48,6 +48,7 @@ def train(epochs: int = 8) -> tuple[nn.Module, float]:
     net = LeNet()
     optimizer = optim.Adam(net.parameters(), lr=2e-3)
 
+    @kuai.compile
     def step(x: kuai.Tensor, y: kuai.Tensor) -> kuai.Tensor:
         optimizer.zero_grad()
         loss = F.cross_entropy(net(x), y)

@@ -27,6 +27,7 @@ def train(epochs: int = 10) -> tuple[nn.Module, float]:
     net = RowReader()
     optimizer = optim.Adam(net.parameters(), lr=0.01)
 
+    @kuai.compile
     def step(x: kuai.Tensor, y: kuai.Tensor) -> kuai.Tensor:
         optimizer.zero_grad()
         loss = F.cross_entropy(net(x), y)

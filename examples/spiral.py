@@ -23,10 +23,15 @@ def train(steps: int = 600) -> tuple[nn.Module, float]:
     X, y = spirals(200)
     net = nn.Sequential(nn.Linear(2, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 2))
     optimizer = optim.Adam(net.parameters(), lr=0.01)
-    for _ in range(steps):
+
+    @kuai.compile
+    def step() -> None:
         optimizer.zero_grad()
         F.cross_entropy(net(X), y).backward()
         optimizer.step()
+
+    for _ in range(steps):
+        step()
     with kuai.no_grad():
         return net, (net(X).argmax(1) == y).float().mean().item()
 

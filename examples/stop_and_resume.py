@@ -18,13 +18,19 @@ def parts() -> tuple[nn.Module, optim.Optimizer]:
 
 def steps(net: nn.Module, optimizer: optim.Optimizer, count: int) -> float:
     """Train for some steps on data drawn anew each time; returns the last loss."""
-    loss = kuai.tensor(0.0)
-    for _ in range(count):
+
+    @kuai.compile
+    def step() -> kuai.Tensor:
         X = kuai.randn(32, 8)
         optimizer.zero_grad()
         loss = F.mse_loss(net(X), X.sum(dim=1, keepdim=True))
         loss.backward()
         optimizer.step()
+        return loss.detach()
+
+    loss = kuai.tensor(0.0)
+    for _ in range(count):
+        loss = step()
     return loss.item()
 
 
