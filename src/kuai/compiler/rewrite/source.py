@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import inspect
 import linecache
-import textwrap
 from types import CodeType
 
 FunctionNode = ast.FunctionDef | ast.Lambda | ast.AsyncFunctionDef
@@ -33,8 +32,10 @@ def _definition_node(code: CodeType, lines: list[str]) -> FunctionNode:
     first = code.co_firstlineno
     try:
         block = inspect.getblock(lines[first - 1 :])
-        tree = ast.parse(textwrap.dedent("".join(block)))
-        ast.increment_lineno(tree, first - 1)
+        # What is indented stays so: columns are those of the file, and so are long strings.
+        inside = block[0][:1].isspace()
+        tree = ast.parse("".join(["if True:\n"] * inside + block))
+        ast.increment_lineno(tree, first - 1 - inside)
     except (SyntaxError, IndexError):
         tree = ast.parse("".join(lines))
     for node in ast.walk(tree):
