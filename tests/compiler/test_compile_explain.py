@@ -46,6 +46,15 @@ def test_a_stage_in_full(net, stage, word, capsys):
     assert shown.startswith("forward:")
 
 
+def test_gradients_belong_to_the_block_they_come_from(net, capsys):
+    net.explain("kernels")
+    backward = capsys.readouterr().out.partition("backward:")[2]
+    products = [line for line in backward.splitlines() if "= matmul(" in line]
+    assert products
+    block = "# Sequential.0: Linear(in_features=3, out_features=4, bias=True)"
+    assert all(line.endswith(block) for line in products)
+
+
 def test_functions_too(capsys):
     @kuai.compile
     def f(x):

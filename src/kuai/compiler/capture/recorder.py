@@ -26,7 +26,7 @@ from kuai.core import base
 from kuai.core.base import TensorBase, wrap
 from kuai.core.inplace import detach, view_scatter
 from kuai.core.primitive import Meta, Primitive, meta_of
-from kuai.core.tape import mode, refresh
+from kuai.core.tape import Node, OutputEdge, mode, refresh
 from kuai.errors import CompileError, DataDependentError
 from kuai.ops.windows import blank_like
 from kuai.tensor import Tensor
@@ -148,7 +148,17 @@ class Recorder:
         for x in result if several else (result,):
             if x._requires_grad:
                 self.tracked.add(operation)
+                self._give_place(x._node, operation)
         return result
+
+    def _give_place(self, node: Any, operation: Operation) -> None:
+        """Let the gradients that a node will compute have the place of its operation."""
+        if type(node) is OutputEdge:
+            node = node.node
+        if type(node) is Node:
+            node.__class__ = PlacedNode
+            placed: Any = node
+            placed.recorder, placed.operation = self, operation
 
     def emit(
         self,
@@ -454,6 +464,18 @@ class Recorder:
             x._payload, x._node, x._requires_grad = payload, node, requires_grad
         for outer in self.outer.values():
             outer.restore()
+
+
+class PlacedNode(Node):
+    """A node of the tape whose gradients belong to the block and the line of its operation."""
+
+    recorder: Recorder
+    operation: Operation
+
+    def gradients(self, grad: Any) -> Sequence[Any]:
+        """The gradients of the inputs, given that of the result."""
+        with self.recorder.placed(self.operation):
+            return super().gradients(grad)
 
 
 class Outer:
