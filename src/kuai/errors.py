@@ -24,7 +24,13 @@ class CheckpointError(RuntimeError):
 
 
 class DataDependentError(RuntimeError):
-    """A result's shape or a Python value that depends on the values of tensors, while capturing."""
+    """A result's shape or a Python value that depends on the values of tensors, while capturing.
+
+    Attributes:
+        advice: what to do instead.
+    """
+
+    advice = "compute with tensors throughout; conditions and loops on them are compiled"
 
 
 class CompileError(RuntimeError):

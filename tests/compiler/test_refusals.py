@@ -311,3 +311,9 @@ def test_nothing_has_changed_after_a_refusal():
         assert all(kuai.equal(before[k], v) for k, v in net.state_dict().items())
         assert all(p.grad is None for p in net.parameters())
         assert not optimizer.state
+
+
+def test_what_to_do_about_shapes_that_depend_on_values():
+    message = refused(lambda x: x[x > 0].mean())
+    assert "an index that is a mask" in message
+    assert "instead: keep the shape, with kuai.where" in message

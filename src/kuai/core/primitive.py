@@ -708,10 +708,15 @@ def _list(metas: Sequence[Meta]) -> str:
 
 def data_dependent(name: str) -> DataDependentError:
     """The error of a primitive whose result's shape depends on values."""
-    return DataDependentError(
+    error = DataDependentError(
         f"{name}: the shape of the result depends on the values of the input, "
         "so it cannot be captured"
     )
+    error.advice = (
+        "keep the shape, with kuai.where(mask, x, 0) or a product with the mask; or do this "
+        "outside of the compiled function"
+    )
+    return error
 
 
 def _changed(payload: Any, version: int, expected: int, node: Node) -> GradientError:

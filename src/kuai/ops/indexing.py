@@ -261,7 +261,7 @@ class nonzero_(Primitive):
         return x.nonzero()
 
     def infer(self, x: Meta) -> Meta:
-        raise data_dependent("nonzero")
+        raise data_dependent("nonzero, or an index that is a mask")
 
 
 # -- what an index means -----------------------------------------------------------------------

@@ -411,14 +411,14 @@ class Recorder:
         file, line = user_place()
         error = CompileError(reason, advice, file, line, linecache.getline(file, line))
         self.failure = self.failure or error
-        raise error
+        raise error from None
 
     def failed(self, error: CompileError) -> CompileError:
         """Note the refusal that ends the capture; returns it."""
         self.failure = self.failure or error
         return error
 
-    def explained(self, error: Exception) -> CompileError:
+    def explained(self, error: DataDependentError) -> CompileError:
         """A refusal for an error that arose where the values of a tensor were asked for."""
         import linecache
         import traceback
@@ -427,9 +427,8 @@ class Recorder:
         for frame, number in traceback.walk_tb(error.__traceback__):
             if not _is_own(frame.f_code.co_filename):
                 file, line = frame.f_code.co_filename, number
-        advice = "compute with tensors throughout; conditions and loops on them are compiled"
         source = linecache.getline(file, line)
-        self.failure = self.failure or CompileError(str(error), advice, file, line, source)
+        self.failure = self.failure or CompileError(str(error), error.advice, file, line, source)
         return self.failure
 
     def check_overlaps(self, updated: set[Value]) -> None:
