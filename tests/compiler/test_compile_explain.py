@@ -196,3 +196,21 @@ def test_times_of_stacks_and_of_numpy_kernels(capsys):
     forward, backward = capsys.readouterr().out.split("backward:")
     assert "host call" in forward
     assert "stack_item" in backward
+
+
+def test_a_loop_that_ends_only_once_is_run_from_its_start(capsys):
+    counter = kuai.zeros(1)
+
+    @kuai.compile
+    def f(x):
+        while counter.sum() != 5:
+            counter.add_(1)
+        counter.add_(1)
+        return x + counter
+
+    f(kuai.ones(3))
+    counter.zero_()
+    f.explain("times")
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if "while_loop" in line]
+    assert row.split()[2] == "1"
+    assert counter.item() == 0

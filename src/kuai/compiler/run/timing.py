@@ -259,7 +259,9 @@ class _Run:
             return Times(half, [], drawn=drawn, why=self._why(status))
         self._deadline = math.inf
         is_short = time.perf_counter() - begun < SHORT
-        together = TOGETHER if is_short and not any(self._stacks) else 1
+        # A loop that goes on from what the run before has changed may have other rounds, or no end.
+        goes_on = self.code.loops and bool(self.code.updates)
+        together = TOGETHER if is_short and not goes_on and not any(self._stacks) else 1
         start, ticks = time.perf_counter_ns(), self._ticks()
         plain: list[float] = []
         clocked: list[float] = []
