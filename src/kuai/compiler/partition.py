@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from kuai.compiler.graph import Graph, Operation, StackMeta, Value
-from kuai.compiler.simplify import has_effects, makers, remove_dead, simplify
-
-CHEAP = ("reshape", "clone", "contiguous_copy", "split", "unbind")
+from kuai.compiler.graph import Graph, Operation, Value
+from kuai.compiler.simplify import has_effects, is_view, makers, remove_dead, simplify
 
 
 @dataclass
@@ -76,7 +74,7 @@ def partition(
         if maker is None:
             if value in changed or value in loose:
                 saved[value] = None  # what it is now is not there any more at the backward
-        elif maker.primitive.is_view or maker.primitive.name in CHEAP:
+        elif is_view(maker):
             if maker not in again:
                 again.add(maker)
                 pending += maker.used
@@ -124,8 +122,3 @@ def _leading_to(graph: Graph, ends: Sequence[Value]) -> set[Operation]:
             found.add(operation)
             live.update(operation.used)
     return found
-
-
-def is_stack(value: Value) -> bool:
-    """Whether a saved value is a loop's stack."""
-    return isinstance(value.meta, StackMeta)

@@ -58,6 +58,11 @@ def remove_dead(graph: Graph) -> bool:
     return changed
 
 
+def is_view(operation: Operation) -> bool:
+    """Whether compiled, all that it makes lies where its input lies: it costs nothing to repeat."""
+    return operation.primitive.alias is not None and operation.primitive.aliased == 0
+
+
 def has_effects(operation: Operation) -> bool:
     """Whether an operation matters beyond its results, as a check or a print does."""
     if getattr(operation.primitive, "has_effects", False):
@@ -211,8 +216,6 @@ class _Substitution:
             found = np.array(array, copy=True)
             self.known[value] = found
             self.graph.constants.append((value, found))
-        self.instead.setdefault(operation.results[0], operation.results[0])
-        del self.instead[operation.results[0]]
         return True
 
     def _idle(self, operation: Operation) -> bool:

@@ -8,12 +8,9 @@ dead code. Views, and the stacks of inner loops, are computed anew all the same.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from kuai.compiler.graph import Operation, Region, StackMeta, Value
-from kuai.compiler.simplify import has_effects
-
-CHEAP = {"reshape", "expand", "cast"}
+from kuai.compiler.simplify import has_effects, is_view
 
 
 class Replayed:
@@ -78,10 +75,9 @@ def keep(replayed: Replayed, item: Callable[[Value], tuple[Operation, Value]]) -
 
 
 def _is_computed_anew(operation: Operation) -> bool:
-    primitive: Any = operation.primitive
     return (
-        primitive.is_view
-        or primitive.name in CHEAP
+        is_view(operation)
+        or operation.primitive.name == "cast"
         or any(isinstance(v.meta, StackMeta) for v in operation.results)
     )
 
