@@ -16,7 +16,8 @@ import numpy as np
 
 from kuai.compiler.batches import HINT, Batches, resized
 from kuai.compiler.build import Built
-from kuai.compiler.emit.program import HostCall, emit_program
+from kuai.compiler.emit.emitted import HostCall
+from kuai.compiler.emit.program import emit_program
 from kuai.compiler.graph import Graph, Value
 from kuai.compiler.kernels import Kernels
 from kuai.compiler.layout import Layout

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kuai.compiler.emit.program import Emitted, emit_program
+from kuai.compiler.emit.emitted import Emitted
+from kuai.compiler.emit.program import emit_program
 from kuai.compiler.graph import Graph, Value
 from kuai.compiler.kernels import Kernels
 from kuai.compiler.layout import Layout

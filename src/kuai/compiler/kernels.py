@@ -28,7 +28,7 @@ from kuai.compiler import layout
 from kuai.compiler.graph import Graph, Operation, Region, StackMeta, Value
 from kuai.compiler.layout import Layout
 from kuai.compiler.products import Attended, Kind, Matrices, kind_of
-from kuai.core.primitive import PRIMITIVES, Meta
+from kuai.core.primitive import PRIMITIVES
 
 ELEMENTWISE_LIMIT = 200  # operations in one nest; more make its registers overflow
 MANY, FEW = 1 << 18, 8  # elements of a domain, and of what is left of it
@@ -68,6 +68,11 @@ class Step:
     def name(self) -> str:
         """What kind of step this is."""
         return type(self).__name__.lower()
+
+    @property
+    def kernel_name(self) -> str:
+        """What its kernel is called: by the first operations."""
+        return "_".join(dict.fromkeys(op.primitive.name for op in self.operations[:4]))
 
     def lines(self) -> list[str]:
         """Its text."""
@@ -721,8 +726,3 @@ def _is_better_apart(nest: Nest) -> bool:
     """Whether so much is reduced to so little that one more pass should have threads of its own."""
     kept = [n for d, n in enumerate(nest.domain) if d not in (nest.dims or ())]
     return math.prod(nest.domain) > MANY and math.prod(kept) < FEW
-
-
-def numbers_of(values: Sequence[Any]) -> list[Meta]:
-    """The metas of the tensors among some operands."""
-    return [v.meta for v in values if isinstance(v, Value)]

@@ -13,7 +13,7 @@ from typing import Any
 
 from kuai.compiler.graph import Operation, Region, StackMeta, Value
 from kuai.compiler.kernels import Control, Kernels, Move, Nest, Product, Push, Step
-from kuai.compiler.layout import Layout, within
+from kuai.compiler.layout import Layout, contiguous, within
 from kuai.compiler.sizes import identical, varies
 
 ALIGNMENT = 64
@@ -209,8 +209,6 @@ def _place_of_heads(plan: Plan, value: Value, base: Value, to: Layout) -> Layout
 
 
 def _contiguous(value: Value) -> Layout:
-    from kuai.compiler.layout import contiguous
-
     return contiguous(value.shape, value.meta.dtype)
 
 

@@ -109,20 +109,8 @@ class ConditionHooks:
         get: Get,
         put: Put,
         names: Sequence[str],
-    ) -> None:
-        """`if`."""
-        self.if_value(test, then, orelse, get, put, names)
-
-    def if_value(
-        self,
-        test: Any,
-        then: Callable[[], Any],
-        orelse: Callable[[], Any],
-        get: Get,
-        put: Put,
-        names: Sequence[str],
     ) -> Any:
-        """`if` of which both sides return: what is returned."""
+        """`if`: what the side that is taken returns."""
         test = self.condition(test)
         if isinstance(test, Tensor):
             recorder = self.session.recorder
@@ -133,7 +121,7 @@ class ConditionHooks:
         self, state: State | None, test: Any, then: Callable[[], Any], orelse: Callable[[], Any]
     ) -> Any:
         """`a if test else b`."""
-        return self.if_value(test, then, orelse, *(state or _STATELESS))
+        return self.if_(test, then, orelse, *(state or _STATELESS))
 
     def and_(self, state: State | None, *thunks: Callable[[], Any]) -> Any:
         """`a and b and ...`."""

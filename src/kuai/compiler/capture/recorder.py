@@ -29,7 +29,6 @@ from kuai.core.primitive import Meta, Primitive, meta_of
 from kuai.core.tape import Node, OutputEdge, mode, refresh
 from kuai.errors import CompileError, DataDependentError
 from kuai.ops.windows import blank_like
-from kuai.tensor import Tensor
 
 check_: Any = control.check
 detach_: Any = detach
@@ -528,11 +527,6 @@ def user_line() -> str:
     """The user's line, as `file:line`."""
     file, line = user_place()
     return f"{file}:{line}" if file else ""
-
-
-def tensor_on(value: Value) -> Tensor:
-    """A new tensor, off the tape, on a value."""
-    return wrap(value)
 
 
 def lies_as(value: Value, array: np.ndarray) -> None:

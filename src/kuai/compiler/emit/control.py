@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kuai.compiler.emit.builder import Ref
+from kuai.compiler.emit.emitted import INTERRUPTED, OUT_OF_MEMORY, Failure
 from kuai.compiler.graph import Operation, Region, Value
 from kuai.compiler.kernels import Control, Step
 from kuai.compiler.layout import contiguous
@@ -88,8 +89,6 @@ def _while(program: Program, step: Control) -> None:
 
 def _look_for_signals(program: Program, rounds: Ref, steps: list[Step]) -> None:
     """End the loop with what a signal asks for."""
-    from kuai.compiler.emit.program import INTERRUPTED
-
     f = program.main
     program.module.declare("kuai_interrupted", "i32", [])
     work = sum(hint(op.results[0].size) for s in steps for op in s.operations if op.results)
@@ -146,8 +145,6 @@ def _push(program: Program, stack: Ref, value: Value, grows: bool) -> None:
 
 def _make_room(program: Program, stack: Ref, start: Ref, size: int) -> None:
     """Let a stack have room for one more array after the ones that it has."""
-    from kuai.compiler.emit.program import OUT_OF_MEMORY
-
     f = program.main
     room = f.at(stack, 8, "i8")
     have = f.load("i64", room)
@@ -191,8 +188,6 @@ def _yield(program: Program, region: Region, operation: Operation) -> None:
 
 
 def _check(program: Program, step: Control) -> None:
-    from kuai.compiler.emit.program import Failure
-
     operation = step.operation
     f = program.main
     given = operation.parameters

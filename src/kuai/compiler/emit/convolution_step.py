@@ -74,7 +74,7 @@ def emit_step(program: Program, step: ProductStep, kind: Convolved) -> None:
 
         return store_image
 
-    name = "_".join(dict.fromkeys(op.primitive.name for op in step.operations[:4]))
+    name = step.kernel_name
     program.kernel(name, [*buffers, *([workspace] if workspace else [])], build, operation, parts)
 
 

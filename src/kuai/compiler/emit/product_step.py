@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from kuai.compiler.emit import cost
 from kuai.compiler.emit.builder import Function, Ref, number
-from kuai.compiler.emit.nests import Access, Code, Part
+from kuai.compiler.emit.epilogue import Epilogue
+from kuai.compiler.emit.nests import Access, Part
 from kuai.compiler.emit.scalars import Emit, Scalar
 from kuai.compiler.graph import Value
 from kuai.compiler.kernels import Product as ProductStep
@@ -24,27 +25,19 @@ def emit_step(program: Program, step: ProductStep, kind: Matrices) -> None:
     """Call the kernel of a product."""
     kernels = program.kernels
     operation = step.product
-    product = operation.results[0]
-    code = Code([(step.body, [], [])], kernels.constants)
-    loaded = [
-        v
-        for v in dict.fromkeys(v for op in step.body for v in op.inputs if isinstance(v, Value))
-        if v in code.body_inputs and v is not product
-    ]
+    epilogue = Epilogue(program, operation.results[0], step.body)
     bias = operation.inputs[2] if len(operation.inputs) > 2 else None
-    factors = list(operation.inputs[:2])
-    results = program.stored(step.operations)
-    given = [*factors, *loaded, *results]
+    given = [*operation.inputs[:2], *epilogue.values]
     if bias is not None and bias not in kernels.constants:
         given.append(bias)
-    shape = _Shape(program, step, kind, loaded, results, bias)
+    shape = _Shape(program, step, kind, epilogue.values, bias)
     buffers = program.buffers_of(given)
     from kuai.compiler.emit.products import variants
 
     ways = variants(shape.product, program.target)
     if ways.within is ways.beyond:
         shape.product = ways.within
-        _call(program, step, shape, code, buffers)
+        _call(program, step, shape, epilogue, buffers)
         return
     f = program.main
     within, beyond, end = f.label("within"), f.label("beyond"), f.label("end")
@@ -52,13 +45,13 @@ def emit_step(program: Program, step: ProductStep, kind: Matrices) -> None:
     for label, way in ((within, ways.within), (beyond, ways.beyond)):
         f.begin_after(label)
         shape.product = way
-        _call(program, step, shape, code, buffers)
+        _call(program, step, shape, epilogue, buffers)
         f.branch(end)
     f.begin_after(end)
 
 
 def _call(
-    program: Program, step: ProductStep, shape: _Shape, code: Code, buffers: list[Buffer]
+    program: Program, step: ProductStep, shape: _Shape, epilogue: Epilogue, buffers: list[Buffer]
 ) -> None:
     """Call the kernel of a product of which it is known how it is computed."""
     from kuai.compiler.emit.products import workspace_bytes
@@ -69,15 +62,14 @@ def _call(
     workspace = program.scratch(size * most) if size else None
 
     def build(f: Function, pointers: dict[Buffer, Ref], part: Part | None) -> None:
-        kernel = _Kernel(program, step, shape, code, f, pointers, workspace)
+        kernel = _Kernel(program, step, shape, epilogue, f, pointers, workspace)
         if part is not None and kernel.workspace is not None:
             offset = f.mul(part.number, Ref(str(size), "i64"))
             kernel.workspace = f.at(kernel.workspace, offset, "i8")
         kernel.emit(part)
 
-    name = "_".join(dict.fromkeys(op.primitive.name for op in step.operations[:4]))
     used = [*buffers, *([workspace] if workspace else [])]
-    program.kernel(name, used, build, step.product, parts)
+    program.kernel(step.kernel_name, used, build, step.product, parts)
 
 
 def _parts(program: Program, step: ProductStep, shape: _Shape) -> int:
@@ -107,8 +99,7 @@ class _Shape:
         program: Program,
         step: ProductStep,
         kind: Matrices,
-        loaded: Sequence[Value],
-        results: Sequence[Value],
+        values: Sequence[Value],
         bias: Value | None,
     ) -> None:
         from kuai.compiler.emit.products import Product
@@ -126,7 +117,7 @@ class _Shape:
             a = lx.broadcast((*domain[:-1], self.k))
             b = ly.broadcast((*lead, self.k, domain[-1]))
         self.touched: dict[Value, tuple[int, ...]] = {}
-        for v in (*loaded, *results, *([bias] if bias is not None else [])):
+        for v in (*values, *([bias] if bias is not None else [])):
             if v not in kernels.constants:
                 self.touched[v] = kernels.layout_of(v).broadcast(domain)
         self.lead: list[int] = list(lead)
@@ -164,7 +155,7 @@ class _Kernel:
         program: Program,
         step: ProductStep,
         shape: _Shape,
-        code: Code,
+        epilogue: Epilogue,
         f: Function,
         pointers: dict[Buffer, Ref],
         workspace: Buffer | None,
@@ -172,7 +163,7 @@ class _Kernel:
         self.program = program
         self.step = step
         self.shape = shape
-        self.code = code
+        self.epilogue = epilogue
         self.f = f
         self.workspace = pointers[workspace] if workspace else None
         kernels = program.kernels
@@ -184,7 +175,6 @@ class _Kernel:
             v: Access(self._start(pointers, v), strides, v.meta.dtype)
             for v, strides in shape.touched.items()
         }
-        self.results = [r for op in step.operations for r in op.results if r in self.accesses]
         self.constants = kernels.constants
 
     def _start(self, pointers: dict[Buffer, Ref], value: Value) -> Ref:
@@ -250,11 +240,10 @@ class _Kernel:
         if self.bias is not None:
             result = emit.add(result, self._operand(emit, starts, self.bias, row, column, mask))
         env: dict[Value, Any] = {product: result}
-        for v in self.accesses:
-            if v in self.code.body_inputs and v is not product:
-                env[v] = self._operand(emit, starts, v, row, column, mask)
-        self.code.run(emit, env, self.step.body)
-        for v in self.results:
+        for v in self.epilogue.loaded:
+            env[v] = self._operand(emit, starts, v, row, column, mask)
+        self.epilogue.code.run(emit, env, self.epilogue.body)
+        for v in self.epilogue.stored:
             pointer, stride = self._place(starts, v, row, column)
             emit.store(env[v], pointer, stride, mask=mask)
 

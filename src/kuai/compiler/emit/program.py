@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from kuai.compiler import layout
@@ -20,6 +19,7 @@ from kuai.compiler.emit import (
 )
 from kuai.compiler.emit.builder import Function, Module, Ref, number
 from kuai.compiler.emit.control import emit_control
+from kuai.compiler.emit.emitted import HOST_FAILED, Emitted, Failure, HostCall
 from kuai.compiler.graph import Operation, StackMeta, Value
 from kuai.compiler.kernels import (
     Control,
@@ -44,66 +44,7 @@ Build = Callable[
 ]
 """Writes a kernel's body, for the addresses of its memory, and its part of the work."""
 
-INTERRUPTED, OUT_OF_MEMORY, HOST_FAILED = -1, -2, -3
 WORKSPACE = "@WORKSPACE@"
-
-
-@dataclass(frozen=True)
-class Failure:
-    """What a positive status of a program means.
-
-    Attributes:
-        exception: the class that eager raises.
-        message: its text.
-        path: the block in which it happened.
-        line: the line of the user's source.
-    """
-
-    exception: type[Exception]
-    message: str
-    path: str = ""
-    line: str = ""
-
-
-@dataclass(frozen=True)
-class HostCall:
-    """A NumPy kernel that a program calls.
-
-    Attributes:
-        operation: what is computed.
-        inputs: for each input, the layout of the array, or the number that it is.
-        outputs: the layouts of the results, which the caller has made room for.
-    """
-
-    operation: Operation
-    inputs: tuple[Layout | float | int | bool, ...]
-    outputs: tuple[Layout, ...]
-
-
-@dataclass
-class Emitted:
-    """A program as text, and what its caller must know.
-
-    Attributes:
-        text: an LLVM module that defines `i32 @program(ptr %buffers, ptr %arena)`.
-        buffers: what each address in the table `buffers` is, in order.
-        arena: bytes of scratch memory that the program needs.
-        failures: what the statuses 1, 2, ... mean.
-        hosts: the NumPy kernels that it calls, by number; a buffer of the kind "hosts" has the
-            number of the first.
-        cost: how long it will take, in nanoseconds, without loops of unknown length.
-        loops: whether it has such loops.
-        kernels: for each kernel, its name and how many steps use it.
-    """
-
-    text: str
-    buffers: list[Buffer]
-    arena: int
-    failures: list[Failure] = field(default_factory=list)
-    hosts: list[HostCall] = field(default_factory=list)
-    cost: float = 0.0
-    loops: bool = False
-    kernels: dict[str, int] = field(default_factory=dict)
 
 
 def emit_program(plan: Plan, target: Target, batch: Batch | None = None) -> Emitted:
@@ -412,7 +353,7 @@ class Program:
             return nest.checks.failures
 
         self.kernel(
-            "_".join(dict.fromkeys(op.primitive.name for op in step.operations[:4])),
+            step.kernel_name,
             self.buffers_of([*(v for v, _ in loaded), *elsewhere, *results]),
             build,
             step.operations[0],

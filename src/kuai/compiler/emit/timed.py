@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from kuai.compiler.emit.builder import Ref
-from kuai.compiler.emit.program import Emitted, Program
+from kuai.compiler.emit.emitted import Emitted
+from kuai.compiler.emit.program import Program
 from kuai.compiler.kernels import Step
 from kuai.compiler.native.target import Target
 from kuai.compiler.plan import Buffer, Plan

@@ -18,7 +18,7 @@ from kuai.compiler.layout import Layout
 from kuai.compiler.native.locks import Lock
 
 if TYPE_CHECKING:
-    from kuai.compiler.emit.program import HostCall
+    from kuai.compiler.emit.emitted import HostCall
 
 _calls: list[HostCall | None] = []
 _free: list[tuple[int, int]] = []  # places in the table that programs have given back

@@ -286,7 +286,7 @@ class Transformer(ast.NodeTransformer):
             self._closure(orelse, self._statements(node.orelse), assigned),
             *functions,
         ]
-        call = _hook("if_value" if returning else "if_", test, _load(then), _load(orelse), *state)
+        call = _hook("if_", test, _load(then), _load(orelse), *state)
         body.append(ast.Return(call) if returning else ast.Expr(call))
         return self._placed(body, node)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kuai.compiler.emit.emitted import HOST_FAILED, INTERRUPTED, OUT_OF_MEMORY
 from kuai.compiler.graph import StackMeta, Value
 from kuai.compiler.native import descriptor as d
 from kuai.compiler.native import hosts, runtime
@@ -26,7 +27,6 @@ from kuai.compiler.native.bound import (
 from kuai.compiler.run.code import Code
 from kuai.core.base import TensorBase
 
-INTERRUPTED, OUT_OF_MEMORY, HOST_FAILED = -1, -2, -3  # statuses
 RELEASE = 50_000.0  # nanoseconds from which on a program lets go of the interpreter's lock
 
 

@@ -18,7 +18,7 @@ from kuai.compiler.run.signature import signature
 
 if TYPE_CHECKING:
     from kuai.compiler.build import Built
-    from kuai.compiler.emit.program import HostCall
+    from kuai.compiler.emit.emitted import HostCall
     from kuai.compiler.native.link import Library
 
 Failure = tuple[type[Exception], str, str, str]

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from kuai.compiler.emit.emitted import INTERRUPTED, OUT_OF_MEMORY
 from kuai.compiler.emit.timed import WORDS, Row, emit_timed
 from kuai.compiler.graph import StackMeta, Value
 from kuai.compiler.native import hosts, jit, runtime
 from kuai.compiler.native.bound import Form, tensor_of
 from kuai.compiler.native.target import host
 from kuai.compiler.plan import ALIGNMENT
-from kuai.compiler.run.bind import INTERRUPTED, OUT_OF_MEMORY, Loose
+from kuai.compiler.run.bind import Loose
 from kuai.compiler.run.code import Code
 from kuai.compiler.run.program import Program
 from kuai.compiler.simplify import has_effects
