@@ -165,6 +165,14 @@ class ArrayMade(NamedTuple):
     buffer: int
 
 
+class Part(NamedTuple):
+    """A place in the table for what lies some bytes behind the address at another, `base`."""
+
+    base: int
+    offset: int
+    buffer: int
+
+
 class GradientWrite(NamedTuple):
     """The `grad` of a tensor, which the program writes; without `made`, it becomes None.
 
@@ -199,6 +207,7 @@ class Interface:
         fixed: places with a number that is always the same.
         results: for each number that the program returns, its place in the table.
         guards: native records of what was read while capturing.
+        parts: places in the table for what lies inside the memory at other places.
         steps: how the result is put together.
         finish: called with what the steps made and the leaves; what it returns is the result.
         arena: bytes of scratch memory.
@@ -221,6 +230,7 @@ class Interface:
     outputs: list[ArrayMade] = field(default_factory=list)
     gradients: list[GradientWrite] = field(default_factory=list)
     updates: list[Source] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     finish: Callable[[Any, Sequence[Any]], Any] | None = None
     releases: bool = False
@@ -408,6 +418,7 @@ class Bound:
             "output": (d.OUTPUT, [self._output_row(o) for o in i.outputs]),
             "gradient": (d.GRADIENT, [self._gradient_row(g) for g in i.gradients]),
             "update": (d.UPDATE, [self._source(u) for u in i.updates]),
+            "part": (d.PART, [part._asdict() for part in i.parts]),
             "step": (d.STEP, [self._step_row(s) for s in i.steps]),
         }
         fields: dict[str, int] = {}
@@ -510,6 +521,8 @@ class Bound:
                 array = np.empty(write.made.form.shape, write.made.form.dtype)
                 table[write.made.buffer] = _address(array)
                 grads[-1] = array
+        for base, offset, buffer in i.parts:
+            table[buffer] = table[base] + offset
         status = self._entry(block, block + self.head)
         if status:
             return self.fail(status)
@@ -536,6 +549,8 @@ class Bound:
                 x = wrap(arrays[number])
                 x._node, x._requires_grad = pointer, pointer is not None
                 stack.append(x)
+            elif kind == d.PUSH_ARRAY:
+                stack.append(arrays[number])
             elif kind == d.PUSH_OBJECT:
                 stack.append(pointer)
             elif kind == d.PUSH_ARGUMENT:

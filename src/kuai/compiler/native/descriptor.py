@@ -41,7 +41,7 @@ PROGRAM = Layout(
     " arguments keywords objects object_specs"
     " tensors tensor_specs numbers number_specs guards guard_specs"
     " outputs output_specs gradients gradient_specs updates update_specs"
-    " steps step_specs"
+    " parts part_specs steps step_specs"
 )
 
 # An object among or inside the arguments: argument `item`, or an item of the object `parent`. It
@@ -72,6 +72,9 @@ WORD, ITEM, DICTIONARY, OTHER_WORD, VERSION, HALF_WORD = range(6)
 # An array that the program makes.
 OUTPUT = Layout("descr nd sizes buffer")
 
+# A place in the table of buffers for what lies `offset` bytes behind the address at place `base`.
+PART = Layout("base offset buffer")
+
 # A tensor whose `grad` the program writes; without a descr, it becomes None. The memory of the
 # `grad` before may be used again unless it must be `fresh`.
 GRADIENT = Layout("object place grad descr nd sizes strides buffer fresh")
@@ -84,11 +87,11 @@ UPDATE = Layout("object place grad")
 STEP = Layout("kind number pointer")
 PUSH_TENSOR, PUSH_OBJECT, PUSH_ARGUMENT, PUSH_FLOAT, PUSH_INT, PUSH_BOOL, PUSH_WORD = range(7)
 PUSH_PAYLOAD, PUSH_VERSION = range(7, 9)  # of the tensor `pointer`, or of the argument `number`
-MAKE_TUPLE, MAKE_LIST, MAKE_DICT = range(9, 12)
+PUSH_ARRAY = 9  # without a tensor around it
+MAKE_TUPLE, MAKE_LIST, MAKE_DICT = range(10, 13)
 
-# Puts a node on the tape for the tensor that was pushed before the fields of the node.
-MAKE_NODE = 12
-NODE_FIELDS = ("values", "payloads", "versions", "arguments")
+# Puts a node on the tape for the tensor that was pushed before the tuple of what the node keeps.
+MAKE_NODE = 13
 
 
 class Memory:

@@ -165,6 +165,11 @@ def _run(module: Module) -> None:
         place = c.get(spec, d.GRADIENT, "buffer", "i64")
         c.set_word(c.read(array_of.get(), objects.ARRAY["data"]), block.get(), place)
 
+    with c.each(program, d.PROGRAM, "parts", "part_specs", d.PART) as (spec, _):
+        base = c.word(block.get(), c.get(spec, d.PART, "base", "i64"))
+        inside = f.at(base, c.get(spec, d.PART, "offset", "i64"), "i8")
+        c.set_word(inside, block.get(), c.get(spec, d.PART, "buffer", "i64"))
+
     releases = c.some(get("releases", "i64"))
     thread = f.variable(NULL)
     with f.when(releases):

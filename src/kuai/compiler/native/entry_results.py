@@ -128,6 +128,10 @@ def _push(module: Module) -> None:
                 c.write(value, made, slots[name])
                 c.call("Py_DecRef", before)
         c.ret(made)
+    with f.when(c.same(kind, c.number(d.PUSH_ARRAY))):
+        array = c.word(arrays, number)
+        c.set_word(NULL, arrays, number)
+        c.ret(array)
     for which in (d.PUSH_OBJECT, d.PUSH_ARGUMENT):
         with f.when(c.same(kind, c.number(which))):
             is_object = which == d.PUSH_OBJECT
@@ -165,7 +169,7 @@ def _push(module: Module) -> None:
 
 
 def _new_node(module: Module) -> None:
-    """A node of the tape for the tensor that comes first; it takes over what comes after."""
+    """A node of the tape for the tensor that comes first; it takes over the tuple behind it."""
     c = Code(module, "new_node", "ptr", "ptr items, ptr backward")
     f = c.f
     items, backward = c.arguments
@@ -179,8 +183,7 @@ def _new_node(module: Module) -> None:
     c.call("Py_IncRef", backward)
     c.write(backward, node, slots["backward"])
     c.write(sequence, node, slots["sequence"])
-    for i, name in enumerate(d.NODE_FIELDS):
-        c.write(c.word(items, i + 1), node, slots[name])
+    c.write(c.word(items, 1), node, slots["kept"])
     x = c.word(items, 0)
     true = c.outer("_Py_TrueStruct")
     c.call("Py_IncRef", true)

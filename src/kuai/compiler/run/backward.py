@@ -48,8 +48,9 @@ class Backward:
     """What the nodes of one program have in common.
 
     Attributes:
-        call: the compiled backward program: takes what the forward saved, the tensors that it
-            reads besides, and the gradients of the outputs; gives the gradients of the leaves.
+        call: the compiled backward program: takes what the forward saved (the block, and the
+            stacks of loops), the tensors that it reads besides, and the gradients of the outputs;
+            gives the gradients of the leaves.
         reads: the tensors that it reads besides.
         leaves: the tensors that gradients may flow to.
         numbers: for each of the leaves, the number of its gradient among the results; `None`
@@ -90,23 +91,21 @@ class Backward:
         """The steps that put a node on the tape for a tensor that was pushed.
 
         Args:
-            saved: the steps that push what the forward program saved.
+            saved: the step that pushes what the forward program saved.
             arguments: how many leaves the arguments have.
         """
-        steps = [*saved, Step(d.MAKE_TUPLE, len(saved))]
+        steps = [*saved]
         for kind in (d.PUSH_PAYLOAD, d.PUSH_VERSION):
             for source in self.reads:
                 given = isinstance(source, int)
                 steps.append(Step(kind, source, None) if given else Step(kind, 0, source))  # type: ignore[arg-type]
-            steps.append(Step(d.MAKE_TUPLE, len(self.reads)))
         steps += [Step(d.PUSH_ARGUMENT, i) for i in range(arguments)]
-        return [*steps, Step(d.MAKE_TUPLE, arguments), Step(d.MAKE_NODE, 5, self)]
+        return [*steps, Step(d.MAKE_TUPLE, len(steps)), Step(d.MAKE_NODE, 2, self)]
 
-    def put_on_tape(self, x: Any, values: Any, payloads: Any, versions: Any, arguments: Any) -> Any:
+    def put_on_tape(self, x: Any, kept: tuple[Any, ...]) -> Any:
         """What the last of these steps does: the node of a call, for the tensor `x`."""
         node = _new(PlainNode)
-        node.backward, node.values, node.payloads = self, values, payloads
-        node.versions, node.arguments, node.sequence = versions, arguments, _sequence()
+        node.backward, node.kept, node.sequence = self, kept, _sequence()
         x._node, x._requires_grad = node, True
         return x
 
@@ -117,7 +116,7 @@ class Backward:
     def record(
         self,
         outputs: Sequence[Any],
-        saved: Sequence[Any],
+        saved: Sequence[np.ndarray],
         before: Sequence[Any],
         arguments: Sequence[Any],
     ) -> None:
@@ -125,7 +124,7 @@ class Backward:
 
         Args:
             outputs: the results that have a gradient, fresh tensors.
-            saved: what the forward program saved.
+            saved: what the forward program saved: the block, and the stacks of loops.
             before: what `changed` held before.
             arguments: the leaves of the arguments.
         """
@@ -208,7 +207,7 @@ class CompiledNode(Node):
             x if x._payload is payload else wrap(payload)
             for x, payload in zip(reads, payloads, strict=True)
         ]
-        results = static.call(*saved, *read, *given)
+        results = static.call(*map(wrap, saved), *read, *given)
         return [
             None if number is None or edge is None else results[number]
             for number, edge in zip(static.numbers, self.edges, strict=True)
@@ -233,14 +232,13 @@ class CompiledNode(Node):
 class PlainNode(CompiledNode):
     """The node of a program with one output and the same edges in every call.
 
-    Native code makes it: what it does not hold is found when backward asks for it.
+    Native code makes it, with one tuple of all that it keeps: what the forward program saved, the
+    arrays and the versions of the tensors that backward reads, and the leaves of the arguments.
     """
 
-    __slots__ = ("arguments", "backward", "payloads", "sequence", "values", "versions")
+    __slots__ = ("backward", "kept", "sequence")
 
-    values: Any
-    payloads: Any
-    versions: Any
+    kept: tuple[Any, ...] | None
     before = ()
 
     @property
@@ -259,16 +257,22 @@ class PlainNode(CompiledNode):
         return self.backward.forms[0][1]
 
     @property
+    def arguments(self) -> Any:
+        """The leaves of the arguments."""
+        return None if self.kept is None else self.kept[1 + 2 * len(self.backward.reads) :]
+
+    @property
     def saved(self) -> Any:
         """What backward needs, and the versions of what it reads."""
-        if self.values is None:
+        if self.kept is None:
             return FREED
         reads = self.backward.reads_of(self.arguments)
-        return self.values, reads, self.payloads, self.versions
+        first, second = 1 + len(reads), 1 + 2 * len(reads)
+        return self.kept[:1], reads, self.kept[1:first], self.kept[first:second]
 
     def release(self) -> None:
         """Let go of the saved values."""
-        self.values = self.arguments = self.payloads = None
+        self.kept = None
 
 
 @contextmanager

@@ -20,11 +20,13 @@ from kuai.compiler.native.bound import (
     GradOf,
     Interface,
     NumberUse,
+    Part,
     Source,
     Step,
     TensorUse,
 )
 from kuai.compiler.run.code import Code
+from kuai.compiler.run.kept import Kept
 from kuai.core.base import TensorBase
 
 RELEASE = 50_000.0  # nanoseconds from which on a program lets go of the interpreter's lock
@@ -150,13 +152,16 @@ class Binding:
         if code.batch is not None:
             self.interface.fixed[self.place["batch", 0]] = code.batch
         self._arrays: dict[int, int] = {}
+        self._inside: set[tuple[str, int]] = set()  # the outputs that lie in the block
         self._sources: dict[Value, Source] = {}
         self._uses: dict[Value, TensorUse] = {}
         self._read_grads: list[Any] = []
 
-    def inputs(self, inputs: Sequence[Input | Loose]) -> None:
-        """Say what the graph's inputs are."""
+    def inputs(self, inputs: Sequence[Input | Loose | None]) -> None:
+        """Say what the graph's inputs are, beside those that lie in a block."""
         for i, (value, given) in enumerate(zip(self.code.inputs, inputs, strict=True)):
+            if given is None:
+                continue
             place = self.place.get(("input", i), -1)
             if isinstance(given, Loose):
                 if place >= 0:
@@ -183,6 +188,15 @@ class Binding:
                 use.payload = array
                 use.hooks = dict(tensor._hooks) if tensor._hooks else False
             self._add(value, use)
+
+    def block(self, kept: Kept) -> None:
+        """Take the first of the graph's inputs out of the block that is the first leaf."""
+        base = self._block()
+        self.interface.tensors.append(TensorUse(0, kept.form, None, base))
+        for i, offset in enumerate(kept.offsets):
+            place = self.place.get(("input", i), -1)
+            if offset is not None and place >= 0:
+                self.interface.parts.append(Part(base, offset, place))
 
     def captured_as_arguments(self, first: int) -> None:
         """Take the tensors from outside as leaves, from this one on."""
@@ -213,16 +227,38 @@ class Binding:
     def _made(self, kind: str, index: int, value: Value) -> ArrayMade:
         return ArrayMade(Form(np.dtype(value.dtype), value.shape), self.place[kind, index])
 
-    def outputs(self, numbers: Sequence[type | None]) -> None:
-        """Say what the graph's outputs are: for each, the type of Python number, if it is one."""
+    def outputs(self, numbers: Sequence[type | None], kept: Kept | None = None) -> None:
+        """Say what the graph's outputs are.
+
+        Args:
+            numbers: for each that the function returns, the type of Python number, if it is one.
+            kept: where the outputs behind these lie, as many as it knows of.
+        """
+        if kept is not None:
+            self._keep(kept, len(numbers))
         for i, value in enumerate(self.code.outputs):
-            if isinstance(value.meta, StackMeta):
+            if isinstance(value.meta, StackMeta) or ("output", i) in self._inside:
                 continue
             if i < len(numbers) and numbers[i] is not None:
                 self.interface.results.append(self.place["output", i])
                 continue
             self._arrays[i] = len(self.interface.outputs)
             self.interface.outputs.append(self._made("output", i, value))
+
+    def _keep(self, kept: Kept, first: int) -> None:
+        """Put outputs from `first` on into one array, the first one that the program makes."""
+        base = self._block()
+        self.interface.outputs.append(ArrayMade(kept.form, base))
+        for i, offset in enumerate(kept.offsets, first):
+            if offset is not None:
+                self._inside.add(("output", i))
+                part = Part(base, offset, self.place["output", i])
+                self.interface.parts.append(part)
+
+    def _block(self) -> int:
+        """A place in the table of buffers beside those of the code."""
+        self.interface.buffers += 1
+        return self.interface.buffers - 1
 
     def step(self, step: Step) -> Step:
         """A step in terms of the graph's outputs, in terms of arrays and the table of buffers."""
@@ -233,13 +269,13 @@ class Binding:
         return step
 
     def kept(self, first: int) -> list[Step]:
-        """Steps for the outputs from `first` on; two words for a loop's stack."""
-        steps: list[Step] = []
+        """Steps for the outputs from `first` on: the block, two words for each stack, others."""
+        steps = [Step(d.PUSH_ARRAY, 0)]
         for i in range(first, len(self.code.outputs)):
             if ("stack", i) in self.place:
                 place = self.place["stack", i]
                 steps += [Step(d.PUSH_WORD, place), Step(d.PUSH_WORD, place + 1)]
-            else:
+            elif ("output", i) not in self._inside:
                 steps.append(Step(d.PUSH_TENSOR, i))
         return steps
 

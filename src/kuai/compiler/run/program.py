@@ -5,6 +5,7 @@ The world is what was read while capturing; its guards tell whether it is still 
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kuai.compiler.capture.reads import Read
-from kuai.compiler.graph import Graph, StackMeta, Value
+from kuai.compiler.graph import Graph, Value
 from kuai.compiler.layout import Layout, of_array
 from kuai.compiler.native import builtin
 from kuai.compiler.native import descriptor as d
@@ -23,8 +24,9 @@ from kuai.compiler.run.backward import Backward, stack_array
 from kuai.compiler.run.bind import Binding, Input, Loose, Machine
 from kuai.compiler.run.code import Code
 from kuai.compiler.run.guards import Guards
+from kuai.compiler.run.kept import Kept
 from kuai.compiler.run.results import Result
-from kuai.core.base import TensorBase, wrap
+from kuai.core.base import TensorBase
 from kuai.nn.registry import epoch
 
 
@@ -189,7 +191,7 @@ class Program:
         binding.inputs(recorded.inputs)
         binding.captured(recorded.owners)
         binding.changes()
-        binding.outputs(result.numbers)
+        binding.outputs(result.numbers, None if backward is None else backward.kept)
         if backward is not None:
             backward.count = len(result.outputs)
             backward.static.changed = [binding.source(v) for v in backward.changed]
@@ -213,16 +215,16 @@ class Program:
         assert self.backward is not None
         forms = [self.recorded.result.outputs[i] for i in joint.outputs]
         reads = _reads(self.backward, halves, self.recorded.inputs)
+        kept = Kept(halves.saved)
         static = Backward(
-            _bind_backward(self.backward, halves, reads),
+            _bind_backward(self.backward, halves, reads, kept),
             [source for source, _ in reads],
             joint.leaves,
             halves.leaves,
             [(v.shape, v.dtype) for v in forms],
             again,
         )
-        stacks = [_stack_bytes(v) for v in halves.saved]
-        return _NodeMaker(self.recorded.result, joint.outputs, static, stacks, changed)
+        return _NodeMaker(self.recorded.result, joint.outputs, static, kept, changed)
 
     def enter_directly(self, otherwise: Callable[..., Any]) -> None:
         """Make the native way into this program; what does not fit goes to `otherwise`."""
@@ -269,33 +271,24 @@ class _NodeMaker:
         result: Result,
         outputs: list[int],
         static: Backward,
-        stacks: list[int],
+        kept: Kept,
         changed: list[Value],
     ) -> None:
         self.changed = changed
         self.result = result
         self.outputs = outputs
         self.static = static
-        self.stacks = stacks
-        self.is_plain = result.is_one_tensor and outputs == [0] and not any(stacks)
+        self.kept = kept
+        self.is_plain = result.is_one_tensor and outputs == [0] and not kept.stacks
 
     def finish(self, made: tuple[Any, ...], leaves: Sequence[Any]) -> Any:
         """The result of a call, of what its program made."""
-        kept = iter(made[self.count :])
-        saved = [
-            wrap(stack_array(next(kept), size * next(kept))) if size else next(kept)
-            for size in self.stacks
-        ]
+        rest = iter(made[self.count :])
+        saved = [next(rest)]
+        saved += [stack_array(next(rest), size * next(rest)) for size in self.kept.stacks]
         outputs = [made[i] for i in self.outputs]
-        self.static.record(outputs, saved, list(kept), leaves)
+        self.static.record(outputs, saved, list(rest), leaves)
         return self.result.build(made, leaves)
-
-
-def _stack_bytes(value: Value) -> int:
-    """The bytes of one round of a loop's stack; 0 for an ordinary value."""
-    if not isinstance(value.meta, StackMeta):
-        return 0
-    return max(value.size, 1) * value.meta.dtype.itemsize
 
 
 def _baked(
@@ -333,26 +326,28 @@ def _reads(
     return found
 
 
-def _bind_backward(code: Code, halves: Halves, reads: Sequence[Any]) -> Callable[..., Any]:
+def _bind_backward(
+    code: Code, halves: Halves, reads: Sequence[Any], kept: Kept
+) -> Callable[..., Any]:
     """The backward program as a function of what was saved, what it reads, and the gradients."""
     saved, arguments = len(halves.saved), len(halves.arguments)
-    count = len(code.inputs) + len(code.captured)
+    inside = saved - len(kept.stacks)
+    count = 1 + len(code.inputs) - inside + len(code.captured)
     rows: Any = [{"kind": d.ARGUMENT, "item": i, "type": _tensor_type()} for i in range(count)]
     if count > d.MOST_OBJECTS:
         rows = None  # Python takes the arguments apart
     binding = Binding(Machine(code), 0, list(range(count)), rows, count)
-    inputs: list[Input | Loose] = []
-    for i, value in enumerate(code.inputs):
-        place = i if i < saved + arguments else i + len(code.captured)
-        if isinstance(value.meta, StackMeta):
-            inputs.append(Input(place, None))
-        elif saved <= i < saved + arguments:
-            given = reads[i - saved][1]
-            inputs.append(given.at(place))
-        else:
-            inputs.append(Input.contiguous(place, value))
+    inputs: list[Input | None] = []
+    following = itertools.count(1)
+    for offset in kept.offsets:
+        inputs.append(Input(next(following), None) if offset is None else None)
+    inputs += [given.at(next(following)) for _, given in reads[:arguments]]
+    outer = next(following)
+    grads = enumerate(code.inputs[saved + arguments :], outer + len(code.captured))
+    inputs += [Input.contiguous(place, value) for place, value in grads]
+    binding.block(kept)
     binding.inputs(inputs)
-    binding.captured_as_arguments(saved + arguments)
+    binding.captured_as_arguments(outer)
     binding.outputs([])
     steps = [Step(d.PUSH_TENSOR, i) for i in range(len(code.outputs))]
     bound = binding.finish([*steps, Step(d.MAKE_TUPLE, len(steps))], always=True)
