@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import itertools
-from dataclasses import replace
 
 import ml_dtypes
 import numpy as np
@@ -25,7 +24,7 @@ PROTOTYPE = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, ctypes.c_int64, ctype
 def smaller_target() -> Target:
     """This machine without its widest vectors and most of its registers."""
     features = host().features.replace("+avx512", "-avx512").replace("+avx10", "-avx10")
-    return replace(host(), features=features, vector_bytes=16, registers=16)
+    return host()._replace(features=features, vector_bytes=16, registers=16)
 
 
 TARGETS = {"host": host, "smaller": smaller_target}

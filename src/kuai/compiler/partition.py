@@ -7,14 +7,13 @@ program will need of it. An operation that only the backward needs is computed t
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kuai.compiler.graph import Graph, Operation, Value
 from kuai.compiler.simplify import has_effects, is_view, makers, remove_dead, simplify
 
 
-@dataclass
-class Halves:
+class Halves(NamedTuple):
     """A forward and a backward graph.
 
     Attributes:

@@ -7,12 +7,16 @@ written, nothing is kept.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from contextlib import suppress
 from pathlib import Path
 
 from kuai.version import __version__
+
+try:
+    from _blake2 import blake2b  # that of hashlib, which would import OpenSSL beside it
+except ImportError:
+    from hashlib import blake2b
 
 LIMIT = 512 * 1024 * 1024  # bytes on disk; the files used longest ago go first
 _MAGIC = b"kuai\x01"
@@ -32,7 +36,7 @@ def key(*parts: str) -> str:
     """The name for what is made from these texts by this version of kuai and of LLVM."""
     import llvmlite
 
-    digest = hashlib.blake2b(digest_size=_DIGEST)
+    digest = blake2b(digest_size=_DIGEST)
     for part in (__version__, llvmlite.__version__, *parts):
         data = part.encode()
         digest.update(len(data).to_bytes(8, "little") + data)
@@ -48,7 +52,7 @@ def read(name: str) -> bytes | None:
         return None
     start = len(_MAGIC) + _DIGEST
     content = data[start:]
-    if data[: len(_MAGIC)] != _MAGIC or data[len(_MAGIC) : start] != _checksum(content):
+    if data[: len(_MAGIC)] != _MAGIC or data[len(_MAGIC) : start] != digest_of(content):
         return None
     with suppress(OSError):
         os.utime(path)  # used just now: the last to go
@@ -62,7 +66,7 @@ def write(name: str, content: bytes) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            temporary.write_bytes(_MAGIC + _checksum(content) + content)
+            temporary.write_bytes(_MAGIC + digest_of(content) + content)
             os.replace(temporary, folder / name)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -72,8 +76,9 @@ def write(name: str, content: bytes) -> None:
         pass
 
 
-def _checksum(content: bytes) -> bytes:
-    return hashlib.blake2b(content, digest_size=_DIGEST).digest()
+def digest_of(content: bytes) -> bytes:
+    """A hash of some bytes."""
+    return blake2b(content, digest_size=_DIGEST).digest()
 
 
 _written = 0

@@ -5,13 +5,12 @@ from __future__ import annotations
 import functools
 import os
 import platform
-from dataclasses import dataclass
+from typing import NamedTuple
 
 KIBI = 1024
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """The machine that programs are made for.
 
     Attributes:

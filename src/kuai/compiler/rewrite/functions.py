@@ -7,7 +7,7 @@ numbers of its file, so that a traceback shows the user's source.
 from __future__ import annotations
 
 import ast
-import sysconfig
+import os
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
@@ -15,11 +15,9 @@ from kuai.compiler.rewrite.source import SourceError, function_node
 from kuai.compiler.rewrite.transform import HOOKS, Transformer
 
 _templates: dict[CodeType, CodeType] = {}
-_texts: dict[CodeType, str] = {}
+_trees: dict[CodeType, ast.AST] = {}
 
-_LIBRARY = tuple(
-    path for key in ("stdlib", "platstdlib") if (path := sysconfig.get_paths().get(key)) is not None
-)
+_LIBRARY = os.path.dirname(os.__file__) + os.sep
 # Parts of kuai whose loops over time become loops of the program, and so are rewritten too.
 _WITH_LOOPS = {"kuai.nn.recurrent", "kuai.nn.functional.recurrent"}
 _PACKAGES = ("site-packages", "dist-packages")
@@ -72,9 +70,9 @@ def rewritten(function: FunctionType, hooks: Any) -> FunctionType:
 
 def rewritten_text(function: FunctionType) -> str:
     """The rewritten form of a function as Python."""
-    if function.__code__ not in _texts:
+    if function.__code__ not in _trees:
         _compile(function)
-    return _texts[function.__code__]
+    return ast.unparse(_trees[function.__code__])
 
 
 def _compile(function: FunctionType) -> CodeType:
@@ -106,7 +104,7 @@ def _compile(function: FunctionType) -> CodeType:
     module = ast.Module([factory], [])
     ast.copy_location(factory, node)
     ast.fix_missing_locations(module)
-    _texts[code] = ast.unparse(changed)
+    _trees[code] = changed
     try:
         compiled = compile(module, code.co_filename, "exec", dont_inherit=True)
     except SyntaxError as error:

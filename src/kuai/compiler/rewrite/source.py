@@ -31,19 +31,45 @@ def function_node(code: CodeType) -> FunctionNode:
 def _definition_node(code: CodeType, lines: list[str]) -> FunctionNode:
     first = code.co_firstlineno
     try:
-        block = inspect.getblock(lines[first - 1 :])
-        # What is indented stays so: columns are those of the file, and so are long strings.
-        inside = block[0][:1].isspace()
-        tree = ast.parse("".join(["if True:\n"] * inside + block))
-        ast.increment_lineno(tree, first - 1 - inside)
+        tree = _tree_from(first, _indented_block(lines[first - 1 :]))
     except (SyntaxError, IndexError):
-        tree = ast.parse("".join(lines))
+        try:
+            tree = _tree_from(first, inspect.getblock(lines[first - 1 :]))
+        except (SyntaxError, IndexError):
+            tree = ast.parse("".join(lines))
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name == code.co_name:
             starts = [node.lineno, *[d.lineno for d in node.decorator_list]]
             if first == min(starts):
                 return node
     raise SourceError(f"the source of {code.co_name} has changed, or was made by a program")
+
+
+def _indented_block(lines: list[str]) -> list[str]:
+    """A definition, as its indentation shows it: quicker than to look at its tokens.
+
+    What goes on farther left (a long string, a line after a backslash) is cut off where it is no
+    Python any more.
+    """
+    margin = len(lines[0]) - len(lines[0].lstrip())
+    is_inside = False
+    for i, line in enumerate(lines):
+        text = line.lstrip()
+        if len(line) - len(text) > margin or not text or text[0] in "#)]}":
+            continue
+        if is_inside:
+            return lines[:i]
+        is_inside = text.startswith(("def ", "async "))
+    return lines
+
+
+def _tree_from(first: int, block: list[str]) -> ast.Module:
+    """The tree of a block of lines, of which the first one has a number."""
+    # What is indented stays so: columns are those of the file, and so are long strings.
+    inside = block[0][:1].isspace()
+    tree = ast.parse("".join(["if True:\n"] * inside + block))
+    ast.increment_lineno(tree, first - 1 - inside)
+    return tree
 
 
 def _lambda_node(code: CodeType, lines: list[str]) -> FunctionNode:

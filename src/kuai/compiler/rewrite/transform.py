@@ -600,10 +600,10 @@ class Transformer(ast.NodeTransformer):
 
     def visit_IfExp(self, node: ast.IfExp) -> Any:
         if not self._can_defer(node):
-            node.test = _hook("truth", self.visit(node.test))
+            node.test = _place(_hook("truth", self.visit(node.test)), node)
             node.body = self.visit(node.body)
             node.orelse = self.visit(node.orelse)
-            return _place(node, node)
+            return node
         state = self._assigned_within(node)
         test = self._condition(node.test)
         then, orelse = self._thunk(node.body, self.visit), self._thunk(node.orelse, self.visit)
@@ -697,7 +697,10 @@ def _hook(name: str, *arguments: ast.expr) -> ast.Call:
 
 def _place(node: Any, at: ast.AST) -> Any:
     """`node`, which was made in the place of `at`: errors in it point there."""
-    for child in ast.walk(node):
-        if "lineno" in child._attributes and not hasattr(child, "lineno"):
-            ast.copy_location(child, at)
+    if "lineno" in node._attributes:
+        if hasattr(node, "lineno"):  # so have those below it
+            return node
+        ast.copy_location(node, at)
+    for child in ast.iter_child_nodes(node):
+        _place(child, at)
     return node

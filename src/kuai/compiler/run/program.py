@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from kuai.compiler.capture.reads import Read
 from kuai.compiler.graph import Graph, Value
@@ -29,9 +29,12 @@ from kuai.compiler.run.results import Result
 from kuai.core.base import TensorBase
 from kuai.nn.registry import epoch
 
+Layouts = dict[Value, Layout]
+MakeCode = Callable[[Graph, Layouts, int], Code]
+"""Makes the code of a graph: of a program's forward half, 0, or of its backward half, 1."""
 
-@dataclass
-class Joint:
+
+class Joint(NamedTuple):
     """The backward half of a joint graph.
 
     Attributes:
@@ -68,8 +71,7 @@ class Recorded:
     owners: dict[int, Any] = field(default_factory=dict)
 
 
-@dataclass
-class Call:
+class Call(NamedTuple):
     """The call that a program is made for."""
 
     args: tuple[Any, ...]
@@ -93,8 +95,7 @@ class Times:
         self._start = now
 
 
-@dataclass
-class Graphs:
+class Graphs(NamedTuple):
     """What a capture is compiled as.
 
     Attributes:
@@ -105,9 +106,9 @@ class Graphs:
     """
 
     graphs: list[Graph]
-    layouts: dict[Value, Layout]
+    layouts: Layouts
     halves: Halves | None = None
-    changed: list[Value] = field(default_factory=list)
+    changed: Sequence[Value] = ()
 
 
 def graphs_of(recorded: Recorded, leaves: Sequence[Any]) -> Graphs:
@@ -149,7 +150,7 @@ class Program:
         recorded: Recorded,
         again: Callable[[Sequence[Any]], Sequence[Any]],
         times: Times,
-        make: Callable[[Graph, dict[Value, Layout], int], Code] | None = None,
+        make: MakeCode | None = None,
     ) -> None:
         make = make or (lambda graph, layouts, _: Code(graph, layouts))
         self.structure = call.structure
@@ -210,7 +211,7 @@ class Program:
         halves: Halves,
         joint: Joint,
         again: Callable[[Sequence[Any]], Sequence[Any]],
-        changed: list[Value],
+        changed: Sequence[Value],
     ) -> _NodeMaker:
         assert self.backward is not None
         forms = [self.recorded.result.outputs[i] for i in joint.outputs]
@@ -272,7 +273,7 @@ class _NodeMaker:
         outputs: list[int],
         static: Backward,
         kept: Kept,
-        changed: list[Value],
+        changed: Sequence[Value],
     ) -> None:
         self.changed = changed
         self.result = result
@@ -302,9 +303,7 @@ def _baked(
     return baked, repeated(leaves)
 
 
-def _layouts(
-    graph: Graph, inputs: Sequence[Input | Loose], leaves: Sequence[Any]
-) -> dict[Value, Layout]:
+def _layouts(graph: Graph, inputs: Sequence[Input | Loose], leaves: Sequence[Any]) -> Layouts:
     """How the arrays lie that are not contiguous."""
     pairs: list[tuple[Value, Any]] = [(v, t._payload) for v, t in graph.captured]
     for value, given in zip(graph.inputs, inputs, strict=False):

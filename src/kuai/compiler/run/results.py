@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from kuai.compiler.capture.numbers import KINDS, Number
 from kuai.compiler.capture.trees import Fields, parts, rebuild
@@ -19,8 +18,7 @@ _PUSH_NUMBER = {float: d.PUSH_FLOAT, int: d.PUSH_INT, bool: d.PUSH_BOOL}
 _MAKE: dict[type, int] = {tuple: d.MAKE_TUPLE, list: d.MAKE_LIST, dict: d.MAKE_DICT}
 
 
-@dataclass
-class View:
+class View(NamedTuple):
     """A result that is a view of a tensor from outside.
 
     Attributes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from kuai import dtypes
 from kuai.compiler.graph import Graph, Operation, Region, StackMeta, Value
 from kuai.compiler.layout import Layout
+from kuai.compiler.native.cache import digest_of
 from kuai.core.primitive import Meta, Primitive
 
 
@@ -46,8 +46,8 @@ class _Writer:
         if isinstance(x, Primitive):
             return f"primitive {x.name}"
         if kind is np.ndarray or isinstance(x, np.generic):
-            digest = hashlib.blake2b(np.ascontiguousarray(x).tobytes(), digest_size=16)
-            return f"array {x.dtype.str}{list(x.shape)} {digest.hexdigest()}"
+            digest = digest_of(np.ascontiguousarray(x).tobytes())
+            return f"array {x.dtype.str}{list(x.shape)} {digest.hex()}"
         if isinstance(x, np.dtype):
             return f"dtype {x.str} {x.name}"
         if isinstance(x, type):
