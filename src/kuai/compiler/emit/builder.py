@@ -115,6 +115,19 @@ def number(value: int) -> Ref:
     return Ref(str(value), "i64")
 
 
+def is_known(x: Ref) -> bool:
+    """Whether a value is an i64 that is known now."""
+    return x.type == "i64" and x.text.lstrip("-").isdigit()
+
+
+@functools.lru_cache(4096)
+def _mask(order: tuple[int, ...]) -> str:
+    """Which lanes a shuffle takes."""
+    if not any(order):
+        return f"<{len(order)} x i32> zeroinitializer"
+    return f"<{len(order)} x i32> <{', '.join(f'i32 {i}' for i in order)}>"
+
+
 class Variable:
     """A place on the stack that a loop writes and reads; LLVM makes a register of it."""
 
@@ -263,7 +276,12 @@ class Function:
         return self.op(x.type, f"{name} {x.type} {x.text}, {y.text}")
 
     def add(self, x: Ref, y: Ref) -> Ref:
-        """`x + y`."""
+        """`x + y`; of integers, what is known is computed now."""
+        if x.type == "i64":
+            if x.text == "0" or y.text == "0":
+                return y if x.text == "0" else x
+            if is_known(x) and is_known(y):
+                return number(int(x.text) + int(y.text))
         return self.binary("fadd" if is_float(x.type) else "add", x, y)
 
     def sub(self, x: Ref, y: Ref) -> Ref:
@@ -271,7 +289,12 @@ class Function:
         return self.binary("fsub" if is_float(x.type) else "sub", x, y)
 
     def mul(self, x: Ref, y: Ref) -> Ref:
-        """`x * y`."""
+        """`x * y`; of integers, what is known is computed now."""
+        if x.type == "i64":
+            if x.text == "1" or y.text == "1":
+                return y if x.text == "1" else x
+            if is_known(x) and is_known(y):
+                return number(int(x.text) * int(y.text))
         return self.binary("fmul" if is_float(x.type) else "mul", x, y)
 
     def fdiv(self, x: Ref, y: Ref) -> Ref:
@@ -330,9 +353,8 @@ class Function:
 
     def shuffle(self, x: Ref, y: Ref, order: Sequence[int]) -> Ref:
         """Lanes picked from those of `x` and, after them, those of `y`."""
-        mask = ", ".join(f"i32 {i}" for i in order)
         type = vector(x.element, len(order))
-        return self.op(type, f"shufflevector {x}, {y}, <{len(order)} x i32> <{mask}>")
+        return self.op(type, f"shufflevector {x}, {y}, {_mask(tuple(order))}")
 
     def extract(self, x: Ref, lane: int | Ref) -> Ref:
         """One lane."""
@@ -364,9 +386,9 @@ class Function:
     def at(self, pointer: Ref, index: Ref | int, element: str) -> Ref:
         """The address `index` elements (a scalar type's name) beyond `pointer`."""
         if not isinstance(index, Ref):
-            if isinstance(index, int) and index == 0:
-                return pointer
             index = number(index)
+        if index.text == "0":
+            return pointer
         return self.op("ptr", f"getelementptr {element}, {pointer}, {index}")
 
     def load(self, type: str, pointer: Ref, align: int | None = None) -> Ref:

@@ -288,15 +288,12 @@ class Nest:
         for pointer, strides in zip(pointers, self.loops.strides, strict=True):
             stride = strides[level]
             if stride not in offsets:
-                if index.text.isdigit():
-                    offsets[stride] = Ref(str(int(index.text) * stride), "i64")
-                else:
-                    offsets[stride] = self.f.mul(index, Ref(str(stride), "i64"))
+                offsets[stride] = self.f.mul(index, number(stride))
             offset = offsets[stride]
             if offset is None:
                 moved.append(pointer)
             elif pointer.type == "i64":
-                moved.append(pulls.plus(self.f, pointer, offset))
+                moved.append(self.f.add(pointer, offset))
             else:
                 moved.append(self.f.at(pointer, offset, "i8"))
         return moved

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kuai import dtypes
-from kuai.compiler.emit.builder import Ref
+from kuai.compiler.emit.builder import Ref, number
 from kuai.compiler.emit.scalars import Emit, Scalar
 from kuai.compiler.graph import Value
 from kuai.compiler.layout import Layout
@@ -109,7 +109,7 @@ class Source:
             return
         steps = f.lanes([i * step for i in range(emit.lanes)], "i64")
         emit.store_at(
-            x, self._moved(start), plus(f, offsets or f.const(0, steps.type), steps), self._mask
+            x, self._moved(start), f.add(offsets or f.const(0, steps.type), steps), self._mask
         )
 
     def _under(self, where: Scalar | None) -> Ref | None:
@@ -134,15 +134,15 @@ class Source:
             if n == 1 or stride == 0:
                 continue
             if isinstance(index, int):
-                start = plus(f, start, Ref(str(index * stride), "i64"))
+                start = f.add(start, number(index * stride))
             elif isinstance(index, Index):
-                start = plus(f, start, times(f, index.base, stride))
+                start = f.add(start, f.mul(index.base, number(stride)))
                 step += index.step * stride
             elif index.ref.lanes:
                 moved = f.mul(index.ref, f.const(stride, index.ref.type))
                 offsets = moved if offsets is None else f.add(offsets, moved)
             else:
-                start = plus(f, start, times(f, index.ref, stride))
+                start = f.add(start, f.mul(index.ref, number(stride)))
         return start, step, offsets
 
     def checked(
@@ -176,26 +176,6 @@ def checked(
     bad = Scalar(f.compare("uge", index.ref, f.const(n, index.ref.type)), dtypes.bool_)
     emit.check(bad, exception, message)
     return alone.where(bad, alone.const(0, dtypes.int64), index)
-
-
-def plus(f: Any, x: Ref, y: Ref) -> Ref:
-    """`x + y` of i64, numbers that are known added up."""
-    if x.text == "0":
-        return y
-    if y.text == "0":
-        return x
-    if _is_known(x) and _is_known(y):
-        return Ref(str(int(x.text) + int(y.text)), "i64")
-    return f.add(x, y)
-
-
-def times(f: Any, x: Ref, n: int) -> Ref:
-    """`x * n` of i64."""
-    return Ref(str(int(x.text) * n), "i64") if _is_known(x) else f.mul(x, Ref(str(n), "i64"))
-
-
-def _is_known(x: Ref) -> bool:
-    return x.text.lstrip("-").isdigit()
 
 
 class Place:

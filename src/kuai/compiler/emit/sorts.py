@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from kuai import dtypes
 from kuai.compiler.emit import nests, pulls
-from kuai.compiler.emit.builder import Function, Ref
+from kuai.compiler.emit.builder import Function, Ref, number
 from kuai.compiler.emit.scalars import Emit, Scalar
 from kuai.compiler.graph import Operation
 from kuai.compiler.plan import ALIGNMENT, Buffer
@@ -34,8 +34,7 @@ class _Row:
 
     def key(self, i: Ref) -> Scalar:
         """An element."""
-        f, size = self.emit.function, self.dtype.itemsize
-        return self.emit.load(f.at(self.keys, pulls.times(f, i, size), "i8"), self.dtype)
+        return self.emit.load(self._key_at(i), self.dtype)
 
     def number(self, i: Ref) -> Scalar:
         """Where it stood at first."""
@@ -43,9 +42,12 @@ class _Row:
 
     def put(self, i: Ref, key: Scalar, number: Scalar) -> None:
         """Store both."""
-        f, size = self.emit.function, self.dtype.itemsize
-        self.emit.store(key, f.at(self.keys, pulls.times(f, i, size), "i8"))
-        self.emit.store(number, f.at(self.numbers, i, "i64"))
+        self.emit.store(key, self._key_at(i))
+        self.emit.store(number, self.emit.function.at(self.numbers, i, "i64"))
+
+    def _key_at(self, i: Ref) -> Ref:
+        f = self.emit.function
+        return f.at(self.keys, f.mul(i, number(self.dtype.itemsize)), "i8")
 
 
 def emit_sort(program: Program, operation: Operation) -> None:

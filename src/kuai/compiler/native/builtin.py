@@ -5,13 +5,13 @@ from __future__ import annotations
 import ctypes
 import functools
 import sys
+import threading
 from typing import Any
 
 import numpy as np
 
 from kuai.compiler.native import cache, jit, objects
 from kuai.compiler.native.descriptor import FUNCTION
-from kuai.compiler.native.link import Library
 from kuai.compiler.native.target import host
 
 _FASTCALL_KEYWORDS = 0x0080 | 0x0002
@@ -87,40 +87,57 @@ def _addresses() -> dict[str, int]:
 _kept: list[Any] = []  # what native code holds addresses of
 
 
-@functools.cache
-def library() -> Library:
-    """The entry in memory."""
-    loaded = jit.load(_object_file(), ("kuai_entry",), _addresses())
-    _kept.append(loaded)
+def _loaded(object_file: bytes) -> int:
+    """The address of the entry, put into memory."""
+    library = jit.load(object_file, ("kuai_entry",), _addresses())
+    _kept.append(library)
     # Builtins may be called until the process ends.
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(loaded._memory))
-    return loaded
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(library._memory))
+    return library["kuai_entry"]
 
 
-def _object_file() -> bytes:
-    """The entry's machine code; its text is written only where the disk does not have that."""
-    slots = objects.tensor_slots(), objects.node_slots(), objects.view_generation()
-    facts = repr((objects.dict_versions(), slots))
-    key = cache.key("entry", cache.sources(), repr(host()), facts)
-    found = cache.read(key)
-    if found is None:
-        from kuai.compiler.native.entry import entry_text
+class _Entry:
+    """The entry's machine code, which all builtins share.
 
-        found = jit.compiled(entry_text(objects.dict_versions()))
-        cache.write(key, found)
-    return found
+    Where the disk does not have it, the first calls are answered by code that is made in a tenth
+    of the time, until good code is there.
+    """
+
+    def __init__(self) -> None:
+        slots = objects.tensor_slots(), objects.node_slots(), objects.view_generation()
+        facts = repr((objects.dict_versions(), slots))
+        self._key = cache.key("entry", cache.sources(), repr(host()), facts)
+        self._text = ""
+        found = cache.read(self._key)
+        if found is None:
+            from kuai.compiler.native.entry import entry_text
+
+            self._text = entry_text(objects.dict_versions())
+            found = jit.assemble(self._text, optimise=False, level=jit.HASTY)
+        name, doc = b"compiled", b"A function compiled by kuai.compile."
+        self.definition = _MethodDef(name, _loaded(found), _FASTCALL_KEYWORDS, doc)
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.definition))  # builtins refer to it
+
+    def improve(self) -> None:
+        """Let a thread make good code, if there is none yet."""
+        text, self._text = self._text, ""
+        if text:
+            threading.Thread(target=self._replace, args=(text,), name="kuai-entry").start()
+
+    def _replace(self, text: str) -> None:
+        found = jit.assemble(text)
+        cache.write(self._key, found)
+        self.definition.function = _loaded(found)
 
 
 @functools.cache
-def _definition() -> _MethodDef:
-    definition = _MethodDef(
-        b"compiled",
-        library()["kuai_entry"],
-        _FASTCALL_KEYWORDS,
-        b"A function compiled by kuai.compile.",
-    )
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(definition))  # builtins refer to it
-    return definition
+def _entry() -> _Entry:
+    return _Entry()
+
+
+def improve() -> None:
+    """The first program is made: now there is time for a better entry."""
+    _entry().improve()
 
 
 def builtin(memory: FunctionMemory) -> Any:
@@ -128,4 +145,4 @@ def builtin(memory: FunctionMemory) -> Any:
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.restype = ctypes.py_object
     make.argtypes = [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
-    return make(ctypes.addressof(_definition()), memory, None)
+    return make(ctypes.addressof(_entry().definition), memory, None)

@@ -38,6 +38,7 @@ def _machine(target: Target, level: int) -> Any:
 
 
 LEVEL = 2  # of code generation
+HASTY = 0  # of code that is wanted at once, and replaced
 
 
 def _optimised(text: str, optimise: bool, verify: bool, target: Target) -> Any:
@@ -64,13 +65,19 @@ def _optimised(text: str, optimise: bool, verify: bool, target: Target) -> Any:
 
 
 def assemble(
-    text: str, optimise: bool = True, *, verify: bool = False, target: Target | None = None
+    text: str,
+    optimise: bool = True,
+    *,
+    level: int = LEVEL,
+    verify: bool = False,
+    target: Target | None = None,
 ) -> bytes:
     """The object file of a module of LLVM text.
 
     Args:
         text: one LLVM module.
         optimise: whether to run the passes on it first.
+        level: how much LLVM does for good code, from 0 to 3.
         verify: whether LLVM should check the module; for tests.
         target: the machine to make it for; this one by default.
 
@@ -80,7 +87,7 @@ def assemble(
     target = target or host()
     with _lock:
         module = _optimised(text, optimise, verify, target)
-        return bytes(_machine(target, LEVEL).emit_object(module))
+        return bytes(_machine(target, level).emit_object(module))
 
 
 def assembly(text: str, optimise: bool = True) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from kuai.compiler.any_batch import AnyBatch
@@ -24,6 +26,18 @@ from kuai.errors import CompileError
 
 MOST_PROGRAMS = 256  # of one function; the one used longest ago is given up first
 MOST_TRIED = 256  # by a native call, the ones used last
+
+
+@contextmanager
+def without_collections() -> Iterator[None]:
+    """No garbage is looked for meanwhile: what a compilation makes is mostly needed to its end."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 _capturing = Lock()  # one capture at a time: whoever applies a primitive is asked who he is
@@ -120,7 +134,7 @@ class Compiled:
         if (call.structure, call.mode) in self._eager:
             return None
         try:
-            with _capturing:
+            with _capturing, without_collections():
                 return self._make(call)
         except EagerFirstError:
             return None
@@ -172,6 +186,8 @@ class Compiled:
         self.programs[id(program)] = program
         program.enter_directly(self._run_in_python)
         self._chain()
+        if self._memory is not None:
+            builtin.improve()
         while len(self.programs) > MOST_PROGRAMS:
             self._drop(next(iter(self.programs)))
         return program

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 
 from kuai.compiler.emit import math as functions
-from kuai.compiler.emit.builder import Function, Ref, vector
+from kuai.compiler.emit.builder import Function, Ref, number, vector
 from kuai.compiler.emit.products.attention_blocks import Attention, Blocks, storing
-from kuai.compiler.emit.products.product import Store, index, number, smaller
+from kuai.compiler.emit.products.product import Store, index, smaller
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from kuai import dtypes
-from kuai.compiler.emit.builder import BITS, Function, Ref, vector
+from kuai.compiler.emit.builder import BITS, Function, Ref, number, vector
 from kuai.compiler.emit.products.kernel import Kernel, tile_of
 from kuai.compiler.emit.products.panels import pack_panel
 from kuai.compiler.emit.products.product import (
@@ -24,7 +24,6 @@ from kuai.compiler.emit.products.product import (
     Store,
     index,
     mask_of,
-    number,
     pieces,
     smaller,
 )

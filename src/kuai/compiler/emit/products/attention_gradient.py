@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from kuai.compiler.emit import math as functions
-from kuai.compiler.emit.builder import Function, Ref, vector
+from kuai.compiler.emit.builder import Function, Ref, number, vector
 from kuai.compiler.emit.products.attention_blocks import Blocks, Pair, storing
 from kuai.compiler.emit.products.kernel import Kernel
-from kuai.compiler.emit.products.product import Store, index, number, pieces, smaller
+from kuai.compiler.emit.products.product import Store, index, pieces, smaller
 from kuai.compiler.emit.products.tile import put_from
 from kuai.compiler.emit.products.windows import clear
 

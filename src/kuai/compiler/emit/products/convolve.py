@@ -9,18 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from kuai.compiler.emit.builder import BITS, Function, Ref, vector
+from kuai.compiler.emit.builder import BITS, Function, Ref, number, vector
 from kuai.compiler.emit.products.geometry import Convolution, Phase, Plan, Strides
 from kuai.compiler.emit.products.panels import transpose
-from kuai.compiler.emit.products.product import (
-    Part,
-    index,
-    mask_of,
-    number,
-    pieces,
-    plus,
-    smaller,
-)
+from kuai.compiler.emit.products.product import Part, index, mask_of, pieces, plus, smaller
 from kuai.compiler.emit.products.windows import (
     Pair,
     WindowKernel,

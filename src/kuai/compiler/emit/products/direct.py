@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
-from kuai.compiler.emit.builder import Function, Ref
+from kuai.compiler.emit.builder import Function, Ref, number
 from kuai.compiler.emit.products.product import (
     Part,
     Piece,
@@ -15,7 +15,6 @@ from kuai.compiler.emit.products.product import (
     Put,
     balanced,
     index,
-    number,
     pieces,
     smaller,
 )

@@ -9,17 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from kuai.compiler.emit.builder import Function, Ref
+from kuai.compiler.emit.builder import Function, Ref, number
 from kuai.compiler.emit.products.direct import blocks_of
-from kuai.compiler.emit.products.product import (
-    Part,
-    Piece,
-    Product,
-    Put,
-    index,
-    number,
-    plus,
-)
+from kuai.compiler.emit.products.product import Part, Piece, Product, Put, index, plus
 from kuai.compiler.emit.products.tile import LATENCY
 from kuai.compiler.native.target import Target
 from kuai.compiler.sizes import hint, varies

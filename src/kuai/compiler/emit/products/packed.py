@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
-from kuai.compiler.emit.builder import BITS, Function, Ref, vector
+from kuai.compiler.emit.builder import BITS, Function, Ref, number, vector
 from kuai.compiler.emit.products.kernel import Kernel, tile_of
 from kuai.compiler.emit.products.panels import pack_columns, pack_panel, pack_row
 from kuai.compiler.emit.products.product import (
@@ -22,7 +22,6 @@ from kuai.compiler.emit.products.product import (
     Put,
     balanced,
     index,
-    number,
     pieces,
     plus,
     smaller,

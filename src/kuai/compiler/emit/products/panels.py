@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kuai.compiler.emit.builder import Function, Ref
+from kuai.compiler.emit.builder import Function, Ref, number
 from kuai.compiler.emit.products.kernel import shared
 from kuai.compiler.emit.products.product import (
     Numbers,
@@ -10,7 +10,6 @@ from kuai.compiler.emit.products.product import (
     Product,
     index,
     mask_of,
-    number,
     pieces,
     smaller,
 )

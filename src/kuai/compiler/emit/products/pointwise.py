@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from kuai.compiler.emit.builder import Function, Ref
+from kuai.compiler.emit.builder import Function, Ref, number
 from kuai.compiler.emit.products.choose import blocks, emit_product, workspace_bytes
 from kuai.compiler.emit.products.convolve import StoreImage
 from kuai.compiler.emit.products.geometry import Convolution, Strides
-from kuai.compiler.emit.products.product import Part, Product, index, number
+from kuai.compiler.emit.products.product import Part, Product, index
 from kuai.compiler.native.target import Target
 
 

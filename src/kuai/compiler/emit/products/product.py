@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from kuai import dtypes
-from kuai.compiler.emit.builder import BITS, FLOATS, Function, Ref, vector
+from kuai.compiler.emit.builder import BITS, FLOATS, Function, Ref, is_known, number, vector
 from kuai.compiler.emit.values import round_to_bfloat
 from kuai.compiler.native.target import Target
 from kuai.compiler.sizes import varies
@@ -184,40 +184,22 @@ def pieces(count: int, lanes: int, target: Target) -> list[Piece]:
 def index(f: Function, base: Ref | int, factor: int, offset: int = 0) -> Ref:
     """`base * factor + offset`, as an i64."""
     if not isinstance(base, Ref):
-        return Ref(str(base * factor + offset), "i64")
-    scaled = base
-    if factor != 1:
-        scaled = f.mul(base, Ref(str(factor), "i64"))
-    return f.add(scaled, Ref(str(offset), "i64")) if offset else scaled
-
-
-def number(value: int) -> Ref:
-    """An i64."""
-    return Ref(str(value), "i64")
+        return number(base * factor + offset)
+    return f.add(f.mul(base, number(factor)), number(offset))
 
 
 def plus(f: Function, x: Ref | int, y: Ref | int) -> Ref:
     """`x + y`, computed now where both are known."""
     x, y = (n if isinstance(n, Ref) else number(n) for n in (x, y))
-    if y.text == "0":
-        return x
-    if x.text == "0":
-        return y
-    if _known(x) and _known(y):
-        return number(int(x.text) + int(y.text))
     return f.add(x, y)
 
 
 def smaller(f: Function, x: Ref | int, y: Ref | int) -> Ref:
     """The smaller one of two i64."""
     x, y = (n if isinstance(n, Ref) else number(n) for n in (x, y))
-    if _known(x) and _known(y):
+    if is_known(x) and is_known(y):
         return number(min(int(x.text), int(y.text)))
     return f.select(f.compare("slt", x, y), x, y)
-
-
-def _known(x: Ref) -> bool:
-    return x.text[0] != "%"
 
 
 def balanced(count: int, most: int, least: int = 1) -> int:

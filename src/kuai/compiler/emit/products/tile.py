@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from kuai.compiler.emit.builder import Function, Ref, Variable, vector
-from kuai.compiler.emit.products.product import Numbers, Piece, Put, number, plus
+from kuai.compiler.emit.builder import Function, Ref, Variable, number, vector
+from kuai.compiler.emit.products.product import Numbers, Piece, Put, plus
 from kuai.compiler.sizes import hint, varies
 
 LATENCY = 8  # sums that must be under way at once to keep the multipliers busy

@@ -11,19 +11,10 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-from kuai.compiler.emit.builder import BITS, Function, Ref, vector
+from kuai.compiler.emit.builder import BITS, Function, Ref, number, vector
 from kuai.compiler.emit.products.geometry import Convolution, Strides
 from kuai.compiler.emit.products.panels import transpose
-from kuai.compiler.emit.products.product import (
-    Part,
-    Store,
-    index,
-    mask_of,
-    number,
-    pieces,
-    plus,
-    smaller,
-)
+from kuai.compiler.emit.products.product import Part, Store, index, mask_of, pieces, plus, smaller
 from kuai.compiler.emit.products.windows import (
     Pair,
     Plane,

@@ -11,17 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kuai.compiler.emit.builder import Function, Module, Ref, vector
+from kuai.compiler.emit.builder import Function, Module, Ref, number, vector
 from kuai.compiler.emit.products.kernel import shared
-from kuai.compiler.emit.products.product import (
-    Numbers,
-    Piece,
-    balanced,
-    index,
-    mask_of,
-    number,
-    pieces,
-)
+from kuai.compiler.emit.products.product import Numbers, Piece, balanced, index, mask_of, pieces
 from kuai.compiler.native.target import Target
 
 UNROLLED = 6  # vectors of a row whose copy is written out
