@@ -129,3 +129,27 @@ def test_a_second_process_starts_without_llvm(folder, tmp_path):
         for _ in range(2)
     ]
     assert outputs == ["[0.25, 0.25, 0.25] True", "[0.25, 0.25, 0.25] False"]
+
+
+def test_the_first_entry_is_replaced_and_a_child_forked_meanwhile_compiles(folder, tmp_path):
+    file = tmp_path / "program.py"
+    file.write_text(
+        "import os, threading, kuai\n"
+        "from kuai.compiler.native import builtin\n"
+        "@kuai.compile\n"
+        "def f(x):\n"
+        "    return x * 2 + 1\n"
+        "f(kuai.ones(3))\n"
+        "first = builtin._entry().definition.function\n"
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    os._exit(f(kuai.ones(3)).sum() != 9 or f(kuai.ones(4)).sum() != 12)\n"
+        "assert os.waitpid(child, 0)[1] == 0\n"
+        "for thread in threading.enumerate():\n"
+        "    if thread.name == 'kuai-entry':\n"
+        "        thread.join()\n"
+        "assert builtin._entry().definition.function != first\n"
+        "print(f(kuai.ones(3)).tolist())\n"
+    )
+    run = subprocess.run([sys.executable, file], capture_output=True, text=True, timeout=60)
+    assert run.stdout.strip() == "[3.0, 3.0, 3.0]", run.stderr

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from kuai.compiler.native.locks import Lock
 from kuai.compiler.native.target import Target, host
 
 _lock = Lock()
+if hasattr(os, "register_at_fork"):  # what LLVM is doing is done first: a child cannot end it
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release)
 
 
 @functools.cache
@@ -84,10 +87,14 @@ def assemble(
     Raises:
         RuntimeError: the text is not a module of LLVM; the message says where.
     """
-    target = target or host()
     with _lock:
-        module = _optimised(text, optimise, verify, target)
-        return bytes(_machine(target, level).emit_object(module))
+        return _object_file(text, optimise, level, verify, target or host())
+
+
+def _object_file(text: str, optimise: bool, level: int, verify: bool, target: Target) -> bytes:
+    # A function of its own, so that the module is given back while the lock is held.
+    module = _optimised(text, optimise, verify, target)
+    return bytes(_machine(target, level).emit_object(module))
 
 
 def assembly(text: str, optimise: bool = True) -> str:

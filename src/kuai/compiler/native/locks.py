@@ -15,8 +15,16 @@ class Lock:
         self._lock = threading.RLock()
         _all.add(self)
 
-    def __enter__(self) -> None:
+    def acquire(self) -> None:
+        """Take it, as soon as no other thread has it."""
         self._lock.acquire()
+
+    def release(self) -> None:
+        """Give it back."""
+        self._lock.release()
+
+    def __enter__(self) -> None:
+        self.acquire()
 
     def __exit__(
         self,
@@ -24,7 +32,7 @@ class Lock:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._lock.release()
+        self.release()
 
 
 _all: weakref.WeakSet[Lock] = weakref.WeakSet()
