@@ -80,11 +80,11 @@ def root(square: Tensor, correction: Number, eps: float) -> Tensor:
     if type(correction) in _numbers and type(eps) is float and _are_plain(square):
         before = primitives.silence(primitives.SILENT)
         result = np.sqrt(square._payload)
-        result /= correction**0.5
+        result *= 1 / correction**0.5
         result += eps
         primitives.unsilence(before)
         return wrap(np.asarray(result))
-    return square.sqrt() / correction**0.5 + eps
+    return square.sqrt() * (1 / correction**0.5) + eps  # one division, of a number
 
 
 def _are_plain(changed: Tensor, *others: Tensor) -> bool:
