@@ -43,7 +43,7 @@ def print(*values: Any, sep: str = " ", end: str = "\n") -> None:
         sep: what stands between them.
         end: what stands after the last one.
 
-    Example:
+    Examples:
         >>> @kuai.compile
         ... def halve(x):
         ...     while x.sum() > 1:

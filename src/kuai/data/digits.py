@@ -30,7 +30,7 @@ def digits(train: bool | None = None, *, flatten: bool = False) -> tuple[Tensor,
         `(images, labels)`: images of shape `(N, 1, 8, 8)`, or `(N, 64)` if `flatten`, float32
         from 0 (paper) to 1 (ink); labels of shape `(N,)`, int64 from 0 to 9.
 
-    Example:
+    Examples:
         >>> images, labels = kuai.data.digits(train=False)
         >>> images.shape, labels.dtype
         (kuai.Size([359, 1, 8, 8]), kuai.int64)

@@ -12,7 +12,7 @@ def shakespeare() -> str:
         the text: the speaker's name in capitals above each speech, stage directions in square
         brackets, and an empty line between speeches.
 
-    Example:
+    Examples:
         >>> text = kuai.data.shakespeare()
         >>> text[:25]
         "A Midsummer Night's Dream"

@@ -84,7 +84,7 @@ class Sequential(_Numbered):
     Raises:
         TypeError: an argument is not a block.
 
-    Example:
+    Examples:
         >>> net = nn.Sequential(nn.Linear(20, 256), nn.ReLU(), nn.Linear(256, 10))
         >>> net(kuai.rand(2, 20)).shape
         kuai.Size([2, 10])

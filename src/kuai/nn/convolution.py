@@ -214,7 +214,7 @@ class Conv2d(_Direct):
         input `(N, C, H, W)` or `(C, H, W)`, output `(N, O, Ho, Wo)` or `(O, Ho, Wo)`;
         weight `(O, C/groups, Kh, Kw)`.
 
-    Example:
+    Examples:
         >>> layer = nn.Conv2d(3, 8, 5, padding="same")
         >>> layer(kuai.rand(4, 3, 28, 28)).shape
         kuai.Size([4, 8, 28, 28])

@@ -49,7 +49,7 @@ class Linear(Module):
         ShapeError: the input's last dimension is not `in_features`.
         DtypeError: the input is not of the parameters' type.
 
-    Example:
+    Examples:
         >>> layer = nn.Linear(20, 64)
         >>> layer(kuai.rand(5, 3, 20)).shape
         kuai.Size([5, 3, 64])

@@ -96,7 +96,7 @@ class Module(Hooks, State):
 
     A subclass calls `super().__init__()` before it assigns anything, and defines `forward`.
 
-    Example:
+    Examples:
         >>> class MLP(nn.Module):
         ...     def __init__(self):
         ...         super().__init__()

@@ -83,7 +83,7 @@ class MaxPool2d(_MaxPool):
         input `(N, C, H, W)` or `(C, H, W)`, output `(N, C, Ho, Wo)` or `(C, Ho, Wo)`; the indices
         count through an image row by row.
 
-    Example:
+    Examples:
         >>> nn.MaxPool2d(2)(kuai.rand(4, 3, 28, 28)).shape
         kuai.Size([4, 3, 14, 14])
     """

@@ -487,7 +487,7 @@ class LSTM(RNNBase):
         ValueError: an option is out of its range, or the input has not 2 or 3 dimensions.
         RuntimeError: the sizes do not fit.
 
-    Example:
+    Examples:
         >>> layer = nn.LSTM(8, 32, batch_first=True)
         >>> output, (h, c) = layer(kuai.rand(4, 10, 8))
         >>> output.shape, h.shape

@@ -49,7 +49,7 @@ def compile(
         CompileError: at the first call, where the function does something that cannot be
             compiled; it says where, why, and what to do.
 
-    Example:
+    Examples:
         >>> net = kuai.compile(nn.Sequential(nn.Linear(20, 256), nn.ReLU(), nn.Linear(256, 10)))
         >>> net(kuai.rand(2, 20)).shape
         kuai.Size([2, 10])
