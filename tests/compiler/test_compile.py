@@ -475,6 +475,36 @@ class TestGradients:
         for a, b in zip(*found, strict=True):
             near(a, b)
 
+    def test_results_inputs_and_buffers_with_gradients_are_answered_natively(self, x):
+        class Two(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.norm = nn.BatchNorm1d(20)
+                self.out = nn.Linear(20, 3)
+
+            def forward(self, x):
+                h = self.norm(x)
+                return {"value": (h * h).sum(1), "logits": [self.out(h), h]}
+
+        net = Two()
+        eager = copy.deepcopy(net)
+        compiled = kuai.compile(net)
+        for _ in range(2):
+            losses = []
+            inputs = [x.clone().requires_grad_() for _ in range(2)]
+            for block, given in zip((compiled, eager), inputs, strict=True):
+                result = block(given * 2)
+                (result["value"].sum() + result["logits"][0].exp().sum()).backward()
+                losses.append(result["logits"][1])
+            for one, other in zip(
+                [*net.parameters(), inputs[0]], [*eager.parameters(), inputs[1]], strict=True
+            ):
+                np.testing.assert_allclose(one.grad.numpy(), other.grad.numpy(), 1e-4, 1e-5)
+        means = [n.norm.running_mean.numpy() for n in (net, eager)]
+        np.testing.assert_allclose(*means, rtol=1e-6)
+        (program,) = compiled._compiled.programs.values()
+        assert program.bound.interface.finish is None
+
     def test_gradients_of_gradients_meet_the_same_random_numbers(self):
         net = nn.Sequential(nn.Linear(20, 16), nn.BatchNorm1d(16), nn.Dropout(0.5))
         x, found = kuai.rand(4, 20, requires_grad=True), []

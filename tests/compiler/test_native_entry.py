@@ -24,6 +24,7 @@ from kuai.compiler.native.bound import (
     Step,
     TensorUse,
 )
+from kuai.compiler.run.backward import CompiledNode
 from kuai.core.primitive import intercepted
 
 IDENTITY = """
@@ -409,6 +410,46 @@ def test_a_result_may_have_a_node_of_the_tape(x):
     before = sys.getrefcount(node)
     del y
     assert sys.getrefcount(node) == before - 1
+
+
+class _Node:
+    """Makes a node of a tuple, as `Backward` does for calls that Python answers."""
+
+    def node(self, kept):
+        made = CompiledNode.__new__(CompiledNode)
+        made.backward, made.kept, made.sequence = self, kept, 0
+        return made
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_result_may_be_that_of_a_node_made_in_the_call(x, several):
+    backward = _Node()
+    output = (1, x._payload.shape, x._payload.dtype) if several else None
+    before = [Step(d.PUSH_PAYLOAD), Step(d.PUSH_VERSION)]
+    made = [Step(d.MAKE_TUPLE, 2), Step(d.MAKE_NODE, 1, backward)]
+    program = identity(steps=[*before, *made, Step(d.PUSH_RESULT, 0, output)])
+    references = sys.getrefcount(backward)
+    for y in (Compiled(program).call(x), program.call([x])):
+        assert y.requires_grad
+        node = y._node.node if several else y._node
+        assert type(node) is CompiledNode
+        assert node.backward is backward
+        assert node.kept[0] is x._payload
+        assert node.kept[1] == x._version
+        if several:
+            assert (y._node.index, y._node.shape, y._node.numpy_dtype) == output
+            assert y._node.pre_hooks is None
+    del y, node
+    assert sys.getrefcount(backward) == references
+
+
+def test_the_edge_of_a_leaf_is_itself_and_that_of_a_computed_tensor_its_node(x):
+    leaf = kuai.ones(2, requires_grad=True)
+    computed = leaf * 2
+    for tensor, edge in ((leaf, leaf), (computed, computed._node)):
+        program = identity(steps=[Step(d.PUSH_EDGE, 0, tensor)])
+        assert Compiled(program).call(x) is edge
+        assert program.call([x]) is edge
 
 
 def test_a_finish_sees_the_leaves_and_gives_the_result(x):

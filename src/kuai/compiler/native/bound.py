@@ -19,6 +19,7 @@ from kuai.compiler.native import objects
 from kuai.compiler.native.descriptor import Memory, records
 from kuai.compiler.native.link import Library
 from kuai.core.base import TensorBase, wrap
+from kuai.core.tape import OutputEdge, edge_of
 from kuai.nn.registry import epoch
 
 
@@ -396,14 +397,11 @@ class Bound:
     def _step_row(self, step: Step) -> dict[str, int]:
         self._tables.append(step.pointer)
         number, pointer = step.number, id(step.pointer)
-        of_tensors = (d.PUSH_TENSOR, d.PUSH_PAYLOAD, d.PUSH_VERSION)
-        if step.pointer is None and step.kind in of_tensors:
+        if step.pointer is None and step.kind != d.PUSH_OBJECT:
             pointer = 0
-        if step.kind == d.MAKE_DICT:
-            pointer = self._words([id(key) for key in step.pointer])
-        elif step.kind == d.PUSH_ARGUMENT or (
-            step.kind in (d.PUSH_PAYLOAD, d.PUSH_VERSION) and step.pointer is None
-        ):
+        elif step.kind in (d.MAKE_DICT, d.PUSH_RESULT):
+            pointer = self._words([id(x) for x in step.pointer])
+        if step.kind == d.PUSH_ARGUMENT or (step.kind in d.OF_TENSORS and not pointer):
             number = self.interface.places[number]
         return {"kind": step.kind, "number": number, "pointer": pointer}
 
@@ -540,7 +538,7 @@ class Bound:
                 items = stack[len(stack) - number :]
                 del stack[len(stack) - number :]
                 if kind == d.MAKE_NODE:
-                    stack.append(pointer.put_on_tape(*items))
+                    stack.append(pointer.node(*items))
                 elif kind == d.MAKE_DICT:
                     stack.append(dict(zip(pointer, items, strict=True)))
                 else:
@@ -551,6 +549,10 @@ class Bound:
                 stack.append(x)
             elif kind == d.PUSH_ARRAY:
                 stack.append(arrays[number])
+            elif kind == d.PUSH_RESULT:
+                stack.append(computed(wrap(arrays[number]), stack[0], pointer))
+            elif kind == d.PUSH_EDGE:
+                stack.append(edge_of(_tensor(pointer, leaves, number)))
             elif kind == d.PUSH_OBJECT:
                 stack.append(pointer)
             elif kind == d.PUSH_ARGUMENT:
@@ -567,7 +569,14 @@ class Bound:
                 stack.append(ctypes.c_bool.from_address(table[number]).value)
             else:
                 stack.append(table[number])
-        return stack[0]
+        return stack[-1]
+
+
+def computed(x: Any, node: Any, output: tuple[Any, ...] | None) -> Any:
+    """A fresh tensor as the result of a node: the only one, or one `output` of several."""
+    x._node = node if output is None else OutputEdge(node, *output)
+    x._requires_grad = True
+    return x
 
 
 def _tensor(pointer: Any, leaves: Sequence[Any], number: int) -> Any:

@@ -58,7 +58,7 @@ def _memory_is_found() -> bool:
 
 def _addresses() -> dict[str, int]:
     """What the entry refers to, by name."""
-    from kuai.compiler.run.backward import PlainNode
+    from kuai.compiler.run.backward import CompiledNode
     from kuai.core import base, primitive, tape
     from kuai.nn.parameter import Parameter
     from kuai.nn.registry import epoch
@@ -70,7 +70,8 @@ def _addresses() -> dict[str, int]:
         "kuai_mode": tape.mode,
         "kuai_primitives": primitive.__dict__,
         "kuai_new_counter": base.new_counter,
-        "kuai_PlainNode": PlainNode,
+        "kuai_CompiledNode": CompiledNode,
+        "kuai_OutputEdge": tape.OutputEdge,
         "kuai_sequence": tape._sequence,
         "kuai_name_grad": sys.intern("grad"),
         "kuai_name_inference": sys.intern("inference"),
@@ -104,8 +105,8 @@ class _Entry:
     """
 
     def __init__(self) -> None:
-        slots = objects.tensor_slots(), objects.node_slots(), objects.view_generation()
-        facts = repr((objects.dict_versions(), slots))
+        slots = objects.tensor_slots(), objects.node_slots(), objects.edge_slots()
+        facts = repr((objects.dict_versions(), slots, objects.view_generation()))
         self._key = cache.key("entry", cache.sources(), repr(host()), facts)
         self._text = ""
         found = cache.read(self._key)

@@ -83,15 +83,19 @@ GRADIENT = Layout("object place grad descr nd sizes strides buffer fresh")
 UPDATE = Layout("object place grad")
 
 # How the result is put together: each step pushes something, or takes `number` things away and
-# pushes a container of them. A tensor may come with a node of the tape.
+# pushes what it makes of them. What is pushed last is the result. A tensor may come with a node of
+# the tape, or be a result of the one node that was made before.
 STEP = Layout("kind number pointer")
 PUSH_TENSOR, PUSH_OBJECT, PUSH_ARGUMENT, PUSH_FLOAT, PUSH_INT, PUSH_BOOL, PUSH_WORD = range(7)
 PUSH_PAYLOAD, PUSH_VERSION = range(7, 9)  # of the tensor `pointer`, or of the argument `number`
-PUSH_ARRAY = 9  # without a tensor around it
-MAKE_TUPLE, MAKE_LIST, MAKE_DICT = range(10, 13)
-
-# Puts a node on the tape for the tensor that was pushed before the tuple of what the node keeps.
-MAKE_NODE = 13
+PUSH_EDGE = 9  # where the gradient of such a tensor goes
+PUSH_ARRAY = 10  # without a tensor around it
+# A tensor computed by the node at the bottom; `pointer` is 0, or the address of the number, the
+# shape and the dtype of one output of several.
+PUSH_RESULT = 11
+MAKE_TUPLE, MAKE_LIST, MAKE_DICT = range(12, 15)
+MAKE_NODE = 15  # of the tuple of what it keeps
+OF_TENSORS = (PUSH_PAYLOAD, PUSH_VERSION, PUSH_EDGE)
 
 
 class Memory:

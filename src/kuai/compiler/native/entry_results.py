@@ -13,6 +13,8 @@ def define_results(module: Module) -> None:
     _new_tensor(module)
     _reusable(module)
     _touch(module)
+    _compute(module)
+    _new_edge(module)
     _push(module)
     _new_node(module)
     _build(module)
@@ -107,9 +109,10 @@ def _touch(module: Module) -> None:
 
 def _push(module: Module) -> None:
     """What one step of putting the result together makes, without containers; a new reference."""
-    c = Code(module, "push", "ptr", "ptr step, ptr block, ptr arrays, ptr objects, i64 mode")
+    given = "ptr step, ptr block, ptr arrays, ptr objects, i64 mode, ptr bottom"
+    c = Code(module, "push", "ptr", given)
     f = c.f
-    step, block, arrays, found, mode = c.arguments
+    step, block, arrays, found, mode, bottom = c.arguments
     kind = c.get(step, d.STEP, "kind", "i64")
     number = c.get(step, d.STEP, "number", "i64")
     with f.when(c.same(kind, c.number(d.PUSH_TENSOR))):
@@ -118,15 +121,29 @@ def _push(module: Module) -> None:
         made = f.call("new_tensor", "ptr", array, mode)
         node = c.get(step, d.STEP, "pointer")
         with f.when(f.binary("and", c.some(made), c.some(node))):
-            slots = objects.tensor_slots()
-            for name, value in (
-                ("_node", node),
-                ("_requires_grad", c.outer("_Py_TrueStruct")),
-            ):
-                before = c.read(made, slots[name])
-                c.call("Py_IncRef", value)
-                c.write(value, made, slots[name])
-                c.call("Py_DecRef", before)
+            c.call("Py_IncRef", node)
+            f.call("compute", "void", made, node)
+        c.ret(made)
+    with f.when(c.same(kind, c.number(d.PUSH_RESULT))):
+        array = c.word(arrays, number)
+        c.set_word(NULL, arrays, number)
+        made = f.call("new_tensor", "ptr", array, mode)
+        with f.when(c.some(made)):
+            one = c.get(step, d.STEP, "pointer")
+            owner = f.variable(c.word(bottom, 0))
+
+            def only() -> None:
+                c.call("Py_IncRef", owner.get())
+
+            def of_several() -> None:
+                edge = f.call("new_edge", "ptr", owner.get(), one)
+                owner.set(edge)
+
+            c.either(c.is_null(one), only, of_several)
+            with f.when(c.is_null(owner.get())):
+                c.call("Py_DecRef", made)
+                c.ret(NULL)
+            f.call("compute", "void", made, owner.get())
         c.ret(made)
     with f.when(c.same(kind, c.number(d.PUSH_ARRAY))):
         array = c.word(arrays, number)
@@ -138,13 +155,16 @@ def _push(module: Module) -> None:
             x = c.get(step, d.STEP, "pointer") if is_object else c.word(found, number)
             c.call("Py_IncRef", x)
             c.ret(x)
-    for which in (d.PUSH_PAYLOAD, d.PUSH_VERSION):
+    for which in d.OF_TENSORS:
         with f.when(c.same(kind, c.number(which))):
             outer = c.get(step, d.STEP, "pointer")
             place = f.select(c.is_null(outer), number, c.number(0))
             x = f.select(c.is_null(outer), c.word(found, place), outer)
             if which == d.PUSH_PAYLOAD:
                 part = c.read(x, objects.tensor_slots()["_payload"])
+            elif which == d.PUSH_EDGE:
+                part = c.read(x, objects.tensor_slots()["_node"])
+                part = f.select(c.same(part, c.outer("_Py_NoneStruct")), x, part)
             else:
                 counter = c.read(x, objects.tensor_slots()["_counter"])
                 ordinary = c.same(c.read(counter, objects.TYPE), c.outer("PyList_Type"))
@@ -168,12 +188,46 @@ def _push(module: Module) -> None:
     c.ret(c.call("PyLong_FromLongLong", f.cast("ptrtoint", at, "i64")))
 
 
-def _new_node(module: Module) -> None:
-    """A node of the tape for the tensor that comes first; it takes over the tuple behind it."""
-    c = Code(module, "new_node", "ptr", "ptr items, ptr backward")
+def _compute(module: Module) -> None:
+    """Make a node, whose reference it takes over, that of a fresh tensor."""
+    c = Code(module, "compute", "void", "ptr made, ptr node")
+    made, node = c.arguments
+    true = c.outer("_Py_TrueStruct")
+    c.call("Py_IncRef", true)
+    for name, value in (("_node", node), ("_requires_grad", true)):
+        before = c.read(made, objects.tensor_slots()[name])
+        c.write(value, made, objects.tensor_slots()[name])
+        c.call("Py_DecRef", before)
+    c.f.ret()
+
+
+def _new_edge(module: Module) -> None:
+    """One output of a node that has several, as `kuai.core.tape.OutputEdge` makes it."""
+    c = Code(module, "new_edge", "ptr", "ptr node, ptr output")
     f = c.f
-    items, backward = c.arguments
-    node = c.call("PyType_GenericAlloc", c.outer("kuai_PlainNode"), c.number(0))
+    node, output = c.arguments
+    edge = c.call("PyType_GenericAlloc", c.outer("kuai_OutputEdge"), c.number(0))
+    sequence = c.call("PyObject_CallNoArgs", c.outer("kuai_sequence"))
+    with f.when(f.binary("or", c.is_null(edge), c.is_null(sequence))):
+        for owned in (edge, sequence):
+            c.call("Py_DecRef", owned)  # null is let pass
+        c.ret(NULL)
+    slots = objects.edge_slots()
+    c.write(sequence, edge, slots["sequence"])
+    values = {"node": node, "pre_hooks": c.outer("_Py_NoneStruct")}
+    values |= {name: c.word(output, i) for i, name in enumerate(("index", "shape", "numpy_dtype"))}
+    for name, value in values.items():
+        c.call("Py_IncRef", value)
+        c.write(value, edge, slots[name])
+    c.ret(edge)
+
+
+def _new_node(module: Module) -> None:
+    """A node of the tape; it takes over the reference to the tuple of what it keeps."""
+    c = Code(module, "new_node", "ptr", "ptr kept, ptr backward")
+    f = c.f
+    kept, backward = c.arguments
+    node = c.call("PyType_GenericAlloc", c.outer("kuai_CompiledNode"), c.number(0))
     sequence = c.call("PyObject_CallNoArgs", c.outer("kuai_sequence"))
     with f.when(f.binary("or", c.is_null(node), c.is_null(sequence))):
         for owned in (node, sequence):
@@ -183,15 +237,8 @@ def _new_node(module: Module) -> None:
     c.call("Py_IncRef", backward)
     c.write(backward, node, slots["backward"])
     c.write(sequence, node, slots["sequence"])
-    c.write(c.word(items, 1), node, slots["kept"])
-    x = c.word(items, 0)
-    true = c.outer("_Py_TrueStruct")
-    c.call("Py_IncRef", true)
-    for name, value in (("_node", node), ("_requires_grad", true)):
-        before = c.read(x, objects.tensor_slots()[name])
-        c.write(value, x, objects.tensor_slots()[name])
-        c.call("Py_DecRef", before)
-    c.ret(x)
+    c.write(kept, node, slots["kept"])
+    c.ret(node)
 
 
 def _build(module: Module) -> None:
@@ -208,7 +255,7 @@ def _build(module: Module) -> None:
         made = f.variable(NULL)
 
         def simple() -> None:
-            x = f.call("push", "ptr", step, block, arrays, found, mode)
+            x = f.call("push", "ptr", step, block, arrays, found, mode, stack)
             made.set(x)
 
         def container() -> None:
@@ -239,7 +286,8 @@ def _build(module: Module) -> None:
                     c.call("Py_DecRef", value)
                 made.set(x)
             with f.when(c.same(kind, c.number(d.MAKE_NODE))):
-                made.set(f.call("new_node", "ptr", first, c.get(step, d.STEP, "pointer")))
+                kept = c.word(first, 0)
+                made.set(f.call("new_node", "ptr", kept, c.get(step, d.STEP, "pointer")))
             with f.when(c.some(made.get())):
                 top.set(bottom)
 
@@ -249,7 +297,10 @@ def _build(module: Module) -> None:
         f.begin_after(go)
         c.set_word(made.get(), stack, top.get())
         top.set(f.add(top.get(), c.number(1)))
-    c.ret(c.word(stack, 0))
+    below = f.sub(top.get(), c.number(1))
+    with f.loop(0, below) as i:
+        c.call("Py_DecRef", c.word(stack, i))
+    c.ret(c.word(stack, below))
     f.begin_after(failed)
     with f.loop(0, top.get()) as i:
         c.call("Py_DecRef", c.word(stack, i))

@@ -53,9 +53,17 @@ def tensor_slots() -> dict[str, int]:
 @functools.cache
 def node_slots() -> dict[str, int]:
     """The offset of each field of a node that native code makes."""
-    from kuai.compiler.run.backward import PlainNode
+    from kuai.compiler.run.backward import CompiledNode
 
-    return {name: slot_offset(PlainNode, name) for name in PlainNode.__slots__}
+    return {name: slot_offset(CompiledNode, name) for name in CompiledNode.__slots__}
+
+
+@functools.cache
+def edge_slots() -> dict[str, int]:
+    """The offset of each field of an output of a node that has several."""
+    from kuai.core.tape import OutputEdge
+
+    return {n: slot_offset(OutputEdge, n) for n in OutputEdge.__slots__ if n != "__weakref__"}
 
 
 @functools.cache

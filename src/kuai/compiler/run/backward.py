@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from kuai.compiler.native.bound import GradOf, Source, Step, tensor_of
 from kuai.compiler.native.runtime import free_memory
 from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import _changed
-from kuai.core.tape import FREED, Node, OutputEdge, _sequence, edge_of, mode
+from kuai.core.tape import FREED, Node, _sequence, edge_of, mode
 
 _new = object.__new__
 _free = free_memory  # still there when modules are being taken down
@@ -59,6 +61,7 @@ class Backward:
         again: the function itself, for gradients that shall have gradients: takes the leaves of
             the arguments, and gives the outputs that have a gradient.
         changed: the tensors that the forward program changes in place.
+        stacks: how many loops leave a stack.
     """
 
     call: Callable[..., Any]
@@ -68,91 +71,91 @@ class Backward:
     forms: Sequence[tuple[tuple[int, ...], np.dtype[Any]]]
     again: Callable[[Sequence[Any]], Sequence[Any]]
     changed: Sequence[Source] = ()
+    stacks: int = 0
     label: str = "CompiledBackward"
 
     def __post_init__(self) -> None:
-        # Every call passes through `record`: what is the same for all of them is found once.
         self._edges = [s if _is_leaf(s) else None for s in self.leaves]
         self._others = [(i, s) for i, s in enumerate(self.leaves) if not _is_leaf(s)]
-        self._reads: list[Any] = [s if isinstance(s, TensorBase) else None for s in self.reads]
-        self._given = [(i, s) for i, s in enumerate(self.reads) if not isinstance(s, TensorBase)]
+
+    @cached_property
+    def _parts(self) -> list[slice]:
+        sizes = [1 + self.stacks, len(self.reads), len(self.reads)]
+        ends = [0, *itertools.accumulate([*sizes, len(self._others), len(self.changed)]), None]
+        return [slice(i, j) for i, j in itertools.pairwise(ends)]
 
     @property
-    def is_plain(self) -> bool:
-        """Whether all nodes have the same edges, and nothing has to be kept as it was."""
-        return (
-            len(self.forms) == 1
-            and not self._others
-            and not self.changed
-            and not any(isinstance(source, GradOf) for source in self.reads)
-        )
+    def results(self) -> list[tuple[Any, ...] | None]:
+        """For each output, which one of several it is; `None` for the only one."""
+        if len(self.forms) == 1:
+            return [None]
+        return [(i, *form) for i, form in enumerate(self.forms)]
+
+    @property
+    def is_native(self) -> bool:
+        """Whether native code can make the node."""
+        return not any(isinstance(source, GradOf) for source in (*self.reads, *self.leaves))
 
     def steps(self, saved: Sequence[Step], arguments: int) -> list[Step]:
-        """The steps that put a node on the tape for a tensor that was pushed.
+        """The steps that make the node of a call.
 
         Args:
-            saved: the step that pushes what the forward program saved.
+            saved: the steps that push what the forward program saved, and what `changed` held.
             arguments: how many leaves the arguments have.
         """
-        steps = [*saved]
+        steps = [*saved[:1]]
         for kind in (d.PUSH_PAYLOAD, d.PUSH_VERSION):
-            for source in self.reads:
-                given = isinstance(source, int)
-                steps.append(Step(kind, source, None) if given else Step(kind, 0, source))  # type: ignore[arg-type]
+            steps += [_step_of(kind, source) for source in self.reads]
+        steps += [_step_of(d.PUSH_EDGE, source) for _, source in self._others]
+        steps += saved[1:]
         steps += [Step(d.PUSH_ARGUMENT, i) for i in range(arguments)]
-        return [*steps, Step(d.MAKE_TUPLE, len(steps)), Step(d.MAKE_NODE, 2, self)]
+        return [*steps, Step(d.MAKE_TUPLE, len(steps)), Step(d.MAKE_NODE, 1, self)]
 
-    def put_on_tape(self, x: Any, kept: tuple[Any, ...]) -> Any:
-        """What the last of these steps does: the node of a call, for the tensor `x`."""
-        node = _new(PlainNode)
+    def kept(
+        self, saved: Sequence[np.ndarray], before: Sequence[np.ndarray], arguments: Sequence[Any]
+    ) -> tuple[Any, ...]:
+        """What the node of a call keeps, as these steps push it.
+
+        Args:
+            saved: what the forward program saved: the block, and the stacks of loops.
+            before: what `changed` held before.
+            arguments: the leaves of the arguments.
+        """
+        reads = self.reads_of(arguments)
+        edges = [edge_of(tensor_of(source, arguments)) for _, source in self._others]
+        payloads, versions = [x._payload for x in reads], [x._counter[0] for x in reads]
+        return (*saved, *payloads, *versions, *edges, *before, *arguments)
+
+    def node(self, kept: tuple[Any, ...]) -> CompiledNode:
+        """The node of a call."""
+        node = _new(CompiledNode)
         node.backward, node.kept, node.sequence = self, kept, _sequence()
-        x._node, x._requires_grad = node, True
-        return x
+        return node
+
+    def parts(self, kept: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        """What was saved, arrays and versions of what is read, edges, `before`, and arguments."""
+        return [kept[part] for part in self._parts]
+
+    def released(self, kept: tuple[Any, ...]) -> tuple[Any, ...]:
+        """What is left when backward has been through: the edges."""
+        edges = self._parts[3]
+        return (None,) * edges.start + kept[edges]
+
+    def edges(self, kept: tuple[Any, ...]) -> list[Any]:
+        """Where the gradients go."""
+        edges = self._edges.copy()
+        for (i, _), edge in zip(self._others, kept[self._parts[3]], strict=True):
+            edges[i] = edge
+        return edges
 
     def reads_of(self, arguments: Sequence[Any]) -> list[Any]:
         """The tensors that the backward program of a call reads beside what was saved."""
         return [tensor_of(source, arguments) for source in self.reads]
 
-    def record(
-        self,
-        outputs: Sequence[Any],
-        saved: Sequence[np.ndarray],
-        before: Sequence[Any],
-        arguments: Sequence[Any],
-    ) -> None:
-        """Put the node of a call on the tape.
 
-        Args:
-            outputs: the results that have a gradient, fresh tensors.
-            saved: what the forward program saved: the block, and the stacks of loops.
-            before: what `changed` held before.
-            arguments: the leaves of the arguments.
-        """
-        node = _new(CompiledNode)
-        node.backward = self
-        node.arguments = arguments
-        node.before = before
-        edges = node.edges = self._edges.copy()
-        for i, source in self._others:
-            edges[i] = edge_of(tensor_of(source, arguments))
-        reads = self._reads
-        if self._given:
-            reads = reads.copy()
-            for i, source in self._given:
-                reads[i] = tensor_of(source, arguments)
-        versions = [x._counter[0] for x in reads]
-        node.saved = (saved, reads, [x._payload for x in reads], versions)
-        node.sequence = _sequence()
-        node.shape, node.numpy_dtype = self.forms[0]
-        if len(outputs) == 1:
-            x = outputs[0]
-            x._requires_grad = True
-            x._node = node
-            return
-        node.outputs = len(outputs)
-        for i, x in enumerate(outputs):
-            x._requires_grad = True
-            x._node = OutputEdge(node, i, *self.forms[i])
+def _step_of(kind: int, source: Any) -> Step:
+    """A step for an argument, or for a tensor from outside."""
+    return Step(kind, source) if isinstance(source, int) else Step(kind, 0, source)
 
 
 def _is_leaf(source: Source) -> bool:
@@ -177,20 +180,53 @@ class SpentNode(Node):
 
 
 class CompiledNode(Node):
-    """The node that a call of a compiled program leaves on the tape."""
+    """The node that a call of a compiled program leaves on the tape.
+
+    Attributes:
+        backward: what it has in common with the nodes of other calls.
+        kept: what it has not (`Backward.parts`), in one tuple, since native code makes it.
+    """
+
+    __slots__ = ("backward", "kept", "sequence")
 
     backward: Backward
-    arguments: Any
-    before: Any
+    kept: tuple[Any, ...]
 
     def name(self) -> str:
         """The name that is printed."""
         return self.label or self.backward.label
 
+    @property
+    def edges(self) -> Any:  # type: ignore[override]
+        """Where the gradients go."""
+        return self.backward.edges(self.kept)
+
+    @property
+    def outputs(self) -> int:  # type: ignore[override]
+        """How many outputs have a gradient."""
+        return len(self.backward.forms)
+
+    @property
+    def shape(self) -> Any:  # type: ignore[override]
+        """The shape of the first output."""
+        return self.backward.forms[0][0]
+
+    @property
+    def numpy_dtype(self) -> Any:
+        """The type of the first output."""
+        return self.backward.forms[0][1]
+
+    @property
+    def saved(self) -> Any:
+        """What backward needs, and the versions of what it reads."""
+        if self.kept[0] is None:
+            return FREED
+        saved, payloads, versions, _, _, arguments = self.backward.parts(self.kept)
+        return saved, self.backward.reads_of(arguments), payloads, versions
+
     def release(self) -> None:
         """Let go of the saved values."""
-        self.saved = FREED
-        self.arguments = self.before = None
+        self.kept = self.backward.released(self.kept)
 
     def gradients(self, grad: Any) -> Sequence[Any]:
         """The gradients of the leaves, given those of the outputs."""
@@ -217,62 +253,18 @@ class CompiledNode(Node):
         """The gradients by way of the tape, so that they have gradients themselves."""
         from kuai.core.tape import backward as walk
 
-        changed = [tensor_of(s, self.arguments) for s in self.backward.changed]
-        with as_before(changed, self.before):
-            outputs = self.backward.again(self.arguments)
-        leaves = [tensor_of(s, self.arguments) for s in self.backward.leaves]
-        chosen = [x for x, edge in zip(leaves, self.edges, strict=True) if edge is not None]
+        _, _, _, _, before, arguments = self.backward.parts(self.kept)
+        edges = self.edges
+        changed = [tensor_of(s, arguments) for s in self.backward.changed]
+        with as_before(changed, before):
+            outputs = self.backward.again(arguments)
+        leaves = [tensor_of(s, arguments) for s in self.backward.leaves]
+        chosen = [x for x, edge in zip(leaves, edges, strict=True) if edge is not None]
         pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None]
         roots = [o for o, _ in pairs]
         found = walk(roots, [g for _, g in pairs], True, True, chosen, accumulate=False)
         rest = iter(found)
-        return [None if edge is None else next(rest) for edge in self.edges]
-
-
-class PlainNode(CompiledNode):
-    """The node of a program with one output and the same edges in every call.
-
-    Native code makes it, with one tuple of all that it keeps: what the forward program saved, the
-    arrays and the versions of the tensors that backward reads, and the leaves of the arguments.
-    """
-
-    __slots__ = ("backward", "kept", "sequence")
-
-    kept: tuple[Any, ...] | None
-    before = ()
-
-    @property
-    def edges(self) -> Any:  # type: ignore[override]
-        """Where the gradients go."""
-        return self.backward._edges
-
-    @property
-    def shape(self) -> Any:  # type: ignore[override]
-        """The shape of the output."""
-        return self.backward.forms[0][0]
-
-    @property
-    def numpy_dtype(self) -> Any:
-        """The type of the output."""
-        return self.backward.forms[0][1]
-
-    @property
-    def arguments(self) -> Any:
-        """The leaves of the arguments."""
-        return None if self.kept is None else self.kept[1 + 2 * len(self.backward.reads) :]
-
-    @property
-    def saved(self) -> Any:
-        """What backward needs, and the versions of what it reads."""
-        if self.kept is None:
-            return FREED
-        reads = self.backward.reads_of(self.arguments)
-        first, second = 1 + len(reads), 1 + 2 * len(reads)
-        return self.kept[:1], reads, self.kept[1:first], self.kept[first:second]
-
-    def release(self) -> None:
-        """Let go of the saved values."""
-        self.kept = None
+        return [None if edge is None else next(rest) for edge in edges]
 
 
 @contextmanager
@@ -280,7 +272,7 @@ def as_before(tensors: Sequence[Any], values: Sequence[Any]) -> Iterator[None]:
     """Let tensors hold other values for a while: whatever happens to them then is undone."""
     now = [(x._payload, x._payload.copy(), list(list.__iter__(x._counter))) for x in tensors]
     for x, value in zip(tensors, values, strict=True):
-        np.copyto(x._payload, value._payload)
+        np.copyto(x._payload, value)
     try:
         yield
     finally:

@@ -262,7 +262,7 @@ class Binding:
 
     def step(self, step: Step) -> Step:
         """A step in terms of the graph's outputs, in terms of arrays and the table of buffers."""
-        if step.kind == d.PUSH_TENSOR:
+        if step.kind in (d.PUSH_TENSOR, d.PUSH_RESULT):
             return step._replace(number=self._arrays[step.number])
         if step.kind in (d.PUSH_FLOAT, d.PUSH_INT, d.PUSH_BOOL):
             return step._replace(number=self.place["output", step.number])
@@ -276,7 +276,7 @@ class Binding:
                 place = self.place["stack", i]
                 steps += [Step(d.PUSH_WORD, place), Step(d.PUSH_WORD, place + 1)]
             elif ("output", i) not in self._inside:
-                steps.append(Step(d.PUSH_TENSOR, i))
+                steps.append(Step(d.PUSH_ARRAY, self._arrays[i]))
         return steps
 
     def finish(

@@ -17,7 +17,7 @@ from kuai.compiler.graph import Graph, Value
 from kuai.compiler.layout import Layout, of_array
 from kuai.compiler.native import builtin
 from kuai.compiler.native import descriptor as d
-from kuai.compiler.native.bound import Bound, Source, Step, tensor_of
+from kuai.compiler.native.bound import Bound, Source, Step, computed, tensor_of
 from kuai.compiler.partition import Halves, partition
 from kuai.compiler.run.arguments import Argument, Objects, Structure, repeated, same_leaf
 from kuai.compiler.run.backward import Backward, stack_array
@@ -197,11 +197,10 @@ class Program:
             backward.count = len(result.outputs)
             backward.static.changed = [binding.source(v) for v in backward.changed]
             kept = binding.kept(len(result.outputs))
-            if backward.is_plain and backward.static.is_plain:
-                steps = [*result.steps(), *backward.static.steps(kept, len(call.leaves))]
-                return binding.finish(steps)
-            steps = result.flat(kept)
-            return binding.finish(steps, backward.finish)
+            if backward.is_native:
+                node = backward.static.steps(kept, len(call.leaves))
+                return binding.finish([*node, *result.steps(backward.computed)])
+            return binding.finish(result.flat(kept), backward.finish)
         if result.is_native:
             return binding.finish(result.steps())
         return binding.finish(result.flat(), result.build)
@@ -224,6 +223,7 @@ class Program:
             halves.leaves,
             [(v.shape, v.dtype) for v in forms],
             again,
+            stacks=len(kept.stacks),
         )
         return _NodeMaker(self.recorded.result, joint.outputs, static, kept, changed)
 
@@ -277,18 +277,19 @@ class _NodeMaker:
     ) -> None:
         self.changed = changed
         self.result = result
-        self.outputs = outputs
         self.static = static
         self.kept = kept
-        self.is_plain = result.is_one_tensor and outputs == [0] and not kept.stacks
+        self.is_native = result.is_native and static.is_native and not kept.stacks
+        self.computed = dict(zip(outputs, static.results, strict=True))
 
     def finish(self, made: tuple[Any, ...], leaves: Sequence[Any]) -> Any:
         """The result of a call, of what its program made."""
         rest = iter(made[self.count :])
         saved = [next(rest)]
         saved += [stack_array(next(rest), size * next(rest)) for size in self.kept.stacks]
-        outputs = [made[i] for i in self.outputs]
-        self.static.record(outputs, saved, list(rest), leaves)
+        node = self.static.node(self.static.kept(saved, list(rest), leaves))
+        for i, which in self.computed.items():
+            computed(made[i], node, which)
         return self.result.build(made, leaves)
 
 

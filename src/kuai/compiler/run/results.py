@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from kuai.compiler.capture.numbers import KINDS, Number
@@ -131,22 +131,21 @@ class Result:
         """Whether native code can put it together."""
         return not (self.views or self.made or self.repeats) and _is_plain(self._shape)
 
-    @property
-    def is_one_tensor(self) -> bool:
-        """Whether it is one tensor that the program computes, and nothing else."""
-        return (
-            self._shape is LEAF
-            and not self.views
-            and not self.repeats
-            and self.leaves[0].kind == d.PUSH_TENSOR
-            and len(self.numbers) == 1
-        )
+    def steps(self, computed: Mapping[int, Any] | None = None) -> list[Step]:
+        """The steps that make the result.
 
-    def steps(self) -> list[Step]:
-        """The steps that make the result."""
+        Args:
+            computed: for outputs that are results of the node on the tape, which ones they are.
+        """
         steps: list[Step] = []
         _steps(self._shape, iter(self.leaves), steps)
-        return [self._with_node(s) for s in steps]
+        known = computed or {}
+        return [
+            Step(d.PUSH_RESULT, s.number, known[s.number])
+            if s.kind == d.PUSH_TENSOR and s.number in known
+            else self._with_node(s)
+            for s in steps
+        ]
 
     def _with_node(self, step: Step) -> Step:
         if step.kind != d.PUSH_TENSOR:
