@@ -545,7 +545,7 @@ class TestGradients:
                 near(kuai.zeros(3) if a is None else a, b, 1e-4)
 
     def test_what_a_loop_keeps_is_freed(self):
-        from kuai.compiler.run.backward import StackMemory
+        from kuai.compiler.native.stacks import StackMemory
 
         @kuai.compile
         def f(x):

@@ -378,18 +378,18 @@ def test_results_are_put_together():
         Step(d.PUSH_INT, 2),
         Step(d.PUSH_BOOL, 2),
         Step(d.MAKE_LIST, 3),
-        Step(d.PUSH_WORD, 3),
+        Step(d.PUSH_STACK, 3),
         Step(d.MAKE_LIST, 0),
         Step(d.MAKE_DICT, 5, ["a", "b", "c", "d", "e"]),
     ]
     program = bound(
         IDENTITY,
-        buffers=4,
+        buffers=5,
         tensors=[use()],
         outputs=[made],
         steps=steps,
         results=[2],
-        fixed={3: 77},
+        fixed={3: 0, 4: 5},
     )
     x = kuai.rand(2, 20)
     compiled = Compiled(program)
@@ -397,7 +397,8 @@ def test_results_are_put_together():
         assert list(result) == ["a", "b", "c", "d", "e"]
         np.testing.assert_array_equal(result["a"][0].numpy(), x.numpy())
         assert result["a"][1] is x
-        assert (result["b"], result["d"], result["e"]) == ("text", 77, [])
+        assert (result["b"], result["e"]) == ("text", [])
+        assert (result["d"].address, result["d"].rounds) == (0, 5)
         assert [type(r) for r in result["c"]] == [float, int, bool]
 
 

@@ -18,6 +18,7 @@ from kuai.compiler.native import descriptor as d
 from kuai.compiler.native import objects
 from kuai.compiler.native.descriptor import Memory, records
 from kuai.compiler.native.link import Library
+from kuai.compiler.native.stacks import StackMemory
 from kuai.core.base import TensorBase, wrap
 from kuai.core.tape import OutputEdge, edge_of
 from kuai.nn.registry import epoch
@@ -568,7 +569,7 @@ class Bound:
             elif kind == d.PUSH_BOOL:
                 stack.append(ctypes.c_bool.from_address(table[number]).value)
             else:
-                stack.append(table[number])
+                stack.append(StackMemory(table[number], table[number + 1]))
         return stack[-1]
 
 

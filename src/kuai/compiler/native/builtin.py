@@ -58,6 +58,7 @@ def _memory_is_found() -> bool:
 
 def _addresses() -> dict[str, int]:
     """What the entry refers to, by name."""
+    from kuai.compiler.native.stacks import StackMemory
     from kuai.compiler.run.backward import CompiledNode
     from kuai.core import base, primitive, tape
     from kuai.nn.parameter import Parameter
@@ -72,6 +73,7 @@ def _addresses() -> dict[str, int]:
         "kuai_new_counter": base.new_counter,
         "kuai_CompiledNode": CompiledNode,
         "kuai_OutputEdge": tape.OutputEdge,
+        "kuai_StackMemory": StackMemory,
         "kuai_sequence": tape._sequence,
         "kuai_name_grad": sys.intern("grad"),
         "kuai_name_inference": sys.intern("inference"),
@@ -105,8 +107,9 @@ class _Entry:
     """
 
     def __init__(self) -> None:
-        slots = objects.tensor_slots(), objects.node_slots(), objects.edge_slots()
-        facts = repr((objects.dict_versions(), slots, objects.view_generation()))
+        made = objects.node_slots(), objects.edge_slots(), objects.stack_slots()
+        slots = objects.tensor_slots(), made, objects.view_generation()
+        facts = repr((objects.dict_versions(), slots))
         self._key = cache.key("entry", cache.sources(), repr(host()), facts)
         self._text = ""
         found = cache.read(self._key)

@@ -86,7 +86,8 @@ UPDATE = Layout("object place grad")
 # pushes what it makes of them. What is pushed last is the result. A tensor may come with a node of
 # the tape, or be a result of the one node that was made before.
 STEP = Layout("kind number pointer")
-PUSH_TENSOR, PUSH_OBJECT, PUSH_ARGUMENT, PUSH_FLOAT, PUSH_INT, PUSH_BOOL, PUSH_WORD = range(7)
+PUSH_TENSOR, PUSH_OBJECT, PUSH_ARGUMENT, PUSH_FLOAT, PUSH_INT, PUSH_BOOL = range(6)
+PUSH_STACK = 6  # the memory at place `number` of the table, and the rounds behind it
 PUSH_PAYLOAD, PUSH_VERSION = range(7, 9)  # of the tensor `pointer`, or of the argument `number`
 PUSH_EDGE = 9  # where the gradient of such a tensor goes
 PUSH_ARRAY = 10  # without a tensor around it

@@ -14,6 +14,7 @@ def define_results(module: Module) -> None:
     _reusable(module)
     _touch(module)
     _compute(module)
+    _new_stack(module)
     _new_edge(module)
     _push(module)
     _new_node(module)
@@ -185,7 +186,8 @@ def _push(module: Module) -> None:
         x = f.select(true, c.outer("_Py_TrueStruct"), c.outer("_Py_FalseStruct"))
         c.call("Py_IncRef", x)
         c.ret(x)
-    c.ret(c.call("PyLong_FromLongLong", f.cast("ptrtoint", at, "i64")))
+    rounds = c.word(block, f.add(number, c.number(1)), "i64")
+    c.ret(f.call("new_stack", "ptr", f.cast("ptrtoint", at, "i64"), rounds))
 
 
 def _compute(module: Module) -> None:
@@ -199,6 +201,20 @@ def _compute(module: Module) -> None:
         c.write(value, made, objects.tensor_slots()[name])
         c.call("Py_DecRef", before)
     c.f.ret()
+
+
+def _new_stack(module: Module) -> None:
+    """The memory of a loop's stack, as `kuai.compiler.native.stacks.StackMemory` makes it."""
+    c = Code(module, "new_stack", "ptr", "i64 address, i64 rounds")
+    f = c.f
+    made = [c.call("PyLong_FromLongLong", x) for x in c.arguments]
+    missing = f.binary("or", *[c.is_null(x) for x in made])
+    c.give_up_if(missing, NULL)
+    stack = c.call("PyType_GenericAlloc", c.outer("kuai_StackMemory"), c.number(0))
+    c.give_up_if(c.is_null(stack), NULL)
+    for value, name in zip(made, ("address", "rounds"), strict=True):
+        c.write(value, stack, objects.stack_slots()[name])
+    c.ret(stack)
 
 
 def _new_edge(module: Module) -> None:

@@ -59,6 +59,14 @@ def node_slots() -> dict[str, int]:
 
 
 @functools.cache
+def stack_slots() -> dict[str, int]:
+    """The offset of each field of the memory of a loop's stack."""
+    from kuai.compiler.native.stacks import StackMemory
+
+    return {name: slot_offset(StackMemory, name) for name in StackMemory.__slots__}
+
+
+@functools.cache
 def edge_slots() -> dict[str, int]:
     """The offset of each field of an output of a node that has several."""
     from kuai.core.tape import OutputEdge

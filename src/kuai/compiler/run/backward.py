@@ -13,36 +13,11 @@ import numpy as np
 
 from kuai.compiler.native import descriptor as d
 from kuai.compiler.native.bound import GradOf, Source, Step, tensor_of
-from kuai.compiler.native.runtime import free_memory
 from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import _changed
 from kuai.core.tape import FREED, Node, _sequence, edge_of, mode
 
 _new = object.__new__
-_free = free_memory  # still there when modules are being taken down
-
-
-class StackMemory:
-    """What a loop kept of its rounds: memory that a program handed over, freed with this object."""
-
-    def __init__(self, address: int, size: int) -> None:
-        self._address = address
-        self.__array_interface__ = {
-            "data": (address, False),
-            "shape": (size,),
-            "typestr": "|u1",
-            "version": 3,
-        }
-
-    def __del__(self) -> None:
-        _free(self._address)
-
-
-def stack_array(address: int, size: int) -> np.ndarray:
-    """The bytes of a loop's stack as an array that owns them."""
-    if not address:
-        return np.empty(0, np.uint8)
-    return np.asarray(StackMemory(address, size))
 
 
 @dataclass
@@ -61,7 +36,7 @@ class Backward:
         again: the function itself, for gradients that shall have gradients: takes the leaves of
             the arguments, and gives the outputs that have a gradient.
         changed: the tensors that the forward program changes in place.
-        stacks: how many loops leave a stack.
+        stacks: for each stack that a loop leaves, the bytes of one of its rounds.
     """
 
     call: Callable[..., Any]
@@ -71,7 +46,7 @@ class Backward:
     forms: Sequence[tuple[tuple[int, ...], np.dtype[Any]]]
     again: Callable[[Sequence[Any]], Sequence[Any]]
     changed: Sequence[Source] = ()
-    stacks: int = 0
+    stacks: Sequence[int] = ()
     label: str = "CompiledBackward"
 
     def __post_init__(self) -> None:
@@ -80,7 +55,7 @@ class Backward:
 
     @cached_property
     def _parts(self) -> list[slice]:
-        sizes = [1 + self.stacks, len(self.reads), len(self.reads)]
+        sizes = [1 + len(self.stacks), len(self.reads), len(self.reads)]
         ends = [0, *itertools.accumulate([*sizes, len(self._others), len(self.changed)]), None]
         return [slice(i, j) for i, j in itertools.pairwise(ends)]
 
@@ -103,16 +78,17 @@ class Backward:
             saved: the steps that push what the forward program saved, and what `changed` held.
             arguments: how many leaves the arguments have.
         """
-        steps = [*saved[:1]]
+        first = 1 + len(self.stacks)
+        steps = [*saved[:first]]
         for kind in (d.PUSH_PAYLOAD, d.PUSH_VERSION):
             steps += [_step_of(kind, source) for source in self.reads]
         steps += [_step_of(d.PUSH_EDGE, source) for _, source in self._others]
-        steps += saved[1:]
+        steps += saved[first:]
         steps += [Step(d.PUSH_ARGUMENT, i) for i in range(arguments)]
         return [*steps, Step(d.MAKE_TUPLE, len(steps)), Step(d.MAKE_NODE, 1, self)]
 
     def kept(
-        self, saved: Sequence[np.ndarray], before: Sequence[np.ndarray], arguments: Sequence[Any]
+        self, saved: Sequence[Any], before: Sequence[np.ndarray], arguments: Sequence[Any]
     ) -> tuple[Any, ...]:
         """What the node of a call keeps, as these steps push it.
 
@@ -243,7 +219,9 @@ class CompiledNode(Node):
             x if x._payload is payload else wrap(payload)
             for x, payload in zip(reads, payloads, strict=True)
         ]
-        results = static.call(*map(wrap, saved), *read, *given)
+        block, *stacks = saved
+        rounds = [s.array(size) for s, size in zip(stacks, static.stacks, strict=True)]
+        results = static.call(*map(wrap, [block, *rounds]), *read, *given)
         return [
             None if number is None or edge is None else results[number]
             for number, edge in zip(static.numbers, self.edges, strict=True)

@@ -269,12 +269,12 @@ class Binding:
         return step
 
     def kept(self, first: int) -> list[Step]:
-        """Steps for the outputs from `first` on: the block, two words for each stack, others."""
+        """Steps for the outputs from `first` on: the block, the stacks, others."""
         steps = [Step(d.PUSH_ARRAY, 0)]
         for i in range(first, len(self.code.outputs)):
             if ("stack", i) in self.place:
                 place = self.place["stack", i]
-                steps += [Step(d.PUSH_WORD, place), Step(d.PUSH_WORD, place + 1)]
+                steps.append(Step(d.PUSH_STACK, place))
             elif ("output", i) not in self._inside:
                 steps.append(Step(d.PUSH_ARRAY, self._arrays[i]))
         return steps

@@ -20,7 +20,7 @@ from kuai.compiler.native import descriptor as d
 from kuai.compiler.native.bound import Bound, Source, Step, computed, tensor_of
 from kuai.compiler.partition import Halves, partition
 from kuai.compiler.run.arguments import Argument, Objects, Structure, repeated, same_leaf
-from kuai.compiler.run.backward import Backward, stack_array
+from kuai.compiler.run.backward import Backward
 from kuai.compiler.run.bind import Binding, Input, Loose, Machine
 from kuai.compiler.run.code import Code
 from kuai.compiler.run.guards import Guards
@@ -223,7 +223,7 @@ class Program:
             halves.leaves,
             [(v.shape, v.dtype) for v in forms],
             again,
-            stacks=len(kept.stacks),
+            stacks=kept.stacks,
         )
         return _NodeMaker(self.recorded.result, joint.outputs, static, kept, changed)
 
@@ -279,15 +279,14 @@ class _NodeMaker:
         self.result = result
         self.static = static
         self.kept = kept
-        self.is_native = result.is_native and static.is_native and not kept.stacks
+        self.is_native = result.is_native and static.is_native
         self.computed = dict(zip(outputs, static.results, strict=True))
 
     def finish(self, made: tuple[Any, ...], leaves: Sequence[Any]) -> Any:
         """The result of a call, of what its program made."""
-        rest = iter(made[self.count :])
-        saved = [next(rest)]
-        saved += [stack_array(next(rest), size * next(rest)) for size in self.kept.stacks]
-        node = self.static.node(self.static.kept(saved, list(rest), leaves))
+        first = self.count + 1 + len(self.kept.stacks)
+        saved, before = made[self.count : first], made[first:]
+        node = self.static.node(self.static.kept(saved, before, leaves))
         for i, which in self.computed.items():
             computed(made[i], node, which)
         return self.result.build(made, leaves)
