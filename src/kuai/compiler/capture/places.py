@@ -215,6 +215,13 @@ class Scope:
             place = self.places[key] = make()
         return place
 
+    def forget(self, operations: int, retaken: int) -> None:
+        """Keep just so many operations, and so many of the views that were taken anew."""
+        del self.region.operations[operations:]
+        for view in self.retaken[retaken:]:
+            view._view.generation = -1
+        del self.retaken[retaken:]
+
     def restore(self) -> None:
         """Undo all changes, the last one first."""
         for place in reversed(list(self.places.values())):

@@ -297,8 +297,7 @@ class Recorder:
             return
         if isinstance(x._payload, np.ndarray):
             self._moved.append((x, x._payload, x._node, x._requires_grad))
-        if len(self.scopes) > 1:
-            self.scopes[-1].retaken.append(x)
+        self.scopes[-1].retaken.append(x)
 
     def reshaping(self, x: Any) -> None:
         """Note a tensor before it becomes a view of another shape."""
@@ -335,28 +334,29 @@ class Recorder:
                 self.refuse(message, "change a clone(), or write y = y + 1 for y += 1")
             self._poisoned[id(other)] = message
 
-    def mark(self) -> tuple[int, int]:
+    def mark(self) -> tuple[int, int, int]:
         """Where the innermost region and the count of changes stand."""
-        return len(self.scopes[-1].region.operations), self._changes
+        scope = self.scopes[-1]
+        return len(scope.region.operations), len(scope.retaken), self._changes
 
-    def rewind(self, mark: tuple[int, int]) -> bool:
+    def rewind(self, mark: tuple[int, int, int]) -> bool:
         """Forget the operations since `mark`, whose results nobody has; false if they changed
         something.
         """
-        if self._changes != mark[1]:
+        if self._changes != mark[2]:
             return False
-        del self.scopes[-1].region.operations[mark[0] :]
+        self.scopes[-1].forget(*mark[:2])
         return True
 
     @contextmanager
     def trial(self) -> Iterator[None]:
         """A part that may fail, after which everything is as before it."""
-        operations = self.scopes[-1].region.operations
-        count, poisoned, failure, tries = len(operations), self.poisoned, self.failure, self.tries
+        scope, mark = self.scopes[-1], self.mark()
+        poisoned, failure, tries = self.poisoned, self.failure, self.tries
         try:
             yield
         except BaseException:
-            del operations[count:]
+            scope.forget(*mark[:2])
             self.poisoned, self.failure, self.tries = poisoned, failure, tries
             raise
 
@@ -383,9 +383,7 @@ class Recorder:
                 if leaf._grad is not old and not self.is_local(leaf):
                     scope.note(("grad", key), lambda: Gradient(leaf, old))  # noqa: B023
             self.scopes.pop()
-            for view in scope.retaken:
-                view._view.generation = -1  # to be taken anew outside
-            scope.retaken.clear()
+            scope.forget(len(scope.region.operations), 0)  # views are taken anew outside
             mode.grad = known
 
     @property
