@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-import signal
 from typing import Any
 
 from kuai import config
@@ -25,6 +24,8 @@ _lock = Lock()
 
 def text() -> str:
     """The LLVM text of the runtime."""
+    import signal
+
     architecture = host().triple.split("-")[0]
     return pool_text(architecture, int(signal.SIG_SETMASK)) + interrupts_text()
 

@@ -6,8 +6,8 @@ somebody wants to look at them.
 
 from __future__ import annotations
 
+import ast
 import importlib
-import json
 from typing import TYPE_CHECKING, Any
 
 from kuai.compiler.graph import Graph, Value
@@ -104,19 +104,19 @@ class Code:
         facts = {
             "buffers": self.buffers,
             "arena": self.arena,
-            "cost": self.cost,
+            "cost": float(self.cost),
             "loops": self.loops,
             "failures": failures,
             "captured": kept,
         }
-        head = json.dumps(facts).encode()
+        head = repr(facts).encode()
         cache.write(key, len(head).to_bytes(8, "little") + head + self.object_file)
 
     def _take(self, found: bytes) -> None:
         start = 8 + int.from_bytes(found[:8], "little")
-        facts: dict[str, Any] = json.loads(found[8:start])
+        facts: dict[str, Any] = ast.literal_eval(found[8:start].decode())
         self.object_file = found[start:]
-        self.buffers = [(kind, index) for kind, index in facts["buffers"]]
+        self.buffers = facts["buffers"]
         self.arena, self.cost, self.loops = facts["arena"], facts["cost"], facts["loops"]
         places = self._places() if facts["failures"] else []
         self.failures = [
