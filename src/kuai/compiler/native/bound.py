@@ -84,7 +84,7 @@ class Form(NamedTuple):
         )
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class TensorUse:
     """A tensor that the program reads or changes.
 
@@ -195,7 +195,7 @@ class Step(NamedTuple):
     pointer: Any = None
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Interface:
     """What a program takes and gives, in terms of Python objects.
 

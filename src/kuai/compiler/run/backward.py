@@ -20,7 +20,7 @@ from kuai.core.tape import FREED, Node, _sequence, edge_of, mode
 _new = object.__new__
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Backward:
     """What the nodes of one program have in common.
 

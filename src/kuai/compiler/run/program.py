@@ -50,7 +50,7 @@ class Joint(NamedTuple):
     gradients: list[Value | None]
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Recorded:
     """A function as it was captured.
 
@@ -81,7 +81,7 @@ class Call(NamedTuple):
     mode: int
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Times:
     """Seconds that the stages of making a program took."""
 
