@@ -15,8 +15,9 @@ from typing import Any
 
 from kuai import dtypes
 from kuai.compiler.capture import trees
+from kuai.compiler.capture.held import Held
 from kuai.compiler.capture.numbers import Number, number
-from kuai.compiler.capture.reads import Key, OfModes, OfTensor, Read, Reads, same
+from kuai.compiler.capture.reads import MISSING, Key, OfModes, OfTensor, Read, Reads, same
 from kuai.compiler.capture.recorder import Recorder, lies_as
 from kuai.compiler.capture.session import EagerFirstError, Session
 from kuai.compiler.graph import Graph, Value
@@ -77,6 +78,9 @@ class Captured:
             or a tensor from outside), its gradient, if one arrives.
         reads: what was read, to be checked before the graph is used again.
         function: the function as it was captured.
+        written: the attributes from outside that it sets; `output` is then a pair of what it
+            returned and what these hold.
+        unread: the leaves, of attributes from outside, that it did not look at.
     """
 
     def __init__(self, graph: Graph, reads: Reads) -> None:
@@ -90,6 +94,8 @@ class Captured:
         self.leaf_gradients: list[tuple[Source, Value | None]] = []
         self.reads = reads
         self.function: Any = None
+        self.written: list[Held] = []
+        self.unread: set[int] = set()
         self._outer: dict[int, Any] = {}
         self._stand_ins: dict[int, int] = {}
         self._constants: dict[int, Value] = {}
@@ -170,7 +176,7 @@ def _changed_in_block(record: Any) -> set[Key]:
 class _Capturing:
     """One capture, step by step."""
 
-    def __init__(self, function: Any, floats: set[Key]) -> None:
+    def __init__(self, function: Any, floats: set[Key], held: Sequence[Held] = ()) -> None:
         self.function = function
         names: dict[int, str] = {}
         block = function if isinstance(function, Module) else getattr(function, "__self__", None)
@@ -179,9 +185,11 @@ class _Capturing:
             names |= {id(b._payload): name for name, b in block.named_buffers()}
         self.recorder = Recorder(names)
         self.reads = Reads(floats, self._number)
-        self.session = Session(self.recorder, self.reads)
+        self.session = Session(self.recorder, self.reads, held)
+        self.held = held
         self.captured = Captured(self.recorder.graph, self.reads)
         self._numbers: dict[Key, Any] = {}
+        self._held_leaves: dict[Key, list[int]] = {}
         self._apart = False  # the same tensor twice among the arguments is two inputs
 
     # -- inputs -----------------------------------------------------------------------------
@@ -191,10 +199,16 @@ class _Capturing:
         if isinstance(x, TensorBase):
             return self._tensor(place, x)
         if type(x) is float and number_inputs:
-            return self._float(place, x)
+            return self._number_input(place, x)
         if isinstance(x, Module):
             return x
         return self.reads.outside(x)
+
+    def _held_leaf(self, place: int, x: Any, number_inputs: bool) -> Any:
+        """What stands for a leaf of an attribute from outside."""
+        if type(x) is int and number_inputs:
+            return self._number_input(place, x)
+        return x if x is MISSING else self.leaf(place, x, number_inputs)
 
     def _input(self, meta: Meta, name: str) -> Value:
         value = Value(self.recorder.graph, meta, name)
@@ -215,8 +229,9 @@ class _Capturing:
         self.captured._stand_ins[id(stand_in)] = place
         return stand_in
 
-    def _float(self, place: int, x: float) -> Any:
-        value = self._input(Meta((), dtypes.float64), f"x{place}")
+    def _number_input(self, place: int, x: float) -> Any:
+        dtype = dtypes.float64 if type(x) is float else dtypes.int64
+        value = self._input(Meta((), dtype), f"x{place}")
         stand_in = number(wrap(value))
         self.captured.arguments.append(Argument(place, value, x, stand_in))
         return stand_in
@@ -257,6 +272,7 @@ class _Capturing:
             finally:
                 mode.grad, mode.inference = before
                 self.recorder.restore()
+                self.session.held.restore()
         if self.recorder.failure is not None:
             raise self.recorder.failure
 
@@ -278,9 +294,14 @@ class _Capturing:
                 lambda x: self.leaf(next(count), x, number_inputs), [list(args), dict(kwargs)]
             )
             self._keep_containers(given)
+            self._begin_held(count, number_inputs)
             returned = self._call(tuple(given[0]), given[1])
+            captured.written = list(self.session.held.written.values())
+            if captured.written:
+                returned = (returned, tuple(self.session.held.results()))
             captured.output = trees.opened(returned, self.session.has_made)
             self._refuse_hidden(captured.output)
+            self._drop_unread()
             self._finish()
             if differentiate:
                 self._differentiate()
@@ -290,6 +311,34 @@ class _Capturing:
                 if isinstance(x, TensorBase) and (every or self._is_computed(x))
             ]
         return captured
+
+    def _begin_held(self, count: Iterator[int], number_inputs: bool) -> None:
+        values = []
+        for held in self.held:
+            places = self._held_leaves[held.key] = []
+
+            def leaf(x: Any, places: list[int] = places) -> Any:
+                places.append(next(count))
+                return self._held_leaf(places[-1], x, number_inputs)
+
+            values.append(trees.map_leaves(leaf, held.now()))
+        self._keep_containers(values)
+        self.session.held.begin(values)
+
+    def _drop_unread(self) -> None:
+        """Let go of the inputs for attributes that nothing looked at."""
+        captured, graph = self.captured, self.recorder.graph
+        unread = [h for h in self.held if not self.session.held.is_used(h)]
+        if not unread:
+            return
+        used = {v for operation in graph.walk() for v in operation.used}
+        places = {p for held in unread for p in self._held_leaves[held.key]}
+        gone = {a.leaf for a in captured.arguments if a.leaf in places and a.value not in used}
+        for argument in captured.arguments:
+            if argument.leaf in gone:
+                graph.inputs.remove(argument.value)
+        captured.arguments = [a for a in captured.arguments if a.leaf not in gone]
+        captured.unread = places - {a.leaf for a in captured.arguments}
 
     def _refuse_hidden(self, output: Any) -> None:
         """Refuse results that have captured tensors where nobody can replace them."""
@@ -500,6 +549,7 @@ def capture_call(
     differentiate: bool = False,
     number_inputs: bool = True,
     floats: set[Key] | None = None,
+    held: Sequence[Held] = (),
 ) -> Captured:
     """Capture one call of a function or block.
 
@@ -510,21 +560,26 @@ def capture_call(
         differentiate: whether the graph also computes gradients, given those of the results.
         number_inputs: whether floats among the arguments become inputs.
         floats: the keys of reads whose floats are to be inputs, because they change.
+        held: attributes of objects from outside that are arguments too, after the others.
 
     Raises:
         CompileError: it does something that cannot be captured. Nothing has changed then.
+        NeedsHeldError: it sets an attribute that it has read, and that is not among `held`.
     """
     kwargs = kwargs or {}
     wanted = set(floats or ())
     try:
-        return _Capturing(function, wanted).run(args, kwargs, differentiate, number_inputs)
+        capturing = _Capturing(function, wanted, held)
+        return capturing.run(args, kwargs, differentiate, number_inputs)
     except EagerFirstError:
         raise
     except Exception:  # code that is not captured as source may look into numbers
-        if not wanted and not (number_inputs and _has_floats(args, kwargs)):
+        if not wanted and not (number_inputs and _has_numbers(args, kwargs, held)):
             raise
-    return _Capturing(function, set()).run(args, kwargs, differentiate, False)
+    return _Capturing(function, set(), held).run(args, kwargs, differentiate, False)
 
 
-def _has_floats(args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
-    return any(type(x) is float for x in trees.leaves([list(args), dict(kwargs)]))
+def _has_numbers(args: Sequence[Any], kwargs: dict[str, Any], held: Sequence[Held]) -> bool:
+    given = trees.leaves([list(args), dict(kwargs)])
+    kept = trees.leaves([h.now() for h in held])
+    return any(type(x) is float for x in given) or any(type(x) in (int, float) for x in kept)

@@ -7,7 +7,7 @@ finds changed makes the program stale; a float that was found changed can be mad
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection, Container
 from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -153,11 +153,12 @@ class OfBlock(Read):
         self.name = type(block).__name__
         self.key = (self.kind, id(block))
         self.floats = floats  # attributes that are inputs of the program
+        self.held: set[str] = set()  # those that calls may change
         self.state = self._state()
 
     def _state(self) -> tuple[Any, ...]:
         fields = self.block.__dict__
-        own = {k: v for k, v in fields.items() if k not in _UNWATCHED}
+        own = {k: v for k, v in fields.items() if k not in _UNWATCHED and k not in self.held}
         for name in self.floats:
             own[name] = type(own.get(name))
         members = [tuple(fields.get(k, {}).items()) for k in _MEMBERS]
@@ -168,11 +169,17 @@ class OfBlock(Read):
     def check(self) -> bool:
         return same(self.state, self._state())
 
-    def settle(self, inputs: Container[Key]) -> None:
-        """Watch the floats that have not become inputs after all: kuai's own code reads plainly."""
+    def settle(self, inputs: Container[Key], held: Collection[Key] = ()) -> None:
+        """Watch the floats that have not become inputs after all: kuai's own code reads plainly.
+
+        Args:
+            inputs: the floats that have.
+            held: the attributes that calls may change, and that are not to be watched.
+        """
         fields = id(self.block.__dict__)
         kept = {name for name in self.floats if (FromItem.kind, fields, name) in inputs}
-        if kept != self.floats:
+        self.held = {key[2] for key in held if key[1] == fields}
+        if kept != self.floats or self.held:
             self.floats = kept
             self.state = self._state()
 

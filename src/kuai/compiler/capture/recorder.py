@@ -311,6 +311,11 @@ class Recorder:
                 "assign the result of the out-of-place method to a new variable",
             )
 
+    @property
+    def is_nested(self) -> bool:
+        """Whether a region of a branch or a loop is being captured."""
+        return len(self.scopes) > 1
+
     def note(self, key: tuple[Any, ...], make: Callable[[], Place]) -> None:
         """Note a place before it changes."""
         self._changes += 1

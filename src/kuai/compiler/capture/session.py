@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 from kuai import ops
 from kuai.compiler.capture import trees
 from kuai.compiler.capture.calls import SPECIAL, refuse_impure
+from kuai.compiler.capture.held import Held, HeldAttributes
 from kuai.compiler.capture.hooks import Hooks, Range
 from kuai.compiler.capture.loops import Rolled
 from kuai.compiler.capture.numbers import Number, as_tensor, common_dtype, is_number, number
@@ -56,11 +57,13 @@ class Session:
     Args:
         recorder: records the operations.
         reads: notes what is read.
+        held: the attributes from outside that are arguments.
     """
 
-    def __init__(self, recorder: Recorder, reads: Reads) -> None:
+    def __init__(self, recorder: Recorder, reads: Reads, held: Sequence[Held] = ()) -> None:
         self.recorder = recorder
         self.reads = reads
+        self.held = HeldAttributes(recorder, reads, held)
         self.blocks: list[tuple[Module, str]] = []
         self._describing = False
         self._rolled: Rolled | None = None
@@ -402,6 +405,10 @@ class Session:
         """`owner.name`, noted as read where it came from outside."""
         if isinstance(owner, TensorBase):
             return self._tensor_attribute(owner, name)
+        if isinstance(owner, Module) or self.reads.is_outside(owner):
+            found = self.held.find(owner, name)
+            if found is not MISSING:
+                return found
         if default is _MISSING:
             value = self._attribute(owner, name)
         else:
@@ -605,15 +612,14 @@ class Session:
                 "write into a tensor of fixed size: y[i] = value",
             )
 
+    def _is_shared(self, owner: Any) -> bool:
+        """Whether an object lives on when the call is over."""
+        return isinstance(owner, (Module, type, ModuleType)) or self.reads.is_outside(owner)
+
     def changes_object(self, owner: Any, name: str) -> None:
         """Refuse a change of an object from outside."""
-        if isinstance(owner, (Module, type, ModuleType)) or self.reads.is_outside(owner):
-            self.recorder.refuse(
-                f"a change of the attribute `{name}` of a {type(owner).__name__} that lives "
-                "outside of the compiled function",
-                "return the value instead, or keep it in a buffer (register_buffer), which may be "
-                "changed",
-            )
+        if self._is_shared(owner):
+            self.held.refuse(owner, name)
 
     def set_attribute(self, owner: Any, name: str, value: Any) -> None:
         """`owner.name = value`."""
@@ -626,11 +632,14 @@ class Session:
             if isinstance(have, TensorBase) and isinstance(value, TensorBase):
                 self._set_buffer(owner, name, have, value)
                 return
-        if isinstance(owner, Module) or self.reads.is_outside(owner):
+        if self._is_shared(owner):
             have = getattr(owner, name, _MISSING)
             if have is value or (type(have) is type(value) and _equal(have, value)):
+                if not isinstance(owner, (Module, type)):
+                    self.attribute(owner, name)  # it must still be so
                 return
-        self.changes_object(owner, name)
+            self.held.set(owner, name, value)
+            return
         if not self._is_local(owner):
             key = ("attribute", id(owner), name)
             self.recorder.note(key, lambda: Attribute(owner, name))

@@ -291,6 +291,13 @@ class Bound:
             for name, value in fields.items():
                 self.descriptor.words[d.PROGRAM.index[name]] = value
 
+    def keep_up(self, before: int) -> None:
+        """Nothing that is watched has changed since the epoch was `before`."""
+        if self.descriptor is not None:
+            words, place = self.descriptor.words, d.PROGRAM.index["epoch"]
+            if words[place] == before:
+                words[place] = epoch[0]
+
     def guard(self, rows: Sequence[dict[str, int]]) -> None:
         """Replace the native guards by as many others."""
         table: Memory | None = self._guards

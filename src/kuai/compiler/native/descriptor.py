@@ -44,10 +44,11 @@ PROGRAM = Layout(
     " parts part_specs steps step_specs"
 )
 
-# An object among or inside the arguments: argument `item`, or an item of the object `parent`. It
-# must be `same` itself, or have a type and, a container, a size (one more than that, 0 for any).
+# An object among or inside the arguments: argument `item`, an item of the object `parent`, or the
+# very object at the address `item`. It must be `same` itself, or have a type and, a container, a
+# size (one more than that, 0 for any).
 OBJECT = Layout("kind parent item same type size")
-ARGUMENT, TUPLE_ITEM, LIST_ITEM, DICT_VALUE = range(4)
+ARGUMENT, TUPLE_ITEM, LIST_ITEM, DICT_VALUE, FIXED = range(5)
 MOST_OBJECTS = 1024  # of a native call
 
 # A tensor that the program uses: `object`, or the one at `place` among the objects; with `grad`,

@@ -159,6 +159,8 @@ def _find_objects(module: Module) -> None:
             with f.when(c.is_null(x.get())):
                 c.call("PyErr_Clear")
                 c.ret(0)
+        with f.when(c.same(kind, c.number(d.FIXED))):
+            x.set(f.cast("inttoptr", item, "ptr"))
         same = c.get(spec, d.OBJECT, "same")
 
         def this_one() -> None:

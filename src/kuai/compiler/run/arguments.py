@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
 
+from kuai.compiler.capture.held import Held
+from kuai.compiler.capture.reads import MISSING
 from kuai.compiler.capture.trees import parts
 from kuai.compiler.native import descriptor as d
 from kuai.compiler.native.bound import Form
@@ -21,12 +23,15 @@ _ITEMS: dict[type, int] = {list: d.LIST_ITEM, tuple: d.TUPLE_ITEM, dict: d.DICT_
 _VALUES = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis))
 
 
-def flatten(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], Structure]:
-    """The leaves of all arguments in order, and the structure."""
+def flatten(
+    args: tuple[Any, ...], kwargs: dict[str, Any], held: Sequence[Held] = ()
+) -> tuple[list[Any], Structure]:
+    """The leaves of all arguments in order, then of attributes, and the structure."""
     leaves: list[Any] = []
     nested = [_flatten(x, leaves) for x in args]
     named = [(name, _flatten(x, leaves)) for name, x in kwargs.items()]
-    return leaves, (tuple(nested), tuple(named))
+    kept = [_flatten(h.now(), leaves) for h in held]
+    return leaves, (tuple(nested), tuple(named), tuple(kept))
 
 
 def _flatten(x: Any, leaves: list[Any]) -> Structure:
@@ -48,9 +53,11 @@ def same_leaf(x: Any, other: Any) -> bool:
 
 
 def repeated(leaves: Sequence[Any]) -> list[int]:
-    """For each leaf, the number of the first one that is the same object."""
+    """For each leaf that is a tensor, the number of the first one that is the same object."""
     first: dict[int, int] = {}
-    return [first.setdefault(id(x), i) for i, x in enumerate(leaves)]
+    return [
+        first.setdefault(id(x), i) if isinstance(x, TensorBase) else i for i, x in enumerate(leaves)
+    ]
 
 
 class Argument:
@@ -81,13 +88,25 @@ class Objects:
         kept: what the records have addresses of.
     """
 
-    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: set[int]) -> None:
+    def __init__(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        held: Sequence[Held],
+        inputs: set[int],
+        unread: Collection[int] = (),
+    ) -> None:
         self.rows: list[dict[str, int]] | None = []
         self.places: list[int] = []
         self.kept: list[Any] = []
-        self._inputs = inputs
+        self._inputs, self._unread = inputs, unread
         for i, x in enumerate([*args, *kwargs.values()]):
             self._add(x, {"kind": d.ARGUMENT, "item": i})
+        for h in held:
+            self.kept += (h.fields, h.name)
+            outer = {"kind": d.DICT_VALUE, "parent": len(self.rows or ()), "item": id(h.name)}
+            self._row({"kind": d.FIXED, "item": id(h.fields), "same": id(h.fields)})
+            self._add(h.now(), outer)
         if len(self.rows or ()) > d.MOST_OBJECTS:
             self._give_up()
 
@@ -118,7 +137,11 @@ class Objects:
 
         leaf = len(self.places)
         self.places.append(place)
-        if isinstance(x, TensorBase):
+        if leaf in self._unread:
+            self.places[-1] = 0  # nobody looks
+        elif x is MISSING:
+            self._give_up()
+        elif isinstance(x, TensorBase):
             if type(x) not in (Tensor, Parameter):
                 self._give_up()
             self._row({**source, "type": id(Tensor)})

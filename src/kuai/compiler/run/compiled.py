@@ -11,6 +11,7 @@ from typing import Any
 
 from kuai.compiler.any_batch import AnyBatch
 from kuai.compiler.capture import changed_floats
+from kuai.compiler.capture.held import Held, NeedsHeldError, holding
 from kuai.compiler.capture.reads import Key
 from kuai.compiler.capture.session import EagerFirstError
 from kuai.compiler.capture.trees import leaves as tree_leaves
@@ -73,6 +74,7 @@ class Compiled:
         self.programs: OrderedDict[int, Program] = OrderedDict()
         self._others: list[tuple[builtin.FunctionMemory, Callable[[], bool]]] = []
         self.floats: set[Key] = set()
+        self._held: list[Held] = []  # the attributes that are read and set
         self._lock = Lock()
         self._eager: list[tuple[Structure, int]] = []  # calls that cannot be compiled
         self._memory: builtin.FunctionMemory | None = None
@@ -94,9 +96,10 @@ class Compiled:
         """A call for which no program was found in native code."""
         if primitives.intercept is not None:  # part of another capture, or watched
             return self.function(*args, **kwargs)
-        call = _call(args, kwargs)
         with self._lock:
+            call = self._call(args, kwargs)
             program = self._find(call) or self._attempt(call)
+            call = self._call(args, kwargs) if len(call.held) < len(self._held) else call
         if program is None or not program.bound.is_apart(call.leaves):
             return self.function(*args, **kwargs)
         if program.direct is not None:
@@ -104,12 +107,18 @@ class Compiled:
         return program.bound.call(call.leaves)
 
     def _run_in_python(self, *args: Any, **kwargs: Any) -> Any:
-        call = _call(args, kwargs)
         with self._lock:
+            call = self._call(args, kwargs)
             program = self._find(call)
         if program is None:  # what was read has changed in this moment
             return self.function(*args, **kwargs)
         return program.bound.call(call.leaves)
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        leaves, structure = flatten(args, kwargs, self._held)
+        return Call(
+            args, kwargs, leaves, structure, mode.grad + 2 * mode.inference, tuple(self._held)
+        )
 
     def _find(self, call: Call) -> Program | None:
         for key in list(reversed(self.programs)):
@@ -136,6 +145,9 @@ class Compiled:
         try:
             with _capturing, without_collections():
                 return self._make(call)
+        except NeedsHeldError as needed:
+            self._hold(needed.held)
+            return self._attempt(self._call(call.args, call.kwargs))
         except EagerFirstError:
             return None
         except CompileError as error:
@@ -143,6 +155,12 @@ class Compiled:
                 raise
             self._give_up(call, error)
             return None
+
+    def _hold(self, held: Held) -> None:
+        """From now on, what an attribute holds is an argument of every program."""
+        self._held.append(held)
+        self.programs.clear()
+        self._chain()
 
     def _give_up(self, call: Call, error: CompileError) -> None:
         if not self._eager:
@@ -172,13 +190,15 @@ class Compiled:
 
     def _make(self, call: Call) -> Program:
         times = Times()
-        program = self.any_batch.program(
-            call,
-            self._capture,
-            lambda recorded, codes: Program(
-                call, recorded, self._eagerly(call, recorded), times, codes
-            ),
-        )
+        program = None
+        if not self._held:
+            program = self.any_batch.program(
+                call,
+                self._capture,
+                lambda recorded, codes: Program(
+                    call, recorded, self._eagerly(call, recorded), times, codes
+                ),
+            )
         if program is None:
             recorded = self._capture(call)
             times.mark("capture")
@@ -193,7 +213,7 @@ class Compiled:
         return program
 
     def _capture(self, call: Call) -> Recorded:
-        return record(self.function, call, self.floats)
+        return record(self.function, call, self.floats, call.held)
 
     def _drop(self, key: int) -> None:
         """Give a program up; it must not go before native calls have ceased to try it."""
@@ -206,12 +226,16 @@ class Compiled:
         numbers = recorded.joint.outputs if recorded.joint is not None else []
         places = [recorded.result.places[i] for i in numbers]
         opens = recorded.result.opens
-        template = map_leaves(lambda _: None, ([*call.args], dict(call.kwargs)))
+        kept = [h.now() for h in call.held]
+        template = map_leaves(lambda _: None, ([*call.args], dict(call.kwargs), kept))
+        attributes = [*call.held, *recorded.written]
 
         def again(leaves: Sequence[Any]) -> Sequence[Any]:
-            given_args, given_kwargs = _refill(template, iter(leaves))
-            with enable_grad():
+            given_args, given_kwargs, values = _refill(template, iter(leaves))
+            with enable_grad(), holding(attributes, values):
                 output = self.function(*given_args, **given_kwargs)
+                if recorded.written:
+                    output = output, tuple([h.now() for h in recorded.written])
                 found = tree_leaves(opened(output, lambda x: type(x) in opens))
             return [found[i] for i in places]
 
@@ -232,11 +256,6 @@ class Compiled:
         self._memory.set_first(first)
         for memory, is_open in self._others:
             memory.set_first(first if is_open() else 0)
-
-
-def _call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-    leaves, structure = flatten(args, kwargs)
-    return Call(args, kwargs, leaves, structure, mode.grad + 2 * mode.inference)
 
 
 def _refill(x: Any, leaves: Any) -> Any:

@@ -64,6 +64,11 @@ class Guards:
                 self._epoch = now
         return found
 
+    def keep_up(self, before: int) -> None:
+        """Nothing that is watched has changed since the epoch was `before`."""
+        if self._epoch == before:
+            self._epoch = epoch[0]
+
     def _has_its_array(self, record: r.Read) -> bool:
         """Whether a tensor has kept its memory, which may be bound under another name."""
         if not isinstance(record, r.OfTensor) or id(record.tensor) in self._captured:

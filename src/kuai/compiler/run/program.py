@@ -8,10 +8,11 @@ from __future__ import annotations
 import itertools
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from kuai.compiler.capture.held import Held
 from kuai.compiler.capture.reads import Read
 from kuai.compiler.graph import Graph, Value
 from kuai.compiler.layout import Layout, of_array
@@ -30,6 +31,7 @@ from kuai.core.base import TensorBase
 from kuai.nn.registry import epoch
 
 Layouts = dict[Value, Layout]
+Finish = Callable[[Any, Sequence[Any]], Any]
 MakeCode = Callable[[Graph, Layouts, int], Code]
 """Makes the code of a graph: of a program's forward half, 0, or of its backward half, 1."""
 
@@ -61,6 +63,9 @@ class Recorded:
         guards: what it read.
         joint: its backward half, where its outputs have gradients.
         owners: by the address of the array of a tensor's `grad`, that tensor.
+        written: the attributes that it sets; the result is then a pair of what it returned and
+            what these hold.
+        unread: the leaves, of attributes that it may set, that it did not look at.
     """
 
     graph: Graph
@@ -69,16 +74,26 @@ class Recorded:
     guards: Guards
     joint: Joint | None = None
     owners: dict[int, Any] = field(default_factory=dict)
+    written: Sequence[Held] = ()
+    unread: Collection[int] = ()
 
 
 class Call(NamedTuple):
-    """The call that a program is made for."""
+    """The call that a program is made for.
+
+    Attributes:
+        args, kwargs: its arguments.
+        leaves, structure: these, then what `held` hold, taken apart.
+        mode: whether operations are recorded, and inference mode.
+        held: the attributes that the function reads and sets.
+    """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     leaves: list[Any]
     structure: Structure
     mode: int
+    held: Sequence[Held] = ()
 
 
 @dataclass(eq=False, repr=False)
@@ -160,7 +175,7 @@ class Program:
         self.times = times
         self.backward: Code | None = None
         self.arguments = [Argument(x) for x in call.leaves]
-        self._baked, self._repeated = _baked(call.leaves, recorded.inputs)
+        self._baked, self._repeated = _baked(call.leaves, recorded)
         found = graphs_of(recorded, call.leaves)
         self.code = make(found.graphs[0], found.layouts, 0)
         if found.halves is None or recorded.joint is None:
@@ -178,7 +193,7 @@ class Program:
     def _bind(self, call: Call, backward: _NodeMaker | None) -> Bound:
         recorded, result = self.recorded, self.recorded.result
         inputs = {i.leaf for i in recorded.inputs if isinstance(i, Loose)}
-        objects = Objects(call.args, call.kwargs, inputs)
+        objects = Objects(call.args, call.kwargs, call.held, inputs, recorded.unread)
         if any(
             i != n and isinstance(call.leaves[i], TensorBase) for n, i in enumerate(self._repeated)
         ):
@@ -199,11 +214,28 @@ class Program:
             kept = binding.kept(len(result.outputs))
             if backward.is_native:
                 node = backward.static.steps(kept, len(call.leaves))
-                return binding.finish([*node, *result.steps(backward.computed)])
-            return binding.finish(result.flat(kept), backward.finish)
+                return binding.finish([*node, *result.steps(backward.computed)], self._leave())
+            return binding.finish(result.flat(kept), self._leave(backward.finish))
         if result.is_native:
-            return binding.finish(result.steps())
-        return binding.finish(result.flat(), result.build)
+            return binding.finish(result.steps(), self._leave())
+        return binding.finish(result.flat(), self._leave(result.build))
+
+    def _leave(self, build: Finish | None = None) -> Finish | None:
+        """What happens to a result last: attributes are set to what comes with it."""
+        written = self.recorded.written
+        if not written:
+            return build
+
+        def finish(made: Any, leaves: Sequence[Any]) -> Any:
+            result, values = made if build is None else build(made, leaves)
+            before = epoch[0]
+            for held, value in zip(written, values, strict=True):
+                held.set(value)
+            self.guards.keep_up(before)
+            self.bound.keep_up(before)
+            return result
+
+        return finish
 
     def _node_maker(
         self,
@@ -292,11 +324,9 @@ class _NodeMaker:
         return self.result.build(made, leaves)
 
 
-def _baked(
-    leaves: list[Any], inputs: Sequence[Input | Loose]
-) -> tuple[list[tuple[int, Any]], list[int]]:
+def _baked(leaves: list[Any], recorded: Recorded) -> tuple[list[tuple[int, Any]], list[int]]:
     """The leaves that have become part of the program, and which are one object."""
-    numbers = {i.leaf for i in inputs if isinstance(i, Loose)}
+    numbers = {i.leaf for i in recorded.inputs if isinstance(i, Loose)}.union(recorded.unread)
     baked = [
         (i, x) for i, x in enumerate(leaves) if not isinstance(x, TensorBase) and i not in numbers
     ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from kuai.compiler.capture import Captured, NumberInput, capture_call
+from kuai.compiler.capture.held import Held
 from kuai.compiler.capture.reads import FromCell, FromItem, Key, OfBlock, OfTensor
 from kuai.compiler.run.backward import SpentNode
 from kuai.compiler.run.bind import Input, Loose
@@ -14,19 +16,26 @@ from kuai.compiler.run.results import Result
 from kuai.core.base import TensorBase
 
 
-def record(function: Any, call: Call, floats: set[Key]) -> Recorded:
+def record(function: Any, call: Call, floats: set[Key], held: Sequence[Held] = ()) -> Recorded:
     """Capture a call.
 
     Args:
         function: what is called.
         call: the arguments.
         floats: the reads whose floats are to be inputs.
+        held: the attributes from outside that are arguments of the call.
 
     Raises:
         CompileError: it does something that cannot be captured.
+        NeedsHeldError: it sets an attribute that it has read, and that is not among `held`.
     """
     captured = capture_call(
-        function, call.args, call.kwargs, differentiate=bool(call.mode & 1), floats=floats
+        function,
+        call.args,
+        call.kwargs,
+        differentiate=bool(call.mode & 1),
+        floats=floats,
+        held=held,
     )
     result = Result(captured.output, captured.source, captured.value)
     for x in captured.spent:
@@ -44,12 +53,15 @@ def record(function: Any, call: Call, floats: set[Key]) -> Recorded:
     seen = [r.tensor for r in captured.records if isinstance(r, OfTensor)]
     owners = {id(x._grad._payload): x for x in seen if x._grad is not None}
     inputs = {n.key for n in captured.numbers}
+    changing = [h.key for h in (*held, *captured.written)]
     for read in captured.records:
         if isinstance(read, OfBlock):
-            read.settle(inputs)
+            read.settle(inputs, changing)
     guards = Guards(captured.records, owners)
     result.forget()
-    return Recorded(graph, _inputs(captured), result, guards, joint, owners)
+    found = _inputs(captured)
+    written, unread = captured.written, captured.unread
+    return Recorded(graph, found, result, guards, joint, owners, written, unread)
 
 
 def _number(result: Result, x: Any) -> int:
@@ -63,7 +75,7 @@ def _inputs(captured: Captured) -> list[Input | Loose]:
         if isinstance(a.given, TensorBase):
             found.append(Input(a.leaf, a.given, a.given._requires_grad))
         else:
-            found.append(Loose(float, a.leaf))
+            found.append(Loose(type(a.given), a.leaf))
     return found + [_outer_number(captured, n) for n in captured.numbers]
 
 

@@ -1,0 +1,202 @@
+"""Attributes that captured code sets, of blocks and of other objects from outside.
+
+What a call leaves in such an attribute is a result of its program. What it finds there is an
+argument, if the code looks before it sets it; that is known only when it is set, so that the
+capture begins again (`NeedsHeldError`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from kuai.compiler.capture.places import UNDEFINED, Maybe, Place
+from kuai.compiler.capture.reads import MISSING, FromItem, Key
+from kuai.core.base import TensorBase
+from kuai.nn.module import Module
+from kuai.nn.parameter import Parameter
+
+if TYPE_CHECKING:
+    from kuai.compiler.capture.reads import Reads
+    from kuai.compiler.capture.recorder import Recorder
+
+
+class Held:
+    """An attribute that lives as long as its owner, from one call to the next."""
+
+    def __init__(self, owner: Any, name: str) -> None:
+        self.owner, self.name = owner, name
+        self.fields: dict[str, Any] = owner.__dict__
+        self.key: Key = (FromItem.kind, id(self.fields), name)
+
+    def now(self) -> Any:
+        """What it holds; `MISSING` for nothing."""
+        return self.fields.get(self.name, MISSING)
+
+    def put(self, value: Any) -> None:
+        """Let it hold something for a while, unnoticed by whoever watches the owner."""
+        if value is MISSING:
+            self.fields.pop(self.name, None)
+        else:
+            self.fields[self.name] = value
+
+    def set(self, value: Any) -> None:
+        """Let it hold something from now on."""
+        setattr(self.owner, self.name, value)
+
+
+@contextmanager
+def holding(held: Sequence[Held], values: Sequence[Any]) -> Iterator[None]:
+    """Let attributes hold other values for a while, whatever happens to them then."""
+    before = [h.now() for h in held]
+    try:
+        for h, value in zip(held, values, strict=False):
+            h.put(value)
+        yield
+    finally:
+        for h, value in zip(held, before, strict=True):
+            h.put(value)
+
+
+class NeedsHeldError(BaseException):
+    """An attribute was read before it was set: it has to be an argument of the program.
+
+    No `Exception`, so that no handler of the captured code catches it.
+    """
+
+    def __init__(self, held: Held) -> None:
+        self.held = held
+
+
+class HeldAttributes:
+    """The attributes that one capture meets.
+
+    Args:
+        recorder, reads: those of the capture.
+        given: those that are arguments.
+
+    Attributes:
+        given, written: by key.
+    """
+
+    def __init__(self, recorder: Recorder, reads: Reads, given: Sequence[Held]) -> None:
+        self.given = {h.key: h for h in given}
+        self.written: dict[Key, Held] = {}
+        self._recorder, self._reads = recorder, reads
+        self._before: list[tuple[Held, Any]] = []
+        self._looked_at: set[Key] = set()
+
+    def begin(self, values: Sequence[Any]) -> None:
+        """Let those that are given hold what stands for their values."""
+        for held, value in zip(self.given.values(), values, strict=True):
+            self._put(held, value)
+
+    def restore(self) -> None:
+        """Put everything back as it was."""
+        for held, value in reversed(self._before):
+            held.put(value)
+        self._before.clear()
+
+    def is_used(self, held: Held) -> bool:
+        """Whether the code has looked at an attribute, or may leave it as it is."""
+        return held.key in self._looked_at or held.key in self.written
+
+    def _is_read(self, held: Held) -> bool:
+        return held.key in self._looked_at or held.key in self._reads.records
+
+    def find(self, owner: Any, name: str) -> Any:
+        """What an attribute holds that is no part of the world outside; `MISSING` for others."""
+        fields = getattr(owner, "__dict__", None)
+        if type(fields) is not dict:
+            return MISSING
+        key = (FromItem.kind, id(fields), name)
+        self._looked_at.add(key)
+        if key in self.given or key in self.written:
+            return fields.get(name, MISSING)
+        return MISSING
+
+    def set(self, owner: Any, name: str, value: Any) -> None:
+        """Set an attribute of an object from outside.
+
+        Raises:
+            CompileError: it is more than an entry in the object's `__dict__`.
+            NeedsHeldError: it has been read before, or may be left as it is.
+        """
+        if not _is_plain(owner, name, value):
+            self.refuse(owner, name)
+        held = Held(owner, name)
+        known = held.key in self.given or held.key in self.written
+        if not known and (self._is_read(held) or self._recorder.is_nested):
+            raise NeedsHeldError(held)
+        self.written[held.key] = held
+        self._recorder.note(held.key, lambda: _Field(held))
+        self._put(held, value)
+
+    def _put(self, held: Held, value: Any) -> None:
+        self._before.append((held, held.now()))
+        held.put(value)
+
+    def results(self) -> list[Any]:
+        """What those that were written hold in the end.
+
+        Raises:
+            CompileError: that is something only in some cases.
+        """
+        values = [h.now() for h in self.written.values()]
+        for held, value in zip(self.written.values(), values, strict=True):
+            if isinstance(value, Maybe) or value is UNDEFINED or value is MISSING:
+                self._recorder.refuse(
+                    f"an attribute, `{held.name}`, that is set or not as the value of a tensor "
+                    "decides, and does not exist before",
+                    "set it in __init__",
+                )
+        return values
+
+    def refuse(self, owner: Any, name: str) -> NoReturn:
+        """Refuse a change that does not fit in here."""
+        self._recorder.refuse(
+            f"a change of the attribute `{name}` of a {type(owner).__name__} that lives outside of "
+            "the compiled function",
+            "return the value instead, or keep it in a plain attribute of a block, or in a buffer "
+            "(register_buffer)",
+        )
+
+
+def _is_plain(owner: Any, name: str, value: Any) -> bool:
+    """Whether setting the attribute is no more than an entry in the `__dict__` of its owner."""
+    cls: Any = type(owner)
+    if isinstance(owner, (type, ModuleType, TensorBase)) or isinstance(value, (Module, Parameter)):
+        return False
+    if type(getattr(owner, "__dict__", None)) is not dict:
+        return False
+    if hasattr(getattr(cls, name, None), "__set__"):  # a property, or another descriptor
+        return False
+    if not isinstance(owner, Module):
+        return cls.__setattr__ in (object.__setattr__, SimpleNamespace.__setattr__)
+    own = cls.__module__.split(".")[0] == "kuai" or name == "training"
+    known = (n for kind in ("_parameters", "_buffers", "_modules") for n in owner.__dict__[kind])
+    return cls.__setattr__ is Module.__setattr__ and not own and name not in known
+
+
+class _Field(Place):
+    """An attribute from outside as a place that branches and loops change."""
+
+    def __init__(self, held: Held) -> None:
+        self.held = held
+        self.key = held.key
+        self.name = f"{type(held.owner).__name__}.{held.name}"
+        self.before = self.read()
+
+    def read(self) -> Any:
+        value = self.held.now()
+        return UNDEFINED if value is MISSING else value
+
+    def write(self, value: Any) -> None:
+        self.held.put(MISSING if value is UNDEFINED else value)
+
+    begin = write
+
+    def restore(self) -> None:
+        self.write(self.before)
