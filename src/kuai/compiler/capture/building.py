@@ -230,7 +230,7 @@ def _found(known: dict[Value, Tensor], value: Value) -> Tensor:
 
 
 def replay(recorder: Recorder, region: Region, known: dict[Value, Tensor]) -> Tensors:
-    """Record a region's operations once more.
+    """Record a region's operations once more, without their effects: those are done.
 
     Args:
         region: which.
@@ -241,6 +241,8 @@ def replay(recorder: Recorder, region: Region, known: dict[Value, Tensor]) -> Te
         What it yields.
     """
     for operation in list(region.operations):
+        if not operation.results:
+            continue  # a check, or a print
         with recorder.placed(operation), set_grad_enabled(operation in recorder.tracked):
             results = _again(recorder, operation, known)
         known.update(zip(operation.results, results, strict=True))
