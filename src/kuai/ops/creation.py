@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kuai import dtypes
+from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import Meta, Primitive, primitive
 from kuai.device import check_device
 from kuai.errors import ShapeError
-from kuai.ops.movement import as_shape, reshape
+from kuai.ops.movement import as_shape, expand, reshape
 from kuai.ops.out import write_out
 from kuai.ops.pointwise import broadcast_shapes, sum_to, to_dtype
 
@@ -262,7 +263,11 @@ def full(
     **options: Any,
 ) -> Tensor:
     """One value everywhere."""
-    value = fill_value.item() if isinstance(fill_value, TensorBase) else fill_value
+    value = fill_value
+    if isinstance(value, TensorBase):
+        if primitives.intercept is not None:  # it may have no value yet
+            return _full_of(value, _shape((size,), options), dtype, requires_grad, options)
+        value = value.item()
     if isinstance(value, str):
         raise TypeError("full(): argument 'fill_value' (position 2) must be Number, not str")
     d = dtypes.named(dtype)
@@ -279,6 +284,23 @@ def full(
     array = np.empty(_shape((size,), options), d.numpy)
     array[...] = value
     return finish(array, requires_grad, options)
+
+
+def _full_of(
+    value: Any,
+    shape: tuple[int, ...],
+    dtype: dtypes.dtype | None,
+    requires_grad: bool,
+    options: dict[str, Any],
+) -> Tensor:
+    """`full` of the value of a tensor, as one of the Python number that its `item()` is."""
+    known = dtypes.named(dtype)
+    if known is None:
+        known = value.dtype if value.dtype is dtypes.bool_ else dtypes.int64
+        if value.dtype.is_floating_point or options.get("out") is not None:
+            known = _default(options)
+    filled = expand(reshape(to_dtype(value.detach(), known), ()), shape)
+    return finish(filled.clone(), requires_grad, options)
 
 
 def empty_strided(size: Any, stride: Any, **options: Any) -> Tensor:

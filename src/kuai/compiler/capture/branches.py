@@ -12,7 +12,7 @@ from kuai.compiler.capture.building import finish_branch
 from kuai.compiler.capture.gradients import zeros
 from kuai.compiler.capture.numbers import Number, is_number, number
 from kuai.compiler.capture.places import UNDEFINED, Differing, Maybe, Place, Scope, is_tensor
-from kuai.compiler.capture.recorder import Recorder
+from kuai.compiler.capture.recorder import CHANGE_A_CLONE, Recorder
 from kuai.core.base import TensorBase, wrap
 from kuai.errors import CompileError, DataDependentError
 from kuai.tensor import Tensor
@@ -24,7 +24,7 @@ SAME_ON_BOTH_SIDES = "give it the same structure, shape and type on both sides"
 
 
 class _DifferingError(Exception):
-    """The sides of a branch leave a variable as different things."""
+    """The sides of a branch leave a variable as different things: why, and what to do."""
 
 
 class Side:
@@ -83,7 +83,9 @@ def branch(
     """
     before, poisoned = get(), recorder.poisoned
     one = Side(recorder, "then", then, get, put)
+    poisoned_by_one, recorder.poisoned = recorder.poisoned, poisoned
     other = Side(recorder, "else", orelse, get, put)
+    recorder.poisoned = {**poisoned_by_one, **recorder.poisoned}
     if one.error is not None or other.error is not None:
         recorder.poisoned = poisoned
         return _with_error(recorder, predicate, one, other, then, orelse)
@@ -168,7 +170,7 @@ class Merger:
         try:
             return self.merge(a, b, name)
         except _DifferingError as error:
-            found = Differing(str(error))
+            found = Differing(*error.args)
             for side in self.sides:
                 del side[first:]
             return lambda _: found
@@ -181,7 +183,7 @@ class Merger:
             return lambda _: a
         for x in (a, b):
             if isinstance(x, Differing):
-                self._refuse(x.message)
+                self._refuse(x.message, x.advice)
         if a is UNDEFINED or b is UNDEFINED or isinstance(a, Maybe) or isinstance(b, Maybe):
             return self._maybe(a, b, name)
         if isinstance(a, TensorBase) or isinstance(b, TensorBase):
@@ -205,6 +207,11 @@ class Merger:
         return lambda _: a
 
     def _pair(self, a: Tensor, b: Tensor) -> Build:
+        if self._lazily:
+            for x in (a, b):
+                reason = self.recorder.unreadable(x)
+                if reason:
+                    raise _DifferingError(reason, CHANGE_A_CLONE)
         place = len(self.sides[0])
         self.sides[0].append(a)
         self.sides[1].append(b)
@@ -257,13 +264,14 @@ class Merger:
     def _differ(self, a: Any, b: Any, name: str) -> None:
         self._refuse(
             f"the sides of this branch leave {name} as different things: {described(a)} on one "
-            f"side, {described(b)} on the other"
+            f"side, {described(b)} on the other",
+            SAME_ON_BOTH_SIDES,
         )
 
-    def _refuse(self, message: str) -> None:
+    def _refuse(self, message: str, advice: str) -> None:
         if self._lazily:
-            raise _DifferingError(message)
-        self.recorder.refuse(message, SAME_ON_BOTH_SIDES)
+            raise _DifferingError(message, advice)
+        self.recorder.refuse(message, advice)
 
 
 def _nothing_like(x: Any) -> Any:

@@ -8,8 +8,8 @@ from kuai import dtypes
 from kuai.compiler.capture import numbers, trees
 from kuai.compiler.capture.branches import _equal, _nothing_like, described
 from kuai.compiler.capture.numbers import is_number, number
-from kuai.compiler.capture.places import UNDEFINED, Maybe, is_tensor
-from kuai.compiler.capture.recorder import Recorder
+from kuai.compiler.capture.places import UNDEFINED, Differing, Maybe, is_tensor
+from kuai.compiler.capture.recorder import CHANGE_A_CLONE, Recorder
 from kuai.core.base import TensorBase
 from kuai.core.primitive import Meta, is_floating, meta_of
 from kuai.core.tape import mode
@@ -189,6 +189,11 @@ class Carried:
         """Become what can also hold `new`; whether that was a change."""
         if self.skipped or new is self.initial:
             return False
+        for leaf in trees.leaves(new.value if isinstance(new, Maybe) else new):
+            if isinstance(leaf, Differing):
+                recorder.refuse(leaf.message, leaf.advice)
+            if is_tensor(leaf) and recorder.unreadable(leaf):
+                recorder.refuse(recorder.unreadable(leaf), CHANGE_A_CLONE)
         inner = new.value if isinstance(new, Maybe) else new
         changed = False
         if isinstance(self.content, Slot):

@@ -57,7 +57,7 @@ class ConditionHooks:
                 f"cannot access local variable '{name}' where it is not associated with a value"
             )
         if isinstance(value, Differing):
-            self.session.recorder.refuse(value.message, branches.SAME_ON_BOTH_SIDES)
+            self.session.recorder.refuse(value.message, value.advice)
         if isinstance(value, Maybe):
             if not name.startswith("__kuai"):
                 message = (

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from kuai.compiler.capture.augmented import augment_item
 from kuai.compiler.capture.loop_hooks import LoopHooks, Range
 from kuai.compiler.capture.places import UNDEFINED
 from kuai.errors import CompileError, DataDependentError
@@ -151,6 +152,9 @@ class Hooks(LoopHooks):
 
     def augment_item(self, symbol: str, owner: Any, index: Any, value: Any) -> None:
         """`owner[index] op= value`."""
+        if self.active and isinstance(owner, Tensor):
+            augment_item(self.session, _AUGMENTED[symbol], owner, index, value)
+            return
         self.set_item(owner, index, self.augment(symbol, self.item(owner, index), value))
 
     def assigns_outside(self, name: str) -> None:

@@ -37,11 +37,13 @@ class Maybe:
 class Differing:
     """What a variable holds that the sides of a branch leave as different things.
 
-    Nothing is wrong unless somebody reads it.
+    Nothing is wrong unless somebody reads it: then `message` is the reason of a refusal, and
+    `advice` what to do.
     """
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, advice: str) -> None:
         self.message = message
+        self.advice = advice
 
 
 class Place:

@@ -33,6 +33,7 @@ from kuai.ops.windows import blank_like
 check_: Any = control.check
 detach_: Any = detach
 view_scatter_: Any = view_scatter
+CHANGE_A_CLONE = "change a clone(), or write y = y + 1 in the place of y += 1"
 _OWN = str(Path(kuai.__file__).parent)
 
 
@@ -210,11 +211,9 @@ class Recorder:
             payload = self._outer_value(x, payload)
         elif all(payload.region is not scope.region for scope in self.scopes):
             raise AssertionError(f"{payload!r} belongs to a region that is closed")
-        if self._poisoned and id(x._counter) in self._poisoned:
-            self.refuse(
-                self._poisoned[id(x._counter)],
-                "change a clone(), or write y = y + 1 in the place of y += 1",
-            )
+        reason = self.unreadable(x)
+        if reason:
+            self.refuse(reason, CHANGE_A_CLONE)
         if x._requires_grad and mode.grad:
             edge = x if x._node is None else x._node
             if edge is x:
@@ -325,6 +324,10 @@ class Recorder:
             self._entangled.setdefault(id(a), []).append(b)
             self._entangled.setdefault(id(b), []).append(a)
 
+    def unreadable(self, x: Any) -> str:
+        """Why a tensor's memory must not be read any more; nothing where it may be."""
+        return self._poisoned.get(id(x._counter), "")
+
     def _check_entangled(self, x: Any) -> None:
         for other in self._entangled.get(id(x._counter), ()):
             message = (
@@ -332,7 +335,7 @@ class Recorder:
                 "as a condition or a number of rounds decides"
             )
             if id(other) not in self._born:
-                self.refuse(message, "change a clone(), or write y = y + 1 for y += 1")
+                self.refuse(message, CHANGE_A_CLONE)
             self._poisoned[id(other)] = message
 
     def mark(self) -> tuple[int, int]:

@@ -465,8 +465,8 @@ class Session:
     def item(self, owner: Any, index: Any) -> Any:
         """`owner[index]`, noted as read where it came from outside."""
         if isinstance(owner, Tensor):
-            found = owner[self._index(index)]
-            if self._is_position(index) and found._view is None:
+            found = owner[self.index(index)]
+            if self.is_position(index) and found._view is None:
                 self.recorder.entangle(found, _root(owner))  # eagerly, it would be a view
             return found
         if self.recorder.is_captured(index):
@@ -498,10 +498,10 @@ class Session:
         if all(is_number(x) for x in items):
             dtype = common_dtype(*items)
             table = ops.stack([as_tensor(x, dtype) for x in items])
-            return number(table[self._index(index)])
-        return ops.stack(items)[self._index(index)]
+            return number(table[self.index(index)])
+        return ops.stack(items)[self.index(index)]
 
-    def _is_position(self, index: Any) -> bool:
+    def is_position(self, index: Any) -> bool:
         """Whether an index is made of numbers and slices, and some number is captured."""
         items = index if type(index) is tuple else (index,)
         numbers = [i for i in items if self.recorder.is_captured(i)]
@@ -511,12 +511,12 @@ class Session:
             if not isinstance(i, (list, tuple, range))
         )
 
-    def _index(self, index: Any) -> Any:
+    def index(self, index: Any) -> Any:
         """An index in which captured numbers are tensors."""
         if isinstance(index, Number):
             return wrap(index._payload)
         if type(index) is tuple:
-            return tuple([self._index(i) for i in index])
+            return tuple([self.index(i) for i in index])
         return index
 
     def spelled(self, x: Any) -> None:
@@ -667,7 +667,7 @@ class Session:
     def set_item(self, owner: Any, index: Any, value: Any) -> None:
         """`owner[index] = value`."""
         if isinstance(owner, TensorBase):
-            owner[self._index(index)] = value
+            owner[self.index(index)] = value
             return
         if isinstance(owner, _CONTAINERS) and self.reads.is_outside(owner):
             self.changes_container(owner, "an assignment to an item")
