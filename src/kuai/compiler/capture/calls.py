@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import kuai
 from kuai import ops as operations
+from kuai.autograd import Function
 from kuai.compiler.capture import numbers, trees
 from kuai.compiler.capture.numbers import KINDS, Number, as_tensor, is_number, number
 from kuai.core.base import TensorBase, wrap
@@ -384,6 +385,27 @@ def _tensor(session: Session, data: Any, *args: Any, **kwargs: Any) -> Any:
     from kuai.compiler.capture.creation import captured_tensor
 
     return captured_tensor(session, data, *args, **kwargs)
+
+
+@special(Tensor.register_hook)
+def _register_hook(session: Session, x: Any, hook: Any) -> Any:
+    recorder = session.recorder
+    region = recorder.scopes[-1].region
+    if len(recorder.scopes) > 1 and not (
+        getattr(x._payload, "region", None) is region and recorder.edges.get(x._payload) is x._node
+    ):
+        recorder.refuse(
+            "a hook in a loop or under a condition, for a tensor that was not computed there",
+            "register it where the tensor is computed",
+        )
+    return x.register_hook(session.callable(hook))
+
+
+@special(vars(Function)["apply"].__func__)
+def _apply(session: Session, function: Any, *args: Any) -> Any:
+    from kuai.compiler.capture.custom_functions import applied
+
+    return applied(session, function, args)
 
 
 # -- what gives another answer each time ----------------------------------------------------------

@@ -45,6 +45,7 @@ class Recorder:
         scopes: the open regions, outermost first; the graph itself is the first.
         outer: for each tensor from outside, what it was and the value that stands for it.
         tracked: the operations that the tape recorded.
+        edges: where the gradients of their results enter the tape.
         orders: for each loop that reads stacks, whether its rounds take the items of each in
             order (1) or in reverse (-1).
         blocks: the paths of the blocks being called, outermost first.
@@ -58,6 +59,7 @@ class Recorder:
         self.scopes = [Scope(self.graph)]
         self.outer: dict[int, Outer] = {}
         self.tracked: set[Operation] = set()
+        self.edges: dict[Value, Any] = {}
         self.orders: dict[Operation, dict[Value, int]] = {}
         self.blocks: list[str] = []
         self.failure: CompileError | None = None
@@ -148,6 +150,7 @@ class Recorder:
         for x in result if several else (result,):
             if x._requires_grad:
                 self.tracked.add(operation)
+                self.edges[x._payload] = x._node
                 self._give_place(x._node, operation)
         return result
 

@@ -62,6 +62,7 @@ class Session:
         self.recorder = recorder
         self.reads = reads
         self.blocks: list[tuple[Module, str]] = []
+        self.custom_functions: dict[type, type[Any]] = {}  # in their rewritten form
         self._describing = False
         self._rolled: Rolled | None = None
         self._rewritten: dict[int, tuple[Any, FunctionType]] = {}
