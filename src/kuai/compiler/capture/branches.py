@@ -100,6 +100,7 @@ def branch(
     for key, place in places.items():
         a = one.places[key] if key in one.places else place.read()
         b = other.places[key] if key in other.places else place.read()
+        place.check(recorder, a, b)
         builds[key] = merger.merge(a, b, place.name or "a tensor changed in place")
     tensors = merger.finish(predicate)
     for key, build in builds.items():
@@ -196,6 +197,12 @@ class Merger:
         if one is not None and other is not None:
             if one[0] != other[0]:
                 self._differ(a, b, name)
+            if any(scope.changes(x) for scope in self.scopes for x in (a, b)):
+                self._refuse(
+                    f"the sides of this branch leave {name} as different objects, of which one "
+                    "changes on a side",
+                    "build a new list, dict or object in the place of changing one",
+                )
             builds = [
                 self.merge(x, y, name + label)
                 for (label, x), (_, y) in zip(one[1], other[1], strict=True)

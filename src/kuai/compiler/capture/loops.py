@@ -232,10 +232,12 @@ class Loop:
                     carried.content.requires_grad = (  # type: ignore[union-attr]
                         mode.grad and carried.initial._requires_grad
                     )
+                place.check(recorder, carried.initial, now)
                 carried.widen(now, recorder)
                 self.places[key] = (place, carried)
                 changed = True
             else:
+                place.check(recorder, self.places[key][1].initial, place.read())
                 changed |= self.places[key][1].widen(place.read(), recorder)
         return changed
 

@@ -9,11 +9,14 @@ that the branch merges it, or the loop carries it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kuai.compiler.graph import Region, Value
 from kuai.core.base import TensorBase, wrap
 from kuai.core.tape import mode
+
+if TYPE_CHECKING:
+    from kuai.compiler.capture.recorder import Recorder
 
 
 class Undefined:
@@ -68,6 +71,9 @@ class Place:
     def restore(self) -> None:
         """Put back what it held when it was noted."""
         raise NotImplementedError
+
+    def check(self, recorder: Recorder, one: Any, other: Any) -> None:
+        """Refuse what it may hold on the sides of a branch, or around a round, if it cannot."""
 
 
 class Memory(Place):
@@ -170,7 +176,7 @@ class Item(Place):
     def read(self) -> Any:
         try:
             return self.owner[self.index]
-        except KeyError:
+        except LookupError:
             return UNDEFINED
 
     def write(self, value: Any) -> None:
@@ -184,6 +190,49 @@ class Item(Place):
     def restore(self) -> None:
         if self.read() is not self.before:
             self.write(self.before)
+
+
+class Contents(Place):
+    """All items of a list, a deque or a dict, how many there are included.
+
+    Args:
+        owner: the container.
+        how: what changes it.
+        line: the file and the line of that.
+    """
+
+    def __init__(self, owner: Any, how: str, line: tuple[str, int]) -> None:
+        self.owner = owner
+        self.how = how
+        self.line = line
+        self.key = ("contents", id(owner))
+        self.name = f"a {type(owner).__name__}"
+        self.before = self.read()
+
+    def read(self) -> Any:
+        return dict(self.owner) if isinstance(self.owner, dict) else list(self.owner)
+
+    def write(self, value: Any) -> None:
+        self.owner.clear()
+        if isinstance(self.owner, dict):
+            self.owner.update(value)
+        else:
+            self.owner.extend(value)
+
+    begin = write
+
+    def restore(self) -> None:
+        self.write(self.before)
+
+    def check(self, recorder: Recorder, one: Any, other: Any) -> None:
+        if len(one) == len(other) and (isinstance(one, list) or list(one) == list(other)):
+            return
+        recorder.refuse(
+            f"a change ({self.how}) of {self.name} in a loop or branch whose course depends on the "
+            "values of tensors: how long it is would depend on them",
+            "write into a tensor of fixed size: y[i] = value",
+            self.line,
+        )
 
 
 class Variable(Place):
@@ -216,6 +265,10 @@ class Scope:
         if place is None:
             place = self.places[key] = make()
         return place
+
+    def changes(self, container: Any) -> bool:
+        """Whether items of a list or dict, or attributes of an object, changed in it."""
+        return any(key[0] != "memory" and key[1] == id(container) for key in self.places)
 
     def restore(self) -> None:
         """Undo all changes, the last one first."""

@@ -405,15 +405,15 @@ class Recorder:
 
     # -- refusing ---------------------------------------------------------------------------
 
-    def refuse(self, reason: str, advice: str = "") -> NoReturn:
-        """Give up, with the user's line.
+    def refuse(self, reason: str, advice: str = "", at: tuple[str, int] | None = None) -> NoReturn:
+        """Give up, with the user's line: the current one, unless `at` is another.
 
         Raises:
             CompileError: always.
         """
         import linecache
 
-        file, line = user_place()
+        file, line = at or user_place()
         error = CompileError(reason, advice, file, line, linecache.getline(file, line))
         self.failure = self.failure or error
         raise error from None

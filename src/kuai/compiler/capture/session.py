@@ -21,9 +21,9 @@ from kuai.compiler.capture.calls import SPECIAL, refuse_impure
 from kuai.compiler.capture.hooks import Hooks, Range
 from kuai.compiler.capture.loops import Rolled
 from kuai.compiler.capture.numbers import Number, as_tensor, common_dtype, is_number, number
-from kuai.compiler.capture.places import Attribute, Item
+from kuai.compiler.capture.places import Attribute, Contents, Item
 from kuai.compiler.capture.reads import MISSING, Reads
-from kuai.compiler.capture.recorder import Recorder
+from kuai.compiler.capture.recorder import Recorder, user_place
 from kuai.compiler.rewrite.functions import is_library, is_own, is_rewritten, rewritten
 from kuai.compiler.rewrite.source import SourceError
 from kuai.compiler.run.uncompiled import uncompiled
@@ -591,8 +591,9 @@ class Session:
         return self._made.get(id(x), (None, 0))[1] >= len(self.recorder.scopes)
 
     def changes_container(self, x: Any, how: str) -> None:
-        """Refuse a change of a list, set or dict that would be seen outside, or only once."""
+        """Note a change of a list or dict; refuse one that would be seen outside, or only once."""
         kind = type(x).__name__
+        self.looks_at(x)
         if self.reads.is_outside(x):
             self.recorder.refuse(
                 f"a change ({how}) of a {kind} that lives outside of the compiled function: it "
@@ -600,11 +601,13 @@ class Session:
                 "build a new one and return it, or keep the values in a buffer (register_buffer)",
             )
         if len(self.recorder.scopes) > 1 and not self._is_local(x):
-            self.recorder.refuse(
-                f"a change ({how}) of a {kind} in a loop or branch whose course depends on the "
-                "values of tensors: how long it is would depend on them",
-                "write into a tensor of fixed size: y[i] = value",
-            )
+            if isinstance(x, set):
+                self.recorder.refuse(
+                    f"a change ({how}) of a set in a loop or branch whose course depends on the "
+                    "values of tensors: what is in it would depend on them",
+                    "keep a tensor of bools, one for each element that may be in the set",
+                )
+            self.recorder.note(("contents", id(x)), lambda: Contents(x, how, user_place()))
 
     def changes_object(self, owner: Any, name: str) -> None:
         """Refuse a change of an object from outside."""
@@ -679,8 +682,11 @@ class Session:
                 "keep the items in one tensor",
             )
         if isinstance(owner, (list, dict)) and not self._is_local(owner):
-            if isinstance(owner, dict) and index not in owner and len(self.recorder.scopes) > 1:
+            if isinstance(owner, dict) and index not in owner:
                 self.changes_container(owner, "a new key")
+            if ("contents", id(owner)) in self.recorder.scopes[-1].places:
+                owner[index] = value
+                return
             self.recorder.note(("item", id(owner), index), lambda: Item(owner, index))
         owner[index] = value
 
