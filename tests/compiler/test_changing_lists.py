@@ -1,4 +1,4 @@
-"""Lists and dicts that change where the course of a program depends on values."""
+"""Lists, dicts and variables that change where the course of a program depends on values."""
 
 from collections import deque
 
@@ -111,3 +111,26 @@ def test_sides_that_leave_two_lists_of_which_one_changed_are_refused():
 
     with pytest.raises(CompileError, match="different objects"):
         kuai.compile(either)(kuai.ones(2))
+
+
+def test_what_an_inner_function_assigns_changes_only_where_it_is_called():
+    def counted(x):
+        calls, total = 0, kuai.zeros(1)
+
+        def count():
+            nonlocal calls, total
+            calls += 1
+            total = total + x
+            return x * 2
+
+        def count_if_positive(y):
+            return count() if y.sum() > 0 else x * 3
+
+        rounds = 0
+        while rounds < x.abs().sum():
+            y = count_if_positive(x - rounds)
+            rounds += 1
+        z = x * 4 if x.sum() < 0 else count()
+        return y, z, calls, total
+
+    agrees(counted, *((kuai.tensor([v], requires_grad=True),) for v in (-1.0, 1.0, 3.0)))

@@ -11,11 +11,12 @@ import operator
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from kuai.compiler.capture.augmented import augment_item
 from kuai.compiler.capture.loop_hooks import LoopHooks, Range
-from kuai.compiler.capture.places import UNDEFINED
+from kuai.compiler.capture.places import UNDEFINED, Cell
 from kuai.errors import CompileError, DataDependentError
 from kuai.tensor import Tensor
 
@@ -49,6 +50,15 @@ class Hooks(LoopHooks):
     def state(self, *thunks: Callable[[], Any]) -> tuple[Any, ...]:
         """The values of variables, of which some may have none."""
         return tuple([_value_of(thunk) for thunk in thunks])
+
+    def shares(self, *thunks: Any) -> None:
+        """At the start of a function: variables of functions around it, which it assigns."""
+        if not self.active or len(self.session.recorder.scopes) == 1:
+            return
+        for thunk in thunks:
+            (name,) = thunk.__code__.co_freevars
+            cell = thunk.__closure__[0]
+            self.session.recorder.note(("cell", id(cell)), partial(Cell, cell, name))
 
     def global_(self, name: str) -> Any:
         """A global variable, or a name of Python's."""

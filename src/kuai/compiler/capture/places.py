@@ -9,6 +9,7 @@ that the branch merges it, or the loop carries it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import CellType
 from typing import TYPE_CHECKING, Any
 
 from kuai.compiler.graph import Region, Value
@@ -233,6 +234,30 @@ class Contents(Place):
             "write into a tensor of fixed size: y[i] = value",
             self.line,
         )
+
+
+class Cell(Place):
+    """A variable of a function that an inner one assigns."""
+
+    def __init__(self, cell: CellType, name: str) -> None:
+        self.cell = cell
+        self.key = ("cell", id(cell))
+        self.name = f"`{name}`"
+        self.before = self.read()
+
+    def read(self) -> Any:
+        try:
+            return self.cell.cell_contents
+        except ValueError:
+            return UNDEFINED
+
+    def write(self, value: Any) -> None:
+        self.cell.cell_contents = value
+
+    begin = write
+
+    def restore(self) -> None:
+        self.write(self.before)
 
 
 class Variable(Place):

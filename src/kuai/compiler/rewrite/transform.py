@@ -130,7 +130,13 @@ class Transformer(ast.NodeTransformer):
             if scope.globals:
                 declared.append(ast.Global(sorted(scope.globals)))
             if scope.nonlocals:
-                declared.append(ast.Nonlocal(sorted(scope.nonlocals)))
+                shared = sorted(scope.nonlocals)
+                declared.append(ast.Nonlocal(shared))
+                thunks: list[ast.expr] = [
+                    ast.Lambda(_no_arguments(), _load(n)) for n in shared if n not in self.free
+                ]
+                if thunks:
+                    declared.append(ast.Expr(_hook("shares", *thunks)))
             result = ast.FunctionDef(
                 node.name,
                 self._plain(node.args, outer),
