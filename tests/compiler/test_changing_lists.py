@@ -1,6 +1,7 @@
 """Lists, dicts and variables that change where the course of a program depends on values."""
 
-from collections import deque
+import itertools
+from collections import defaultdict, deque
 
 import pytest
 
@@ -134,3 +135,137 @@ def test_what_an_inner_function_assigns_changes_only_where_it_is_called():
         return y, z, calls, total
 
     agrees(counted, *((kuai.tensor([v], requires_grad=True),) for v in (-1.0, 1.0, 3.0)))
+
+
+def next_in_a_branch(x):
+    rows = iter([x, x * 2, x * 3])
+    first = next(rows) if x.sum() > 0 else x
+    return first + next(rows)
+
+
+def next_in_a_loop(x):
+    rows = iter([x, x * 2, x * 3])
+    y = x
+    while y.sum() < 20:
+        y = y + next(rows)
+    return y
+
+
+def count_in_a_loop(x):
+    numbers = itertools.count()
+    while x.sum() < 20:
+        x = x * 1.5 + next(numbers)
+    return x
+
+
+def generator_in_a_branch(x):
+    def powers():
+        y = x
+        while True:
+            yield y
+            y = y * x
+
+    found = powers()
+    y = next(found)
+    if x.sum() > 0:
+        for z in found:
+            return y + z
+    return y
+
+
+def what_is_left_after_a_break(x):
+    rows = iter(x)
+    for row in rows:
+        if row > 0:
+            break
+    return row + sum(rows)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        next_in_a_branch,
+        next_in_a_loop,
+        count_in_a_loop,
+        generator_in_a_branch,
+        what_is_left_after_a_break,
+    ],
+)
+def test_an_iterator_that_values_advance_is_refused(function):
+    with pytest.raises(CompileError, match="is advanced in a loop or branch"):
+        kuai.compile(function)(kuai.ones(3))
+
+
+def test_an_iterator_that_a_round_makes_is_its_own():
+    def paired(x):
+        rounds = 0
+        while x.sum() < 20:
+            rows = zip(x, reversed(x), strict=True)
+            first, _ = next(rows)
+            x = x + first + sum(a * b for a, b in rows)
+            rounds += 1
+        return x, rounds
+
+    agrees(paired, (kuai.ones(3, requires_grad=True),))
+
+
+class Tally:
+    """Counts what is added and assigned, and how often it is asked for the next number."""
+
+    def __init__(self, x):
+        self.total, self.count = kuai.zeros_like(x), 0
+
+    def __iadd__(self, x):
+        self.total = self.total + x
+        self.count += 1
+        return self
+
+    def __setitem__(self, place, x):
+        self.total = self.total * place + x
+        self.count += 10
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self.count += 100
+        return self.count
+
+
+def test_an_object_changes_by_its_own_operators_where_values_decide():
+    def tallied(x):
+        tally = Tally(x)
+        for row in x:
+            if row.sum() > 0:
+                tally += row
+            else:
+                tally[2] = row
+        vars(tally)["count"] += 1
+        return tally.total, tally.count
+
+    agrees(tallied, *((learnable(4, 2),) for _ in range(3)))
+
+
+def test_items_counted_from_the_end_and_slices():
+    def assigned(x):
+        rows, queue = [x * 1, x * 2, x * 3], deque([x + 2, x + 1])
+        if x.sum() > 0:
+            rows[-1] = x * 5
+            rows[0:2] = [x * 6, x * 7]
+            queue[-1] = x * 9
+        else:
+            rows[2] = x * 8
+        return rows, list(queue)
+
+    agrees(assigned, (kuai.ones(2, requires_grad=True),), (-kuai.ones(2),))
+
+
+def test_a_key_that_a_default_makes_on_one_side_is_refused():
+    def counted(x):
+        counts = defaultdict(int)
+        if x.sum() > 0:
+            counts["positive"] += 1
+        return len(counts) * x
+
+    with pytest.raises(CompileError, match="a new key"):
+        kuai.compile(counted)(kuai.ones(2))

@@ -9,6 +9,7 @@ import itertools
 import math
 import sys
 from collections.abc import Callable
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import kuai
@@ -16,6 +17,7 @@ from kuai import ops as operations
 from kuai.autograd import Function
 from kuai.compiler.capture import numbers, trees
 from kuai.compiler.capture.numbers import KINDS, Number, as_tensor, is_number, number
+from kuai.compiler.rewrite.functions import is_library
 from kuai.core.base import TensorBase, wrap
 from kuai.dtypes import float64
 from kuai.tensor import Tensor
@@ -223,6 +225,20 @@ def _getattr(session: Session, owner: Any, name: str, *default: Any) -> Any:
 def _hasattr(session: Session, owner: Any, name: str) -> bool:
     missing = object()
     return session.attribute(owner, name, missing) is not missing
+
+
+@special(vars)
+def _vars(session: Session, x: Any) -> Any:
+    return vars(x)
+
+
+@special(next)
+def _next(session: Session, iterator: Any, *default: Any) -> Any:
+    session.advances(iterator)
+    method = getattr(type(iterator), "__next__", None)
+    if isinstance(method, FunctionType) and not is_library(method):
+        return session.function(method)(iterator)
+    return next(iterator, *default)
 
 
 @special(setattr)

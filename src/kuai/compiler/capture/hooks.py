@@ -12,11 +12,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from types import FunctionType
 from typing import Any
 
 from kuai.compiler.capture.augmented import augment_item
 from kuai.compiler.capture.loop_hooks import LoopHooks, Range
 from kuai.compiler.capture.places import UNDEFINED, Cell
+from kuai.compiler.rewrite.functions import is_own
 from kuai.errors import CompileError, DataDependentError
 from kuai.tensor import Tensor
 
@@ -152,9 +154,13 @@ class Hooks(LoopHooks):
 
     def augment(self, symbol: str, x: Any, value: Any) -> Any:
         """`x op= value`: what `x` becomes."""
+        function = _AUGMENTED[symbol]
         if self.active and isinstance(x, (list, set, dict)):
             self.session.changes_container(x, f"{symbol}=")
-        return _AUGMENTED[symbol](x, value)
+        method = getattr(type(x), f"__{function.__name__}__", None)
+        if self.active and isinstance(method, FunctionType) and not is_own(method):
+            return self.session.function(method)(x, value)
+        return function(x, value)
 
     def augment_attribute(self, symbol: str, owner: Any, name: str, value: Any) -> None:
         """`owner.name op= value`."""
@@ -181,7 +187,8 @@ class Hooks(LoopHooks):
         """`function(*args, **kwargs)`."""
         if not self.active:
             return function(*args, **kwargs)
-        return self.session.call(function, args, kwargs)
+        result = self.session.call(function, args, kwargs)
+        return self.session.made(result) if isinstance(result, Iterator) else result
 
     def assert_(self, test: Any, message: Callable[[], Any]) -> None:
         """`assert`."""

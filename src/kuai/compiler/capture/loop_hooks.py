@@ -113,6 +113,7 @@ class LoopHooks(ConditionHooks):
                 continue
             found = self.condition(goes_on())
             if isinstance(found, Tensor):
+                self.session.spends(iterable)
                 if whole is not None and len(left := whole[0][place + 1 :]) >= MANY_ROUNDS:
                     rows = whole[1]
                     if self._rolls(left, rows, body, goes_on, get, put, names, temporaries):

@@ -1,7 +1,7 @@
 """Regions while they are captured, and the places whose contents change in them.
 
 A place is anything that a branch or a loop may change beside its variables: a tensor's memory, a
-tensor's `grad`, an attribute of an object, an item of a list or a dict. While a region is
+tensor's `grad`, an attribute of an object, the items of a list or a dict. While a region is
 captured, each change of a place that was there before is noted, so that it can be undone, and so
 that the branch merges it, or the loop carries it.
 """
@@ -156,35 +156,6 @@ class Attribute(Place):
             delattr(self.owner, self.attribute)
         else:
             setattr(self.owner, self.attribute, value)
-
-    begin = write
-
-    def restore(self) -> None:
-        if self.read() is not self.before:
-            self.write(self.before)
-
-
-class Item(Place):
-    """An item of a list or a dict."""
-
-    def __init__(self, owner: Any, index: Any) -> None:
-        self.owner = owner
-        self.index = index
-        self.key = ("item", id(owner), index)
-        self.name = f"[{index!r}]"
-        self.before = self.read()
-
-    def read(self) -> Any:
-        try:
-            return self.owner[self.index]
-        except LookupError:
-            return UNDEFINED
-
-    def write(self, value: Any) -> None:
-        if value is UNDEFINED:
-            del self.owner[self.index]
-        else:
-            self.owner[self.index] = value
 
     begin = write
 

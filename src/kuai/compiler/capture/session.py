@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType
@@ -21,7 +21,7 @@ from kuai.compiler.capture.calls import SPECIAL, refuse_impure
 from kuai.compiler.capture.hooks import Hooks, Range
 from kuai.compiler.capture.loops import Rolled
 from kuai.compiler.capture.numbers import Number, as_tensor, common_dtype, is_number, number
-from kuai.compiler.capture.places import Attribute, Contents, Item
+from kuai.compiler.capture.places import Attribute, Contents
 from kuai.compiler.capture.reads import MISSING, Reads
 from kuai.compiler.capture.recorder import Recorder, user_place
 from kuai.compiler.rewrite.functions import is_library, is_own, is_rewritten, rewritten
@@ -67,6 +67,7 @@ class Session:
         self._rolled: Rolled | None = None
         self._rewritten: dict[int, tuple[Any, FunctionType]] = {}
         self._made: dict[int, tuple[Any, int]] = {}
+        self._spent: dict[int, Iterator[Any]] = {}
         self._stepping: set[int] = set()  # the optimizers whose methods are being captured
         self._paths: dict[tuple[int, int], str] = {}
 
@@ -182,6 +183,7 @@ class Session:
 
     def _for_others(self, x: Any) -> Any:
         self.looks_at(x)
+        self.advances(x)
         if isinstance(x, _FUNCTIONS):
             return self.callable(x)
         if isinstance(x, Range):
@@ -481,6 +483,8 @@ class Session:
         return value
 
     def _user_item(self, owner: Any, index: Any) -> Any:
+        if isinstance(owner, defaultdict) and index not in owner:
+            self.changes_container(owner, "a new key")
         found = getattr(type(owner), "__getitem__", None)
         if type(owner).__module__ == "os":
             refuse_impure(self, found, (owner,))
@@ -541,7 +545,8 @@ class Session:
 
     def made(self, x: Any) -> Any:
         """Note an object that the captured code made itself."""
-        self._made[id(x)] = (x, len(self.recorder.scopes))
+        if not self.has_made(x):
+            self._made[id(x)] = (x, len(self.recorder.scopes))
         return x
 
     @contextmanager
@@ -572,6 +577,7 @@ class Session:
     def walked(self, x: Any) -> Any:
         """What is to be walked through, noted as read where it came from outside; returns it."""
         self.looks_at(x)
+        self.advances(x)
         return self.reads.walked(x)
 
     def looks_at(self, x: Any) -> None:
@@ -581,6 +587,23 @@ class Session:
             rolled.looked_at.add(id(x))
             if any(target is x for target, _ in rolled.appended):
                 self.recorder.refuse("a list that is read and appended to in one loop")
+
+    def advances(self, x: Any) -> None:
+        """Refuse to take items of an iterator where values decide which ones they are."""
+        if not isinstance(x, Iterator):
+            return
+        inner = len(self.recorder.scopes) > 1 and not self._is_local(x)
+        if inner or self._spent.get(id(x)) is x:
+            self.recorder.refuse(
+                f"a {type(x).__name__} that is advanced in a loop or branch whose course depends "
+                "on the values of tensors: how far it is would depend on them",
+                "index a tensor or a list with a counter of your own",
+            )
+
+    def spends(self, x: Any) -> None:
+        """Note that values decide how far an iterator is from now on."""
+        if isinstance(x, Iterator):
+            self._spent[id(x)] = x
 
     def has_made(self, x: Any) -> bool:
         """Whether the captured code made an object itself."""
@@ -607,7 +630,10 @@ class Session:
                     "values of tensors: what is in it would depend on them",
                     "keep a tensor of bools, one for each element that may be in the set",
                 )
-            self.recorder.note(("contents", id(x)), lambda: Contents(x, how, user_place()))
+            self._notes_contents(x, how)
+
+    def _notes_contents(self, x: Any, how: str) -> None:
+        self.recorder.note(("contents", id(x)), lambda: Contents(x, how, user_place()))
 
     def changes_object(self, owner: Any, name: str) -> None:
         """Refuse a change of an object from outside."""
@@ -681,13 +707,13 @@ class Session:
                 "chooses",
                 "keep the items in one tensor",
             )
-        if isinstance(owner, (list, dict)) and not self._is_local(owner):
-            if isinstance(owner, dict) and index not in owner:
-                self.changes_container(owner, "a new key")
-            if ("contents", id(owner)) in self.recorder.scopes[-1].places:
-                owner[index] = value
-                return
-            self.recorder.note(("item", id(owner), index), lambda: Item(owner, index))
+        method = getattr(type(owner), "__setitem__", None)
+        if isinstance(method, FunctionType) and not is_own(method) and not is_library(method):
+            self.function(method)(owner, index, value)
+            return
+        if isinstance(owner, (list, dict, deque)) and not self._is_local(owner):
+            new = isinstance(owner, dict) and index not in owner
+            self._notes_contents(owner, "a new key" if new else "an assignment to an item")
         owner[index] = value
 
 

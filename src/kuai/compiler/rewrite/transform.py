@@ -629,8 +629,6 @@ class Transformer(ast.NodeTransformer):
                 setattr(node, field, self.visit(getattr(node, field)))
         self.scope.comprehension.pop()
         self._pending = pending
-        if isinstance(node, ast.GeneratorExp):
-            return node
         return _place(_hook("made", node), node)
 
     def visit_ListComp(self, node: ast.ListComp) -> Any:
