@@ -170,15 +170,17 @@ class LoopHooks(ConditionHooks):
             counter = values[-1]
             put(values[:-1])
 
+        def accept(loop: loops.Loop) -> None:
+            if goes_on is None and loop.hides_numbers():
+                raise _NotAlikeError  # a number that is known would not be known any more
+            if goes_on is not None and rolled.appended:
+                raise _NotAlikeError  # how long the list is would depend on values
+
         every = (*names, "the counter")
         try:
             with recorder.trial(), session.rolling(rolled):
                 loop = loops.Loop(recorder, test, round_, read, write, every, temporaries, rolled)
-                loop.run()
-                if goes_on is None and loop.hides_numbers():
-                    raise _NotAlikeError  # a number that is known would not be known any more
-                if goes_on is not None and rolled.appended:
-                    raise _NotAlikeError  # how long the list is would depend on values
+                loop.run(accept)
                 rolled.fill(recorder, len(counters))
         except Exception:  # whatever it was, rounds that are run one by one may not meet it
             put(before)
