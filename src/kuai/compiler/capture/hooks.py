@@ -18,6 +18,7 @@ from typing import Any
 from kuai.compiler.capture.augmented import augment_item
 from kuai.compiler.capture.loop_hooks import LoopHooks, Range
 from kuai.compiler.capture.places import UNDEFINED, Cell
+from kuai.compiler.capture.undecided import is_open, lifted
 from kuai.compiler.rewrite.functions import is_own
 from kuai.errors import CompileError, DataDependentError
 from kuai.tensor import Tensor
@@ -36,6 +37,12 @@ _AUGMENTED: dict[str, Callable[[Any, Any], Any]] = {
     "^": operator.ixor,
     "<<": operator.ilshift,
     ">>": operator.irshift,
+}
+
+
+_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    symbol: getattr(operator, f"__{function.__name__[1:]}__")
+    for symbol, function in _AUGMENTED.items()
 }
 
 
@@ -89,13 +96,13 @@ class Hooks(LoopHooks):
         """`owner.name`."""
         if not self.active:
             return getattr(owner, name)
-        return self.session.attribute(owner, name)
+        return lifted(owner, lambda x: self.session.attribute(x, name))
 
     def item(self, owner: Any, index: Any) -> Any:
         """`owner[index]`."""
         if not self.active:
             return owner[index]
-        return self.session.item(owner, index)
+        return lifted(owner, lambda x: lifted(index, lambda i: self.session.item(x, i)))
 
     def slice(self, start: Any, stop: Any, step: Any) -> Any:
         """`start:stop:step`."""
@@ -124,19 +131,23 @@ class Hooks(LoopHooks):
             self.session.made(x)
         return x
 
+    def operate(self, symbol: str, x: Any, y: Any) -> Any:
+        """`x symbol y`, where `y` may be undecided."""
+        return lifted(x, lambda a: lifted(y, lambda b: _OPERATORS[symbol](a, b)))
+
     # -- writes -----------------------------------------------------------------------------
 
     def set_attribute(self, owner: Any, name: str, value: Any) -> None:
         """`owner.name = value`."""
         if self.active:
-            self.session.set_attribute(owner, name, value)
+            lifted(owner, lambda x: self.session.set_attribute(x, name, value))
         else:
             setattr(owner, name, value)
 
     def set_item(self, owner: Any, index: Any, value: Any) -> None:
         """`owner[index] = value`."""
         if self.active:
-            self.session.set_item(owner, index, value)
+            lifted(owner, lambda x: lifted(index, lambda i: self.session.set_item(x, i, value)))
         else:
             owner[index] = value
 
@@ -154,6 +165,8 @@ class Hooks(LoopHooks):
 
     def augment(self, symbol: str, x: Any, value: Any) -> Any:
         """`x op= value`: what `x` becomes."""
+        if is_open(x) or is_open(value):
+            return lifted(x, lambda a: lifted(value, lambda b: self.augment(symbol, a, b)))
         function = _AUGMENTED[symbol]
         if self.active and isinstance(x, (list, set, dict)):
             self.session.changes_container(x, f"{symbol}=")
@@ -168,7 +181,7 @@ class Hooks(LoopHooks):
 
     def augment_item(self, symbol: str, owner: Any, index: Any, value: Any) -> None:
         """`owner[index] op= value`."""
-        if self.active and isinstance(owner, Tensor):
+        if self.active and isinstance(owner, Tensor) and not is_open(index):
             augment_item(self.session, _AUGMENTED[symbol], owner, index, value)
             return
         self.set_item(owner, index, self.augment(symbol, self.item(owner, index), value))

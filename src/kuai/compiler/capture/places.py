@@ -30,14 +30,6 @@ class Undefined:
 UNDEFINED = Undefined()
 
 
-class Maybe:
-    """A variable that has a value only if `defined`, a captured bool, holds."""
-
-    def __init__(self, value: Any, defined: Any) -> None:
-        self.value = value
-        self.defined = defined
-
-
 class Differing:
     """What a variable holds that the sides of a branch leave as different things.
 

@@ -71,6 +71,8 @@ class Recorder:
         self._leaves: dict[int, Any] = {}
         self._entangled: dict[int, list[list[int]]] = {}
         self._poisoned: dict[int, str] = {}
+        self._facts: dict[Any, bool] = {}
+        self._negations: dict[Value, Value] = {}
         self._changes = 0
         self._place: tuple[str, str] | None = None
 
@@ -341,6 +343,19 @@ class Recorder:
                 self.refuse(message, CHANGE_A_CLONE)
             self._poisoned[id(other)] = message
 
+    def comes_from_round(self, x: Any) -> bool:
+        """Whether a number is computed of nothing but what the innermost region is given."""
+        region = self.scopes[-1].region
+        makers = {value: op for op in region.operations for value in op.results}
+        pending = [x._payload]
+        while pending:
+            value = pending.pop()
+            if value in makers:
+                pending += makers[value].used
+            elif value not in region.parameters and value not in dict(self.graph.constants):
+                return False
+        return True
+
     def mark(self) -> tuple[int, int]:
         """Where the innermost region and the count of changes stand."""
         return len(self.scopes[-1].region.operations), self._changes
@@ -404,6 +419,37 @@ class Recorder:
         self._poisoned = dict(notes)
 
     # -- refusing ---------------------------------------------------------------------------
+
+    def known(self, condition: Any) -> bool | None:
+        """What a bool is in the regions that are open; `None` where only the program knows."""
+        if not isinstance(condition, TensorBase):
+            return bool(condition)
+        value = condition._payload
+        return self._facts.get(value) if isinstance(value, Value) else None
+
+    def negated(self, condition: Any) -> Any:
+        """The opposite of a captured bool: of that of another one, the other one."""
+        value = self.value(condition)
+        known = self._negations.get(value)
+        if known is not None and any(known.region is scope.region for scope in self.scopes):
+            return wrap(known)
+        result = kuai.logical_not(condition)
+        self._negations[value] = result._payload
+        self._negations[result._payload] = value
+        return result
+
+    @contextmanager
+    def given(self, condition: Any, holds: bool) -> Iterator[None]:
+        """In a side of a branch: it is known which one."""
+        before = self._facts
+        value = self.value(condition)
+        self._facts = {**before, value: holds}
+        if value in self._negations:
+            self._facts[self._negations[value]] = not holds
+        try:
+            yield
+        finally:
+            self._facts = before
 
     def refuse(self, reason: str, advice: str = "", at: tuple[str, int] | None = None) -> NoReturn:
         """Give up, with the user's line: the current one, unless `at` is another.

@@ -20,10 +20,18 @@ from kuai.compiler.capture import trees
 from kuai.compiler.capture.calls import SPECIAL, refuse_impure
 from kuai.compiler.capture.hooks import Hooks, Range
 from kuai.compiler.capture.loops import Rolled
-from kuai.compiler.capture.numbers import Number, as_tensor, common_dtype, is_number, number
+from kuai.compiler.capture.numbers import (
+    Number,
+    as_tensor,
+    common_dtype,
+    is_number,
+    number,
+    to_kind,
+)
 from kuai.compiler.capture.places import Attribute, Contents
 from kuai.compiler.capture.reads import MISSING, Reads
 from kuai.compiler.capture.recorder import Recorder, user_place
+from kuai.compiler.capture.undecided import Choice, is_known, is_open, lifted
 from kuai.compiler.rewrite.functions import is_library, is_own, is_rewritten, rewritten
 from kuai.compiler.rewrite.source import SourceError
 from kuai.compiler.run.uncompiled import uncompiled
@@ -31,6 +39,7 @@ from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase, wrap
 from kuai.core.inplace import assign
 from kuai.core.tape import no_grad
+from kuai.dtypes import bool_, int64
 from kuai.errors import CompileError
 from kuai.nn.block_path import _abbreviated, _name_within
 from kuai.nn.hooks import call_with_hooks
@@ -80,7 +89,12 @@ class Session:
 
     def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """`function(*args, **kwargs)` as the capture does it."""
+        if is_open(function):
+            return lifted(function, lambda f: self.call(f, args, kwargs))
         function = uncompiled(function)
+        found = self._undecided(function, args, kwargs)
+        if found is not None:
+            return lifted(found, lambda x: self.call(function, *_with(found, x, args, kwargs)))
         kind = type(function)
         if kind is FunctionType:
             return self._call_function(function, args, kwargs)
@@ -107,6 +121,22 @@ class Session:
         if isinstance(call, FunctionType) and not is_own(call):
             return self.function(call)(function, *args, **kwargs)
         return self._call_foreign(function, args, kwargs)
+
+    def _undecided(self, function: Any, args: Any, kwargs: Any) -> Any:
+        """An argument of which values decide what it is, where the function could not take it."""
+        found = next((x for x in trees.leaves((args, kwargs)) if is_open(x)), None)
+        if found is None:
+            return None
+        if isinstance(function, Module):
+            function = function.forward
+        if isinstance(function, MethodType):
+            function = function.__func__
+        if isinstance(function, FunctionType):
+            kuais = str(function.__globals__.get("__name__", "")).split(".")[0] == "kuai"
+            takes = not (kuais or function in SPECIAL or is_library(function))
+        else:
+            takes = isinstance(getattr(function, "__self__", None), _CONTAINERS)
+        return None if takes else found
 
     def _call_function(
         self, function: FunctionType, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -493,8 +523,17 @@ class Session:
         return owner[index]
 
     def _chosen(self, owner: Any, index: Any) -> Any:
-        """An item that a captured number chooses, of tensors or numbers that stack."""
-        items = list(self.walked(owner)) if isinstance(owner, (list, tuple)) else []
+        """An item that a captured number chooses: a tensor or number of a stack, or an object."""
+        if isinstance(owner, Module):
+            self.reads.block(owner)
+        if isinstance(owner, dict):
+            return self._chosen_of_dict(owner, index)
+        items = list(self.walked(owner)) if isinstance(owner, (list, tuple, Module)) else []
+        if items and all(is_known(x) for x in items):
+            if self._rolled is not None and self.recorder.comes_from_round(index):
+                self.recorder.refuse("an object for each round of a loop")  # rounds one by one
+            message = f"{type(owner).__name__} index out of range"
+            return self._choice(items, self._place(index, len(items), message))
         if not items or not all(isinstance(x, (TensorBase, bool, int, float)) for x in items):
             self.recorder.refuse(
                 f"an item of a {type(owner).__name__} that the value of a tensor chooses",
@@ -505,6 +544,32 @@ class Session:
             table = ops.stack([as_tensor(x, dtype) for x in items])
             return number(table[self.index(index)])
         return ops.stack(items)[self.index(index)]
+
+    def _place(self, index: Any, count: int, message: str) -> Any:
+        """A captured index as a number from 0 on."""
+        place = index if isinstance(index, Number) else to_kind(index, int)
+        inside = ops.logical_and(place >= -count, place < count)
+        self.recorder.check(inside, IndexError, message)
+        return number(ops.remainder(as_tensor(place, int64), count))
+
+    def _choice(self, items: list[Any], place: Any) -> Any:
+        if all(x is items[0] for x in items):
+            return items[0]
+        return Choice(place, items)
+
+    def _chosen_of_dict(self, owner: dict[Any, Any], index: Any) -> Any:
+        """The item of one of the numbers that are the keys of a dict."""
+        self.walked(owner)
+        keys, items = list(owner), list(owner.values())
+        known = all(type(k) in (int, bool) for k in keys) and isinstance(index, Number)
+        if not keys or not known or not all(is_known(x) for x in items):
+            self.recorder.refuse(
+                f"an item of a {type(owner).__name__} that the value of a tensor chooses",
+                "use numbers as keys and int(x) as the index, or a list of tensors",
+            )
+        matches = ops.stack([as_tensor(index == int(k), bool_) for k in keys])
+        self.recorder.check(ops.any(matches), KeyError, "a key that the dict does not have")
+        return self._choice(items, number(ops.argmax(matches.to(int64))))
 
     def is_position(self, index: Any) -> bool:
         """Whether an index is made of numbers and slices, and some number is captured."""
@@ -715,6 +780,14 @@ class Session:
             new = isinstance(owner, dict) and index not in owner
             self._notes_contents(owner, "a new key" if new else "an assignment to an item")
         owner[index] = value
+
+
+def _with(
+    old: Any, new: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments with something in the place of something else."""
+    changed: Any = trees.map_leaves(lambda x: new if x is old else x, (args, kwargs))
+    return changed
 
 
 def _root(x: Any) -> Any:

@@ -42,6 +42,7 @@ _SYMBOLS: dict[type[ast.AST], str] = {
     ast.NotIn: "not in",
 }
 
+_MAY_BE_UNDECIDED = (ast.Name, ast.Attribute, ast.Subscript, ast.Call)
 _KEPT_CALLS = {"locals", "globals", "vars", "dir", "eval", "exec", "breakpoint", "__import__"}
 
 
@@ -585,14 +586,23 @@ class Transformer(ast.NodeTransformer):
 
     def visit_BinOp(self, node: ast.BinOp) -> Any:
         node.left = self.visit(node.left)
+        may_be_undecided = isinstance(node.right, _MAY_BE_UNDECIDED)
         node.right = self.visit(node.right)
+        if may_be_undecided and not self._static:  # its left operand may not know how to wait
+            operator = ast.Constant(_SYMBOLS[type(node.op)])
+            return _place(_hook("operate", operator, node.left, node.right), node)
         return node
 
     def visit_Compare(self, node: ast.Compare) -> Any:
         operators = [_SYMBOLS[type(op)] for op in node.ops]
         if len(operators) == 1 and operators[0] not in ("in", "not in"):
+            (right,) = node.comparators
+            hooked = operators[0] in ("is", "is not") or isinstance(right, _MAY_BE_UNDECIDED)
             node.left = self.visit(node.left)
-            node.comparators = [self.visit(node.comparators[0])]
+            node.comparators = [self.visit(right)]
+            if hooked and not self._static:
+                which = ast.Constant(operators[0])
+                return _place(_hook("compared", which, node.left, *node.comparators), node)
             return node
         if not self._can_defer(node):
             return self.generic_visit(node)
