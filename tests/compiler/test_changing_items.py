@@ -106,3 +106,46 @@ def test_a_tensor_is_filled_with_a_number_that_the_program_counts(fill):
         )
 
     agrees(filled, (kuai.ones(2),), (kuai.tensor([20.0, 3.0]),))
+
+
+NUMBERS = {
+    "add": lambda x, n, t: (
+        kuai.add(x, x, alpha=n),
+        x.sub(x * 2, alpha=t),
+        x.clone().add_(1, alpha=n),
+    ),
+    "addcmul": lambda x, n, t: (kuai.addcmul(x, x, x, value=t), kuai.addcdiv(x, x, x, value=n)),
+    "addmm": lambda x, n, t: kuai.addmm(
+        x[:4].view(2, 2), kuai.eye(2), kuai.eye(2), beta=t, alpha=n
+    ),
+    "index_add": lambda x, n, t: x.index_add(0, kuai.tensor([1]), x[:1], alpha=t),
+    "linspace": lambda x, n, t: (kuai.linspace(-t, n, 5), kuai.linspace(n, t, 1), x * n),
+    "select": lambda x, n, t: (x.select(0, n), kuai.select(x.view(2, 3), 1, n)),
+    "narrow": lambda x, n, t: (x.narrow(0, n, 2), kuai.narrow(x.view(2, 3), 1, n - 1, 1)),
+    "tensor": lambda x, n, t: (kuai.as_tensor(n), kuai.as_tensor([t, n]), x.new_tensor([n, 1])),
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_functions_take_numbers_that_the_program_counts(name):
+    def counted(x):
+        n, t = 1, 0.5
+        while n * x.sum() < 4:
+            n += 1
+            t = t * 1.5
+        return NUMBERS[name](x, n, t)
+
+    agrees(counted, (kuai.ones(6, requires_grad=True),), (kuai.full((6,), 0.5),))
+
+
+def test_a_part_taken_by_a_captured_start_is_no_view_to_be_changed():
+    def changed(x):
+        n = 0
+        while n < x.sum():
+            n += 1
+        y = x * 1
+        y.narrow(0, n, 1).add_(1)
+        return y
+
+    with pytest.raises(CompileError, match="may or may not be the same"):
+        kuai.compile(changed)(kuai.ones(3) / 3)

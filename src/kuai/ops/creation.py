@@ -458,11 +458,39 @@ def linspace(
 ) -> Tensor:
     """`steps` evenly spaced numbers from `start` to `end`, both among them."""
     d = dtypes.named(dtype) or _default(options)
+    if primitives.intercept is not None and isinstance(start + end, TensorBase):
+        return finish(_line_between(start, end, steps, d), requires_grad, options)
     return finish(convert(_line(start, end, steps, d), d), requires_grad, options)
+
+
+def _line_between(start: Any, end: Any, steps: int, dtype: dtypes.dtype) -> Any:
+    """`_line` between tensors, or numbers, that may have no value yet."""
+    from kuai.ops.elementwise import where
+
+    _check_line(start, end, steps)
+    a, b = (scalar_tensor(x, dtype=dtypes.float64) for x in (start, end))
+    if dtype.category == dtypes.INTEGER:
+        a, b = a.trunc(), b.trunc()
+    step = (b - a) / max(steps - 1, 1)
+    index = wrap(np.arange(steps))
+    line = where(index < max(steps // 2, 1), a + step * index, b - step * (steps - 1 - index))
+    return to_dtype(line, dtype)
 
 
 def _line(start: Any, end: Any, steps: int, dtype: dtypes.dtype) -> np.ndarray:
     """Evenly spaced numbers, counted from both ends; an integer type has integer ends."""
+    _check_line(start, end, steps)
+    a, b = _number(start), _number(end)
+    if dtype.category == dtypes.INTEGER:
+        a, b = int(a), int(b)
+    if steps <= 1:
+        return np.full(steps, a, np.float64)
+    step = (b - a) / (steps - 1)
+    index = np.arange(steps)
+    return np.where(index < steps // 2, a + step * index, b - step * (steps - 1 - index))
+
+
+def _check_line(start: Any, end: Any, steps: int) -> None:
     if not isinstance(steps, int):
         raise TypeError(f"the number of steps must be an int, not {type(steps).__name__}")
     if steps < 0:
@@ -473,14 +501,6 @@ def _line(start: Any, end: Any, steps: int, dtype: dtypes.dtype) -> np.ndarray:
                 "linspace and logspace only support 0-dimensional start and end tensors, but got "
                 f"one of {x._payload.ndim} dimensions"
             )
-    a, b = _number(start), _number(end)
-    if dtype.category == dtypes.INTEGER:
-        a, b = int(a), int(b)
-    if steps <= 1:
-        return np.full(steps, a, np.float64)
-    step = (b - a) / (steps - 1)
-    index = np.arange(steps)
-    return np.where(index < steps // 2, a + step * index, b - step * (steps - 1 - index))
 
 
 def logspace(

@@ -19,7 +19,7 @@ from kuai.compiler.capture import numbers, trees
 from kuai.compiler.capture.numbers import KINDS, Number, as_tensor, is_number, number
 from kuai.compiler.rewrite.functions import is_library
 from kuai.core.base import TensorBase, wrap
-from kuai.dtypes import float64
+from kuai.dtypes import float64, int64
 from kuai.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -401,6 +401,36 @@ def _tensor(session: Session, data: Any, *args: Any, **kwargs: Any) -> Any:
     from kuai.compiler.capture.creation import captured_tensor
 
     return captured_tensor(session, data, *args, **kwargs)
+
+
+@special(ops.as_tensor, ops.asarray, kuai.as_tensor, kuai.asarray)
+def _as_tensor(session: Session, data: Any, *args: Any, **kwargs: Any) -> Any:
+    if isinstance(data, TensorBase) and not isinstance(data, Number):
+        return ops.as_tensor(data, *args, **kwargs)
+    return _tensor(session, data, *args, **kwargs)
+
+
+@special(Tensor.new_tensor)
+def _new_tensor(session: Session, x: Any, data: Any, *, dtype: Any = None, **options: Any) -> Any:
+    return _tensor(session, data, dtype=dtype or x.dtype, **options)
+
+
+@special(ops.select, kuai.select, vars(Tensor)["select"])
+def _select(session: Session, x: Any, dim: int, index: Any) -> Any:
+    if not _captured(session, index):
+        return ops.select(x, dim, index)
+    before = (slice(None),) * (dim % x.ndim)
+    return session.item(x, (*before, index))
+
+
+@special(ops.narrow, kuai.narrow, vars(Tensor)["narrow"])
+def _narrow(session: Session, x: Any, dim: int, start: Any, length: int) -> Any:
+    if not _captured(session, start):
+        return ops.narrow(x, dim, start, length)
+    places = as_tensor(start, int64) + ops.arange(length)
+    found = session.item(x, (*(slice(None),) * (dim % x.ndim), places))
+    session.stands_for_view(found, x)
+    return found
 
 
 @special(Tensor.register_hook)

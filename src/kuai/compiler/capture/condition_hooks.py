@@ -215,7 +215,7 @@ class ConditionHooks:
                 thunks = [
                     lambda item=item: item is element or item == element for item in container
                 ]
-                return self.or_(None, *thunks) if thunks else False
+                return self._truth(self.or_(None, *thunks)) if thunks else False
         return element in container
 
 

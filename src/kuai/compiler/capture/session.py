@@ -18,20 +18,16 @@ from typing import Any
 from kuai import ops
 from kuai.compiler.capture import trees
 from kuai.compiler.capture.calls import SPECIAL, refuse_impure
+from kuai.compiler.capture.choosing import chosen
 from kuai.compiler.capture.hooks import Hooks, Range
 from kuai.compiler.capture.loops import Rolled
 from kuai.compiler.capture.numbers import (
     Number,
-    as_tensor,
-    common_dtype,
-    is_number,
-    number,
-    to_kind,
 )
 from kuai.compiler.capture.places import Attribute, Contents
 from kuai.compiler.capture.reads import MISSING, Reads
 from kuai.compiler.capture.recorder import Recorder, user_place
-from kuai.compiler.capture.undecided import Choice, is_known, is_open, lifted
+from kuai.compiler.capture.undecided import is_open, lifted
 from kuai.compiler.rewrite.functions import is_library, is_own, is_rewritten, rewritten
 from kuai.compiler.rewrite.source import SourceError
 from kuai.compiler.run.uncompiled import uncompiled
@@ -39,7 +35,6 @@ from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase, wrap
 from kuai.core.inplace import assign
 from kuai.core.tape import no_grad
-from kuai.dtypes import bool_, int64
 from kuai.errors import CompileError
 from kuai.nn.block_path import _abbreviated, _name_within
 from kuai.nn.hooks import call_with_hooks
@@ -73,7 +68,7 @@ class Session:
         self.blocks: list[tuple[Module, str]] = []
         self.custom_functions: dict[type, type[Any]] = {}  # in their rewritten form
         self._describing = False
-        self._rolled: Rolled | None = None
+        self.rolled: Rolled | None = None
         self._rewritten: dict[int, tuple[Any, FunctionType]] = {}
         self._made: dict[int, tuple[Any, int]] = {}
         self._spent: dict[int, Iterator[Any]] = {}
@@ -500,10 +495,10 @@ class Session:
         if isinstance(owner, Tensor):
             found = owner[self.index(index)]
             if self.is_position(index) and found._view is None:
-                self.recorder.entangle(found, _root(owner))  # eagerly, it would be a view
+                self.stands_for_view(found, owner)
             return found
         if self.recorder.is_captured(index):
-            return self._chosen(owner, index)
+            return chosen(self, owner, index)
         self.looks_at(owner)
         value = self._user_item(owner, index)
         if isinstance(owner, (list, tuple)):
@@ -511,6 +506,10 @@ class Session:
         elif isinstance(owner, dict) and self.reads.is_outside(owner) and index in owner:
             return self.reads.item(owner, index, value, f"[{index!r}]")
         return value
+
+    def stands_for_view(self, found: Any, owner: Any) -> None:
+        """Note that a tensor, here of its own, would eagerly be a view of another one."""
+        self.recorder.entangle(found, _root(owner))
 
     def _user_item(self, owner: Any, index: Any) -> Any:
         if isinstance(owner, defaultdict) and index not in owner:
@@ -521,55 +520,6 @@ class Session:
         if isinstance(found, FunctionType) and not is_own(found) and not is_library(found):
             return self.function(found)(owner, index)
         return owner[index]
-
-    def _chosen(self, owner: Any, index: Any) -> Any:
-        """An item that a captured number chooses: a tensor or number of a stack, or an object."""
-        if isinstance(owner, Module):
-            self.reads.block(owner)
-        if isinstance(owner, dict):
-            return self._chosen_of_dict(owner, index)
-        items = list(self.walked(owner)) if isinstance(owner, (list, tuple, Module)) else []
-        if items and all(is_known(x) for x in items):
-            if self._rolled is not None and self.recorder.comes_from_round(index):
-                self.recorder.refuse("an object for each round of a loop")  # rounds one by one
-            message = f"{type(owner).__name__} index out of range"
-            return self._choice(items, self._place(index, len(items), message))
-        if not items or not all(isinstance(x, (TensorBase, bool, int, float)) for x in items):
-            self.recorder.refuse(
-                f"an item of a {type(owner).__name__} that the value of a tensor chooses",
-                "stack the tensors into one, and index that",
-            )
-        if all(is_number(x) for x in items):
-            dtype = common_dtype(*items)
-            table = ops.stack([as_tensor(x, dtype) for x in items])
-            return number(table[self.index(index)])
-        return ops.stack(items)[self.index(index)]
-
-    def _place(self, index: Any, count: int, message: str) -> Any:
-        """A captured index as a number from 0 on."""
-        place = index if isinstance(index, Number) else to_kind(index, int)
-        inside = ops.logical_and(place >= -count, place < count)
-        self.recorder.check(inside, IndexError, message)
-        return number(ops.remainder(as_tensor(place, int64), count))
-
-    def _choice(self, items: list[Any], place: Any) -> Any:
-        if all(x is items[0] for x in items):
-            return items[0]
-        return Choice(place, items)
-
-    def _chosen_of_dict(self, owner: dict[Any, Any], index: Any) -> Any:
-        """The item of one of the numbers that are the keys of a dict."""
-        self.walked(owner)
-        keys, items = list(owner), list(owner.values())
-        known = all(type(k) in (int, bool) for k in keys) and isinstance(index, Number)
-        if not keys or not known or not all(is_known(x) for x in items):
-            self.recorder.refuse(
-                f"an item of a {type(owner).__name__} that the value of a tensor chooses",
-                "use numbers as keys and int(x) as the index, or a list of tensors",
-            )
-        matches = ops.stack([as_tensor(index == int(k), bool_) for k in keys])
-        self.recorder.check(ops.any(matches), KeyError, "a key that the dict does not have")
-        return self._choice(items, number(ops.argmax(matches.to(int64))))
 
     def is_position(self, index: Any) -> bool:
         """Whether an index is made of numbers and slices, and some number is captured."""
@@ -617,15 +567,15 @@ class Session:
     @contextmanager
     def rolling(self, rolled: Rolled) -> Iterator[None]:
         """While a loop is captured whose rounds are known to be alike."""
-        before, self._rolled = self._rolled, rolled
+        before, self.rolled = self.rolled, rolled
         try:
             yield
         finally:
-            self._rolled = before
+            self.rolled = before
 
     def _is_rolled(self, target: Any, args: tuple[Any, ...]) -> bool:
         """Whether an append is one that each round of such a loop makes; notes it."""
-        rolled = self._rolled
+        rolled = self.rolled
         if (
             rolled is None
             or len(self.recorder.scopes) != rolled.depth
@@ -647,7 +597,7 @@ class Session:
 
     def looks_at(self, x: Any) -> None:
         """Note that a container is looked at, which a loop may be appending to."""
-        rolled = self._rolled
+        rolled = self.rolled
         if rolled is not None and isinstance(x, list):
             rolled.looked_at.add(id(x))
             if any(target is x for target, _ in rolled.appended):
