@@ -269,3 +269,97 @@ def test_a_key_that_a_default_makes_on_one_side_is_refused():
 
     with pytest.raises(CompileError, match="a new key"):
         kuai.compile(counted)(kuai.ones(2))
+
+
+def test_membership_of_a_tensor_is_a_bool():
+    def member(x):
+        return x.sum() in [1, 2], x.sum() not in (x[0], 3)
+
+    agrees(member, (kuai.tensor([0.5, 0.5]),), (kuai.tensor([2.0, 0.0]),), (kuai.zeros(2),))
+
+
+class Meter:
+    """Counts in everything that Python calls by itself."""
+
+    def __init__(self):
+        self.count, self._level, self.marks = 0, 1.0, [1.0, 2.0, 3.0]
+
+    def __enter__(self):
+        self.count += 1
+        return self
+
+    def __exit__(self, *error):
+        self.count += 10
+
+    def __len__(self):
+        self.count += 100
+        return self.count
+
+    def __bool__(self):
+        self.count += 1000
+        return self.count > 1500
+
+    def __contains__(self, x):
+        self.count += 10000
+        return x.sum() > 0
+
+    def __getitem__(self, place):
+        self.count += 100000
+        return self.marks[place]
+
+    @property
+    def level(self):
+        return self._level
+
+    @level.setter
+    def level(self, value):
+        self.count += 1000000
+        self._level = value
+
+
+class Noted:
+    """Notes how often its attributes are set."""
+
+    def __init__(self):
+        self.value = 0.0
+
+    def __setattr__(self, name, value):
+        object.__setattr__(self, "settings", getattr(self, "settings", 0) + 1)
+        object.__setattr__(self, name, value)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda meter, x: meter.level,
+        lambda meter, x: len(meter),
+        lambda meter, x: bool(meter),
+        lambda meter, x: 1 if meter else 2,
+        lambda meter, x: x in meter,
+        lambda meter, x: meter[meter.count % 3],
+    ],
+)
+def test_what_python_calls_by_itself_is_called_where_values_say(use):
+    def metered(x):
+        meter, noted = Meter(), Noted()
+        while x.sum() > -4:
+            if x[0] > 0:
+                with meter as same:
+                    same.level = meter.level * 2
+                noted.value = float(x.sum())
+            x = x - 1
+        return use(meter, x), meter.count, meter.level, noted.value, noted.settings
+
+    agrees(metered, *((kuai.tensor(v),) for v in ([2.5, 0.5], [0.5, 0.5], [-3.0, -3.0])))
+
+
+def test_a_number_that_is_returned_twice():
+    def counted(x):
+        rounds, half = 0, 1.0
+        while x.sum() < 9:
+            x = x * 2
+            half = half / 2
+            rounds += 1
+        return rounds, [rounds, half], {"half": half, "x": x}, x
+
+    agrees(counted, (kuai.ones(2),), (kuai.ones(2, requires_grad=True),))

@@ -9,7 +9,6 @@ import itertools
 import math
 import sys
 from collections.abc import Callable
-from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import kuai
@@ -17,7 +16,6 @@ from kuai import ops as operations
 from kuai.autograd import Function
 from kuai.compiler.capture import numbers, trees
 from kuai.compiler.capture.numbers import KINDS, Number, as_tensor, is_number, number
-from kuai.compiler.rewrite.functions import is_library
 from kuai.core.base import TensorBase, wrap
 from kuai.dtypes import float64, int64
 from kuai.tensor import Tensor
@@ -65,7 +63,8 @@ def _conversion(kind: Any) -> None:
     def convert(session: Session, *args: Any) -> Any:
         if len(args) == 1 and isinstance(args[0], TensorBase) and _captured(session, args[0]):
             return numbers.to_kind(args[0], kind)
-        return kind(*args)
+        method = session.method_of(args[0], f"__{kind.__name__}__") if len(args) == 1 else None
+        return kind(*args) if method is None else convert(session, method())
 
     SPECIAL[kind] = convert
 
@@ -235,15 +234,24 @@ def _vars(session: Session, x: Any) -> Any:
 @special(next)
 def _next(session: Session, iterator: Any, *default: Any) -> Any:
     session.advances(iterator)
-    method = getattr(type(iterator), "__next__", None)
-    if isinstance(method, FunctionType) and not is_library(method):
-        return session.function(method)(iterator)
-    return next(iterator, *default)
+    method = session.method_of(iterator, "__next__")
+    return next(iterator, *default) if method is None or default else method()
+
+
+@special(len)
+def _len(session: Session, x: Any) -> Any:
+    method = session.method_of(x, "__len__")
+    return len(session.walked(x)) if method is None else method()
 
 
 @special(setattr)
 def _setattr(session: Session, owner: Any, name: str, value: Any) -> None:
     session.set_attribute(owner, name, value)
+
+
+@special(object.__setattr__)
+def _set_plainly(session: Session, owner: Any, name: str, value: Any) -> None:
+    session.set_plainly(owner, name, value)
 
 
 @special(delattr)

@@ -81,6 +81,9 @@ class ConditionHooks:
             x = self.load(x, "a variable")
         if is_open(x):
             return self._predicate(lifted(x, self._truth))
+        method = self.session.method_of(x, "__bool__") if self.active else None
+        if method is not None:
+            return self.condition(method())
         if isinstance(x, TensorBase) and self.active and self.session.recorder.is_captured(x):
             return self._predicate(x)
         return bool(x)
@@ -208,6 +211,9 @@ class ConditionHooks:
             recorder.is_captured(container) or recorder.is_captured(element)
         ):
             return number(ops.any(ops.eq(container, element)))
+        method = self.session.method_of(container, "__contains__")
+        if method is not None:
+            return self._truth(method(element))
         container = self.session.walked(container)
         if isinstance(container, (list, tuple, set, frozenset, dict)):
             captured = [x for x in [element, *container] if recorder.is_captured(x)]

@@ -12,16 +12,17 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from types import FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kuai.compiler.capture.augmented import augment_item
 from kuai.compiler.capture.loop_hooks import LoopHooks, Range
 from kuai.compiler.capture.places import UNDEFINED, Cell
 from kuai.compiler.capture.undecided import is_open, lifted
-from kuai.compiler.rewrite.functions import is_own
 from kuai.errors import CompileError, DataDependentError
 from kuai.tensor import Tensor
+
+if TYPE_CHECKING:
+    from kuai.compiler.capture.session import Session
 
 _AUGMENTED: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.iadd,
@@ -170,10 +171,10 @@ class Hooks(LoopHooks):
         function = _AUGMENTED[symbol]
         if self.active and isinstance(x, (list, set, dict)):
             self.session.changes_container(x, f"{symbol}=")
-        method = getattr(type(x), f"__{function.__name__}__", None)
-        if self.active and isinstance(method, FunctionType) and not is_own(method):
-            return self.session.function(method)(x, value)
-        return function(x, value)
+        method = None
+        if self.active:
+            method = self.session.method_of(x, f"__{function.__name__}__")
+        return function(x, value) if method is None else method(value)
 
     def augment_attribute(self, symbol: str, owner: Any, name: str, value: Any) -> None:
         """`owner.name op= value`."""
@@ -214,6 +215,12 @@ class Hooks(LoopHooks):
             text = message()
             raise AssertionError(*(() if text is None else (text,)))
 
+    def context(self, manager: Any) -> Any:
+        """What `with` enters and leaves: the user's own methods are captured."""
+        if not self.active or self.session.method_of(manager, "__exit__") is None:
+            return manager
+        return _Context(self.session, manager)
+
     @contextmanager
     def trying(self) -> Iterator[None]:
         """Around the body of a `try` with handlers."""
@@ -232,6 +239,21 @@ class Hooks(LoopHooks):
         error = sys.exc_info()[1]
         if isinstance(error, (CompileError, DataDependentError)):
             raise error
+
+
+class _Context:
+    def __init__(self, session: Session, manager: Any) -> None:
+        self.session = session
+        self.manager = manager
+
+    def __enter__(self) -> Any:
+        method = self.session.method_of(self.manager, "__enter__")
+        return self.manager.__enter__() if method is None else method()
+
+    def __exit__(self, *error: Any) -> Any:
+        method = self.session.method_of(self.manager, "__exit__")
+        assert method is not None
+        return method(*error)
 
 
 def _value_of(thunk: Callable[[], Any]) -> Any:

@@ -145,9 +145,9 @@ class Attribute(Place):
 
     def write(self, value: Any) -> None:
         if value is UNDEFINED:
-            delattr(self.owner, self.attribute)
+            object.__delattr__(self.owner, self.attribute)
         else:
-            setattr(self.owner, self.attribute, value)
+            object.__setattr__(self.owner, self.attribute, value)
 
     begin = write
 

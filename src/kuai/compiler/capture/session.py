@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -497,7 +497,7 @@ class Session:
             if self.is_position(index) and found._view is None:
                 self.stands_for_view(found, owner)
             return found
-        if self.recorder.is_captured(index):
+        if self.method_of(owner, "__getitem__") is None and self.recorder.is_captured(index):
             return chosen(self, owner, index)
         self.looks_at(owner)
         value = self._user_item(owner, index)
@@ -514,12 +514,18 @@ class Session:
     def _user_item(self, owner: Any, index: Any) -> Any:
         if isinstance(owner, defaultdict) and index not in owner:
             self.changes_container(owner, "a new key")
-        found = getattr(type(owner), "__getitem__", None)
         if type(owner).__module__ == "os":
-            refuse_impure(self, found, (owner,))
-        if isinstance(found, FunctionType) and not is_own(found) and not is_library(found):
-            return self.function(found)(owner, index)
-        return owner[index]
+            refuse_impure(self, type(owner).__getitem__, (owner,))
+        method = self.method_of(owner, "__getitem__")
+        return owner[index] if method is None else method(index)
+
+    def method_of(self, x: Any, name: str) -> Callable[..., Any] | None:
+        """A method that Python looks up in the class, rewritten, where it is the user's."""
+        found = getattr(type(x), name, None)
+        if not isinstance(found, FunctionType) or is_own(found) or is_library(found):
+            return None
+        generated = found.__code__.co_filename.startswith("<")  # by a dataclass
+        return functools.partial(found if generated else self.function(found), x)
 
     def is_position(self, index: Any) -> bool:
         """Whether an index is made of numbers and slices, and some number is captured."""
@@ -671,15 +677,34 @@ class Session:
             if isinstance(have, TensorBase) and isinstance(value, TensorBase):
                 self._set_buffer(owner, name, have, value)
                 return
+        method = self._setter(owner, name)
+        if method is not None:
+            method(value)
+            return
         if isinstance(owner, Module) or self.reads.is_outside(owner):
             have = getattr(owner, name, _MISSING)
             if have is value or (type(have) is type(value) and _equal(have, value)):
                 return
+        self.set_plainly(owner, name, value)
+
+    def set_plainly(self, owner: Any, name: str, value: Any) -> None:
+        """As `object.__setattr__`."""
         self.changes_object(owner, name)
         if not self._is_local(owner):
             key = ("attribute", id(owner), name)
             self.recorder.note(key, lambda: Attribute(owner, name))
-        setattr(owner, name, value)
+        object.__setattr__(owner, name, value)
+
+    def _setter(self, owner: Any, name: str) -> Callable[[Any], object] | None:
+        """What sets an attribute, where that is the user's."""
+        own = self.method_of(owner, "__setattr__")
+        if own is not None:
+            return functools.partial(own, name)
+        found = getattr(type(owner), name, None)
+        setter = found.fset if type(found) is property else None
+        if not isinstance(setter, FunctionType) or is_own(setter) or is_library(setter):
+            return None
+        return functools.partial(self.function(setter), owner)
 
     def _set_on_tensor(self, x: Any, name: str, value: Any) -> None:
         if name == "grad":
@@ -722,9 +747,9 @@ class Session:
                 "chooses",
                 "keep the items in one tensor",
             )
-        method = getattr(type(owner), "__setitem__", None)
-        if isinstance(method, FunctionType) and not is_own(method) and not is_library(method):
-            self.function(method)(owner, index, value)
+        method = self.method_of(owner, "__setitem__")
+        if method is not None:
+            method(index, value)
             return
         if isinstance(owner, (list, dict, deque)) and not self._is_local(owner):
             new = isinstance(owner, dict) and index not in owner

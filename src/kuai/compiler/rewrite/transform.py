@@ -367,7 +367,9 @@ class Transformer(ast.NodeTransformer):
     def visit_With(self, node: ast.With) -> Any:
         after: list[ast.stmt] = []
         for item in node.items:
-            item.context_expr = self.visit(item.context_expr)
+            item.context_expr = _place(
+                _hook("context", self.visit(item.context_expr)), item.context_expr
+            )
             if item.optional_vars is not None:
                 item.optional_vars = self._target(item.optional_vars, after)
         node.body = [*self._statements(after), *self._statements(node.body)]
