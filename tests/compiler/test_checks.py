@@ -5,6 +5,7 @@ import pytest
 import kuai
 import kuai as torch
 from kuai.nn import functional as F
+from tests.compiler.comparing import agrees
 
 
 def classes(*numbers):
@@ -44,3 +45,29 @@ def test_what_eager_refuses(name):
     for _ in range(2):
         with pytest.raises(type(expected.value)):
             compiled(x, y)
+
+
+def test_a_check_in_a_differentiated_loop_is_made_where_its_operands_are():
+    def counts(x, n):
+        place = torch.tensor(0)
+        total = torch.zeros(4)
+        while place < n:
+            assert place < 3, "too far"
+            total = total + F.one_hot(place, 4).to(x.dtype) * x[place]
+            place = place + 1
+        return total
+
+    x = torch.rand(4, requires_grad=True)
+    agrees(counts, (x, torch.tensor(3)), (x, torch.tensor(0)), (x, torch.tensor(4)))
+
+
+def test_a_print_in_a_differentiated_loop_prints_once_a_round(capfd):
+    @kuai.compile
+    def squares(x):
+        while x.sum() < 9:
+            kuai.debug.print("x", x)
+            x = x * x
+        return x.sum()
+
+    squares(torch.tensor([2.0], requires_grad=True)).backward()
+    assert capfd.readouterr().out == "x tensor([2.])\nx tensor([4.])\n"

@@ -104,6 +104,13 @@ class TestOperations:
             close(compiled(x), f(x))
         assert all_sized(compiled)
 
+    def test_a_part_of_the_batch(self):
+        equal_for_all(lambda x: x * (0.25 * x.shape[0]) + x.shape[0] / 8, (6,))
+        tenth = kuai.compile(lambda x: x * (0.1 * x.shape[0]), dynamic_batch=True)
+        for b in (2, 5, 3, 7):
+            x = kuai.randn(b, 3)
+            close(tenth(x), x * (0.1 * b))
+
     def test_variance_divides_by_one_less(self):
         equal_for_all(lambda x: (x.var(0), x.std(0), x.var()), (6,))
 

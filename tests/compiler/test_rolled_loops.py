@@ -5,6 +5,7 @@ import pytest
 
 import kuai
 from kuai import nn
+from tests.compiler.comparing import agrees
 from tests.compiler.evaluating import check, doubles
 
 
@@ -146,3 +147,16 @@ def test_random_numbers_are_drawn_in_order():
     for a, b in zip(found, function(x), strict=True):
         np.testing.assert_allclose(a, b.numpy())
     assert loops(captured) == 1
+
+
+def test_what_rounds_that_are_not_alike_have_changed_is_as_it_was():
+    def counted(x):
+        y = kuai.ones(12, 2, dtype=x.dtype)
+        place = 0
+        for i in range(9):
+            if x[i].sum() > 0:
+                y[place] = y[place] + x[i] * 2
+            place += 1
+        return y, kuai.zeros(place)
+
+    agrees(counted, (doubles(12, 2),))

@@ -1,6 +1,7 @@
 """The stages between a capture and LLVM's language, on graphs built by hand."""
 
 import numpy as np
+import pytest
 
 import kuai.compiler.capture.control  # noqa: F401  (its primitives)
 from kuai import dtypes
@@ -258,3 +259,17 @@ def test_values_that_never_meet_share_memory():
     b.graph.outputs = [y]
     planned = plan(Kernels(b.graph))
     assert planned.arena == 2 * 8 * 8 * 4
+
+
+def test_a_value_that_is_used_before_it_is_made_is_no_program():
+    graph = Graph()
+    x = Value(graph, f32(2))
+    y = Value(graph, f32(2))
+    graph.outputs = [y]
+    with pytest.raises(AssertionError, match="not made"):
+        graph.verify()
+    graph.operations.append(Operation(PRIMITIVES["exp"], [x], {}, [y]))
+    with pytest.raises(AssertionError, match="used by exp"):
+        graph.verify()
+    graph.parameters = [x]
+    assert graph.verify() is graph

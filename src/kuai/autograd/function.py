@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kuai.autograd.packing import Packed, pack_now
+from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase, alias, wrap
 from kuai.core.primitive import _changed, is_floating
 from kuai.core.tape import (
@@ -164,6 +165,14 @@ class _FunctionNode(Node):
             self.saved = FREED
 
 
+def result_metas(results: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """The shape and type of each result, which zeros in the place of its gradient have."""
+    return [
+        (r._payload.shape, r._payload.dtype) if isinstance(r, TensorBase) else ((), np.float32)
+        for r in results
+    ]
+
+
 class Function:
     """One's own operation: subclass it, write `forward` and `backward` as static methods.
 
@@ -199,6 +208,11 @@ class Function:
         edges = tuple(edge_of(a) for a in args)
         context.needs_input_grad = tuple(e is not None for e in edges)
         recording = mode.grad and any(context.needs_input_grad)
+        record: Any = cls._record
+        if recording and primitives.intercept is not None:
+            from kuai.autograd.captured_function import CapturedRecord
+
+            record = CapturedRecord(cls, args)
         with no_grad():
             if cls.setup_context is not None:
                 output = cls.forward(*args)
@@ -210,7 +224,7 @@ class Function:
         dirty = context.__dict__.pop("_dirty", ())
         fixed = context.__dict__.pop("_non_differentiable", ())
         if recording:
-            cls._record(context, args, edges, results, dirty, fixed)
+            record(context, args, edges, results, dirty, fixed)
         context.__dict__.pop("_to_save", None)
         return tuple(results) if several else results[0]
 
@@ -244,10 +258,7 @@ class Function:
         node.pre_hooks = node.post_hooks = None
         node.sequence = _sequence()
         node.outputs = len(results)
-        node.metas = [
-            (r._payload.shape, r._payload.dtype) if isinstance(r, TensorBase) else ((), np.float32)
-            for r in results
-        ]
+        node.metas = result_metas(results)
         node.shape, node.numpy_dtype = node.metas[0]
         for i, r in enumerate(results):
             if not isinstance(r, TensorBase):

@@ -36,6 +36,6 @@ def build(
         layouts: how arguments lie in memory, where not in order.
         target: the machine; this one by default.
     """
-    kernels = Kernels(simplify(graph), layouts)
+    kernels = Kernels(simplify(graph).verify(), layouts)
     planned = plan(kernels)
     return Built(graph, kernels, planned, emit_program(planned, target or host()))

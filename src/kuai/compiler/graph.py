@@ -224,6 +224,16 @@ class Graph(Region):
         self._count += 1
         return self._count - 1
 
+    def verify(self) -> Graph:
+        """Make sure that each value is computed before it is used; returns the graph.
+
+        Raises:
+            AssertionError: one is not, so that a program would read whatever memory holds.
+        """
+        known = {value for value, _ in self.captured} | {value for value, _ in self.constants}
+        _verify(self, known)
+        return self
+
     def evaluate(self, *arrays: np.ndarray) -> dict[Value, Any]:
         """Run the kernels one by one: slow, and obviously right.
 
@@ -254,6 +264,20 @@ class Graph(Region):
         lines += [f"  update {v!r} = {new!r}" for v, new in self.updates]
         lines.append(f"  return {', '.join(map(repr, self.outputs))}")
         return "\n".join(lines)
+
+
+def _verify(region: Region, known: set[Value]) -> None:
+    known = known | set(region.parameters)
+    for operation in region.operations:
+        for x in operation.inputs:
+            if isinstance(x, Value) and x not in known:
+                raise AssertionError(f"{x!r} is used by {operation.primitive.name}, and not made")
+        for inner in operation.regions:
+            _verify(inner, known)
+        known.update(operation.results)
+    for value in region.results:
+        if value not in known:
+            raise AssertionError(f"{value!r} is a result of {region.name}, and not made")
 
 
 def evaluate_region(region: Region, found: dict[Any, Any]) -> list[Any]:

@@ -60,6 +60,9 @@ def on_a_line(batch: Batch, other: int) -> Join:
             return x
         if type(x) is int:
             return line(x, y)
+        part = Fraction(x).limit_denominator(MOST_BELOW) / batch.value
+        if float(part * batch.value) == x and float(part * other) == y:
+            return ratio(batch.size(part.numerator, 0), part.denominator)
         (above, below), (more_above, more_below) = _fractions(x, y)
         return ratio(line(above, more_above), line(below, more_below))
 

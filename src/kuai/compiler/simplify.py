@@ -219,9 +219,10 @@ class _Substitution:
         return True
 
     def _idle(self, operation: Operation) -> bool:
-        """Leave out an operation that returns what it gets."""
+        """Leave out an operation that returns what it gets, or the first of that."""
         if operation.primitive.is_identity:
-            self.instead.update(zip(operation.results, operation.inputs, strict=True))
+            results = operation.results
+            self.instead.update(zip(results, operation.inputs[: len(results)], strict=True))
             return True
         if operation.primitive.name != "cast":
             return False

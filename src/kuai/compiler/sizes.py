@@ -330,8 +330,9 @@ class Ratio:
         self.above, self.below = above, below
 
     def at(self, batch: int) -> float:
-        """What it is for a batch size."""
-        return float(at(self.above, batch) / at(self.below, batch))
+        """What it is for a batch size; no number where that would be divided by zero."""
+        below = at(self.below, batch)
+        return float(at(self.above, batch) / below) if below else math.nan
 
     def __repr__(self) -> str:
         return f"({self.above!r}) / ({self.below!r})"

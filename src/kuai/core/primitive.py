@@ -170,7 +170,7 @@ class Primitive:
     # a view of the array `x`, or a tuple of them, and raises ValueError where memory does not allow
     # it. Values of a graph never change, so that a compiled copy may be a view.
     alias: ClassVar[Any] = None
-    is_identity: ClassVar[bool] = False  # whether the results are just the inputs
+    is_identity: ClassVar[bool] = False  # whether the results are just the first inputs
     aliased: ClassVar[int] = 0  # the number of that input, where it is not the first
     may_fail: ClassVar[bool] = False  # whether the values can be refused when a program runs
     pieces: ClassVar[Any] = None  # the result is made of the inputs: what lies where

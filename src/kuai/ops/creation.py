@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kuai import dtypes
+from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import Meta, Primitive, primitive
 from kuai.device import check_device
 from kuai.errors import ShapeError
-from kuai.ops.movement import as_shape, reshape
+from kuai.ops.movement import as_shape, expand, reshape
 from kuai.ops.out import write_out
 from kuai.ops.pointwise import broadcast_shapes, sum_to, to_dtype
 
@@ -262,7 +263,11 @@ def full(
     **options: Any,
 ) -> Tensor:
     """One value everywhere."""
-    value = fill_value.item() if isinstance(fill_value, TensorBase) else fill_value
+    value = fill_value
+    if isinstance(value, TensorBase):
+        if primitives.intercept is not None:  # it may have no value yet
+            return _full_of(value, _shape((size,), options), dtype, requires_grad, options)
+        value = value.item()
     if isinstance(value, str):
         raise TypeError("full(): argument 'fill_value' (position 2) must be Number, not str")
     d = dtypes.named(dtype)
@@ -279,6 +284,23 @@ def full(
     array = np.empty(_shape((size,), options), d.numpy)
     array[...] = value
     return finish(array, requires_grad, options)
+
+
+def _full_of(
+    value: Any,
+    shape: tuple[int, ...],
+    dtype: dtypes.dtype | None,
+    requires_grad: bool,
+    options: dict[str, Any],
+) -> Tensor:
+    """`full` of the value of a tensor, as one of the Python number that its `item()` is."""
+    known = dtypes.named(dtype)
+    if known is None:
+        known = value.dtype if value.dtype is dtypes.bool_ else dtypes.int64
+        if value.dtype.is_floating_point or options.get("out") is not None:
+            known = _default(options)
+    filled = expand(reshape(to_dtype(value.detach(), known), ()), shape)
+    return finish(filled.clone(), requires_grad, options)
 
 
 def empty_strided(size: Any, stride: Any, **options: Any) -> Tensor:
@@ -436,11 +458,39 @@ def linspace(
 ) -> Tensor:
     """`steps` evenly spaced numbers from `start` to `end`, both among them."""
     d = dtypes.named(dtype) or _default(options)
+    if primitives.intercept is not None and isinstance(start + end, TensorBase):
+        return finish(_line_between(start, end, steps, d), requires_grad, options)
     return finish(convert(_line(start, end, steps, d), d), requires_grad, options)
+
+
+def _line_between(start: Any, end: Any, steps: int, dtype: dtypes.dtype) -> Any:
+    """`_line` between tensors, or numbers, that may have no value yet."""
+    from kuai.ops.elementwise import where
+
+    _check_line(start, end, steps)
+    a, b = (scalar_tensor(x, dtype=dtypes.float64) for x in (start, end))
+    if dtype.category == dtypes.INTEGER:
+        a, b = a.trunc(), b.trunc()
+    step = (b - a) / max(steps - 1, 1)
+    index = wrap(np.arange(steps))
+    line = where(index < max(steps // 2, 1), a + step * index, b - step * (steps - 1 - index))
+    return to_dtype(line, dtype)
 
 
 def _line(start: Any, end: Any, steps: int, dtype: dtypes.dtype) -> np.ndarray:
     """Evenly spaced numbers, counted from both ends; an integer type has integer ends."""
+    _check_line(start, end, steps)
+    a, b = _number(start), _number(end)
+    if dtype.category == dtypes.INTEGER:
+        a, b = int(a), int(b)
+    if steps <= 1:
+        return np.full(steps, a, np.float64)
+    step = (b - a) / (steps - 1)
+    index = np.arange(steps)
+    return np.where(index < steps // 2, a + step * index, b - step * (steps - 1 - index))
+
+
+def _check_line(start: Any, end: Any, steps: int) -> None:
     if not isinstance(steps, int):
         raise TypeError(f"the number of steps must be an int, not {type(steps).__name__}")
     if steps < 0:
@@ -451,14 +501,6 @@ def _line(start: Any, end: Any, steps: int, dtype: dtypes.dtype) -> np.ndarray:
                 "linspace and logspace only support 0-dimensional start and end tensors, but got "
                 f"one of {x._payload.ndim} dimensions"
             )
-    a, b = _number(start), _number(end)
-    if dtype.category == dtypes.INTEGER:
-        a, b = int(a), int(b)
-    if steps <= 1:
-        return np.full(steps, a, np.float64)
-    step = (b - a) / (steps - 1)
-    index = np.arange(steps)
-    return np.where(index < steps // 2, a + step * index, b - step * (steps - 1 - index))
 
 
 def logspace(

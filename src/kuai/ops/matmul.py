@@ -15,7 +15,7 @@ from kuai.core.primitive import Meta, Primitive, primitive
 from kuai.errors import DtypeError, ShapeError
 from kuai.ops import movement, reduce
 from kuai.ops.out import takes_out, write_out
-from kuai.ops.pointwise import broadcast_shapes, lowered, sum_to
+from kuai.ops.pointwise import broadcast_shapes, is_known_as, lowered, sum_to
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
@@ -299,9 +299,9 @@ ger = outer
 def _add_product(input: Any, product: Tensor, beta: Any, alpha: Any) -> Tensor:
     if product._payload.dtype.kind in "iub":  # integers are scaled by integers
         alpha, beta = int(alpha), int(beta)
-    if alpha != 1:
+    if not is_known_as(alpha, 1):
         product = product * alpha
-    if beta == 0:
+    if is_known_as(beta, 0):
         return product  # NaN in `input` does not count then
     if input._payload.dtype != product._payload.dtype:
         raise DtypeError(
@@ -313,7 +313,7 @@ def _add_product(input: Any, product: Tensor, beta: Any, alpha: Any) -> Tensor:
             f"expand({list(input._payload.shape)}, size={list(shape)}): the input does not "
             "broadcast to the shape of the product"
         )
-    scaled = input if beta == 1 else input * beta
+    scaled = input if is_known_as(beta, 1) else input * beta
     return scaled + product
 
 
@@ -335,7 +335,7 @@ def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any
     product = outer(vec1, vec2)
     if product.dtype is dtypes.bool_:
         alpha, beta = bool(alpha), bool(beta)
-    if alpha != 1:
+    if not is_known_as(alpha, 1):
         product = product * alpha
     return product if beta == 0 else (input if beta == 1 else input * beta) + product
 

@@ -45,6 +45,11 @@ class cast(Primitive):
         return emit.cast(x, dtype)
 
 
+def is_known_as(scale: Any, number: int) -> bool:
+    """Whether a factor is this number; false where only the program will know."""
+    return not isinstance(scale, TensorBase) and bool(scale == number)
+
+
 def to_dtype(x: Tensor, dtype: dtypes.dtype) -> Tensor:
     """`x` in the given data type; `x` itself when it has it."""
     dtype = dtypes.named(dtype)

@@ -11,8 +11,9 @@ from kuai.compiler.capture import numbers, trees
 from kuai.compiler.capture.building import finish_branch
 from kuai.compiler.capture.gradients import zeros
 from kuai.compiler.capture.numbers import Number, is_number, number
-from kuai.compiler.capture.places import UNDEFINED, Differing, Maybe, Place, Scope, is_tensor
-from kuai.compiler.capture.recorder import Recorder
+from kuai.compiler.capture.places import UNDEFINED, Differing, Place, Scope, is_tensor
+from kuai.compiler.capture.recorder import CHANGE_A_CLONE, Recorder
+from kuai.compiler.capture.undecided import Choice, Maybe, is_known, is_same, place_of, settled
 from kuai.core.base import TensorBase, wrap
 from kuai.errors import CompileError, DataDependentError
 from kuai.tensor import Tensor
@@ -24,7 +25,7 @@ SAME_ON_BOTH_SIDES = "give it the same structure, shape and type on both sides"
 
 
 class _DifferingError(Exception):
-    """The sides of a branch leave a variable as different things."""
+    """The sides of a branch leave a variable as different things: why, and what to do."""
 
 
 class Side:
@@ -35,24 +36,33 @@ class Side:
     """
 
     def __init__(
-        self, recorder: Recorder, name: str, block: Callable[[], Any], get: Get, put: Put
+        self,
+        recorder: Recorder,
+        predicate: Tensor,
+        holds: bool,
+        block: Callable[[], Any],
+        get: Get,
+        put: Put,
     ) -> None:
         before = get()
         self.error: Exception | None = None
         self.result: Any = None
-        with recorder.region(name) as self.scope:
+        with (
+            recorder.given(predicate, holds),
+            recorder.region("then" if holds else "else") as self.scope,
+        ):
             try:
-                self.result = block()
+                self.result = settled(block())
+                self.variables = tuple(map(settled, get()))
+                self.places: dict[tuple[Any, ...], Any] = {
+                    key: settled(place.read()) for key, place in self.scope.places.items()
+                }
             except Exception as error:
                 if isinstance(error, (CompileError, DataDependentError)):
                     self.scope.restore()
                     put(before)
                     raise
                 self.error = error
-        self.variables = get()
-        self.places: dict[tuple[Any, ...], Any] = {
-            key: place.read() for key, place in self.scope.places.items()
-        }
         self.scope.restore()
         put(before)
 
@@ -82,12 +92,14 @@ def branch(
         CompileError: they leave values that do not fit together.
     """
     before, poisoned = get(), recorder.poisoned
-    one = Side(recorder, "then", then, get, put)
-    other = Side(recorder, "else", orelse, get, put)
+    one = Side(recorder, predicate, True, then, get, put)
+    poisoned_by_one, recorder.poisoned = recorder.poisoned, poisoned
+    other = Side(recorder, predicate, False, orelse, get, put)
+    recorder.poisoned = {**poisoned_by_one, **recorder.poisoned}
     if one.error is not None or other.error is not None:
         recorder.poisoned = poisoned
         return _with_error(recorder, predicate, one, other, then, orelse)
-    merger = Merger(recorder, one.scope, other.scope)
+    merger = Merger(recorder, predicate, one.scope, other.scope)
     result = merger.merge(one.result, other.result, "the value returned")
     variables = [
         merger.variable(a, b, f"`{name}`") if a is not before[i] or b is not before[i] else None
@@ -98,8 +110,9 @@ def branch(
     for key, place in places.items():
         a = one.places[key] if key in one.places else place.read()
         b = other.places[key] if key in other.places else place.read()
+        place.check(recorder, a, b)
         builds[key] = merger.merge(a, b, place.name or "a tensor changed in place")
-    tensors = merger.finish(predicate)
+    tensors = merger.finish()
     for key, build in builds.items():
         place = places[key]
         value = build(tensors)
@@ -139,21 +152,23 @@ def _with_error(
     assert error is not None
     condition = ~predicate if one.error is not None else predicate
     recorder.check(condition, type(error), str(error))
-    return orelse() if one.error is not None else then()
+    with recorder.given(predicate, one.error is None):
+        return settled(orelse() if one.error is not None else then())
 
 
 class Merger:
     """Merges what two sides leave into results of one branch."""
 
-    def __init__(self, recorder: Recorder, then: Scope, orelse: Scope) -> None:
+    def __init__(self, recorder: Recorder, predicate: Tensor, then: Scope, orelse: Scope) -> None:
         self.recorder = recorder
+        self.predicate = predicate
         self.scopes = (then, orelse)
         self.sides: tuple[list[Tensor], list[Tensor]] = ([], [])
         self._lazily = False
 
-    def finish(self, predicate: Tensor) -> list[Tensor]:
+    def finish(self) -> list[Tensor]:
         """The tensors of the branch's results."""
-        tensors = finish_branch(self.recorder, predicate, self.scopes, self.sides)
+        tensors = finish_branch(self.recorder, self.predicate, self.scopes, self.sides)
         for i, x in enumerate(tensors):
             for side, scope in zip(self.sides, self.scopes, strict=True):
                 source = side[i]
@@ -168,7 +183,7 @@ class Merger:
         try:
             return self.merge(a, b, name)
         except _DifferingError as error:
-            found = Differing(str(error))
+            found = Differing(*error.args)
             for side in self.sides:
                 del side[first:]
             return lambda _: found
@@ -181,8 +196,8 @@ class Merger:
             return lambda _: a
         for x in (a, b):
             if isinstance(x, Differing):
-                self._refuse(x.message)
-        if a is UNDEFINED or b is UNDEFINED or isinstance(a, Maybe) or isinstance(b, Maybe):
+                self._refuse(x.message, x.advice)
+        if isinstance(a, Maybe) or isinstance(b, Maybe) or _is_missing(a) or _is_missing(b):
             return self._maybe(a, b, name)
         if isinstance(a, TensorBase) or isinstance(b, TensorBase):
             return self._tensors(a, b, name)
@@ -194,17 +209,44 @@ class Merger:
         if one is not None and other is not None:
             if one[0] != other[0]:
                 self._differ(a, b, name)
+            if any(scope.changes(x) for scope in self.scopes for x in (a, b)):
+                self._refuse(
+                    f"the sides of this branch leave {name} as different objects, of which one "
+                    "changes on a side",
+                    "build a new list, dict or object in the place of changing one",
+                )
             builds = [
                 self.merge(x, y, name + label)
                 for (label, x), (_, y) in zip(one[1], other[1], strict=True)
             ]
             return lambda tensors: trees.rebuild(a, [build(tensors) for build in builds])
-        if type(a) is type(b) and _equal(a, b):
+        if type(a) is type(b) and not isinstance(a, Choice) and _equal(a, b):
             return lambda _: a
+        if all(is_known(x) or isinstance(x, Choice) for x in (a, b)):
+            return self._choice(a, b)
         self._differ(a, b, name)
         return lambda _: a
 
+    def _choice(self, a: Any, b: Any) -> Build:
+        """An object that is another one on each side."""
+        options: list[Any] = []
+        for x in (a, b):
+            for option in x.options if isinstance(x, Choice) else (x,):
+                if not any(is_same(option, known) for known in options):
+                    options.append(option)
+        places = []
+        for x, scope in zip((a, b), self.scopes, strict=True):
+            with self.recorder.inside(scope):
+                places.append(place_of(x, options))
+        which = self._numbers(*places)
+        return lambda tensors: Choice(which(tensors), options)
+
     def _pair(self, a: Tensor, b: Tensor) -> Build:
+        if self._lazily:
+            for x in (a, b):
+                reason = self.recorder.unreadable(x)
+                if reason:
+                    raise _DifferingError(reason, CHANGE_A_CLONE)
         place = len(self.sides[0])
         self.sides[0].append(a)
         self.sides[1].append(b)
@@ -214,9 +256,11 @@ class Merger:
         if is_number(a) and is_number(b):
             return self._numbers(a, b)
         if is_number(a) or is_number(b):
-            like = b if is_number(a) else a
-            if not is_tensor(like) or like._payload.shape:
+            like, plain = (b, a) if is_number(a) else (a, b)
+            if not is_tensor(like) or (like._payload.shape and isinstance(plain, Number)):
                 self._differ(a, b, name)
+            if like._payload.shape:
+                return self._maybe(a, b, name)
             x = self._as(a, like.dtype, 0) if is_number(a) else a
             y = self._as(b, like.dtype, 1) if is_number(b) else b
             return self._pair(x, y)
@@ -227,6 +271,10 @@ class Merger:
         return self._pair(a, b)
 
     def _numbers(self, a: Any, b: Any) -> Build:
+        if type(a) is type(b) is bool:  # known, and not the same: which side it is
+            return lambda _: number(
+                wrap(self.predicate._payload) if a else self.recorder.negated(self.predicate)
+            )
         dtype = numbers.common_dtype(a, b)
         pair = self._pair(self._as(a, dtype, 0), self._as(b, dtype, 1))
         return lambda tensors: number(pair(tensors))
@@ -236,34 +284,44 @@ class Merger:
             return numbers.as_tensor(x, dtype)
 
     def _maybe(self, a: Any, b: Any, name: str) -> Build:
-        """A variable that one side leaves without a value."""
-        have = b if a is UNDEFINED else a
-        like = have.value if isinstance(have, Maybe) else have
+        """A variable that one side leaves without a value, or as something that is no tensor."""
+        found = [x.otherwise for x in (a, b) if isinstance(x, Maybe)]
+        missing = [x for x in (a, b) if _is_missing(x)]
+        otherwise = [*found, *missing, *(x for x in (a, b) if is_number(x))][0]
         values, flags = [], []
         for x in (a, b):
-            if isinstance(x, Maybe):
+            if isinstance(x, Maybe) and is_same(x.otherwise, otherwise):
                 values.append(x.value)
                 flags.append(x.defined)
-            elif x is UNDEFINED:
-                values.append(trees.map_leaves(_nothing_like, like))
+            elif is_same(x, otherwise):
+                values.append(None)
                 flags.append(False)
+            elif isinstance(x, Maybe) or _is_missing(x):
+                self._differ(a, b, name)
             else:
                 values.append(x)
                 flags.append(True)
-        value = self.merge(values[0], values[1], name)
+        like = values[0] if values[1] is None else values[1]
+        blank = [trees.map_leaves(_nothing_like, like) if v is None else v for v in values]
+        value = self.merge(blank[0], blank[1], name)
         defined = self.merge(flags[0], flags[1], name)
-        return lambda tensors: Maybe(value(tensors), defined(tensors))
+        return lambda tensors: Maybe(value(tensors), defined(tensors), otherwise)
 
     def _differ(self, a: Any, b: Any, name: str) -> None:
         self._refuse(
             f"the sides of this branch leave {name} as different things: {described(a)} on one "
-            f"side, {described(b)} on the other"
+            f"side, {described(b)} on the other",
+            SAME_ON_BOTH_SIDES,
         )
 
-    def _refuse(self, message: str) -> None:
+    def _refuse(self, message: str, advice: str) -> None:
         if self._lazily:
-            raise _DifferingError(message)
-        self.recorder.refuse(message, SAME_ON_BOTH_SIDES)
+            raise _DifferingError(message, advice)
+        self.recorder.refuse(message, advice)
+
+
+def _is_missing(x: Any) -> bool:
+    return x is UNDEFINED or x is None
 
 
 def _nothing_like(x: Any) -> Any:
@@ -298,6 +356,10 @@ def described(x: Any) -> str:
         return f"{x.dtype.name}{list(x._payload.shape)}"
     if x is UNDEFINED:
         return "nothing"
+    if isinstance(x, Maybe):
+        return f"{described(x.value)} or {described(x.otherwise)}"
+    if isinstance(x, Choice):
+        return " or ".join(map(described, x.options))
     found = trees.parts(x)
     if found is not None:
         return f"a {type(x).__name__} of {len(found[1])}"

@@ -88,6 +88,7 @@ def _attach(
         if has_gradient:
             result._requires_grad = True
             result._node = OutputEdge(node, i, result._payload.shape, result._payload.dtype)
+            recorder.edges[operation.results[i]] = result._node
     recorder.tracked.add(operation)
     return node
 
@@ -229,8 +230,22 @@ def _found(known: dict[Value, Tensor], value: Value) -> Tensor:
     return wrap(value) if t is None else t
 
 
+def _share_hooks(recorder: Recorder, value: Value, new: Any) -> None:
+    """Let the hooks for the gradient of a value be called for that of what stands for it."""
+    edge = recorder.edges.get(value)
+    if edge is None or not new._requires_grad:
+        return
+    # A negative number is that of `retain_grad`, which has no tensor here to keep it for.
+    hooks = {number: hook for number, hook in (edge.pre_hooks or {}).items() if number >= 0}
+    if hooks:
+        new._node.pre_hooks = hooks
+    if edge.post_hooks:
+        node = new._node.node if isinstance(new._node, OutputEdge) else new._node
+        node.post_hooks = edge.post_hooks
+
+
 def replay(recorder: Recorder, region: Region, known: dict[Value, Tensor]) -> Tensors:
-    """Record a region's operations once more.
+    """Record a region's operations once more, without their effects: those are done.
 
     Args:
         region: which.
@@ -241,9 +256,13 @@ def replay(recorder: Recorder, region: Region, known: dict[Value, Tensor]) -> Te
         What it yields.
     """
     for operation in list(region.operations):
+        if not operation.results:
+            continue  # a check, or a print
         with recorder.placed(operation), set_grad_enabled(operation in recorder.tracked):
             results = _again(recorder, operation, known)
-        known.update(zip(operation.results, results, strict=True))
+        for value, new in zip(operation.results, results, strict=True):
+            known[value] = new
+            _share_hooks(recorder, value, new)
     return [_found(known, v) for v in region.results]
 
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import kuai
 from kuai import ops as operations
+from kuai.autograd import Function
 from kuai.compiler.capture import numbers, trees
 from kuai.compiler.capture.numbers import KINDS, Number, as_tensor, is_number, number
 from kuai.core.base import TensorBase, wrap
-from kuai.dtypes import float64
+from kuai.dtypes import float64, int64
 from kuai.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def _conversion(kind: Any) -> None:
     def convert(session: Session, *args: Any) -> Any:
         if len(args) == 1 and isinstance(args[0], TensorBase) and _captured(session, args[0]):
             return numbers.to_kind(args[0], kind)
-        return kind(*args)
+        method = session.method_of(args[0], f"__{kind.__name__}__") if len(args) == 1 else None
+        return kind(*args) if method is None else convert(session, method())
 
     SPECIAL[kind] = convert
 
@@ -224,9 +226,32 @@ def _hasattr(session: Session, owner: Any, name: str) -> bool:
     return session.attribute(owner, name, missing) is not missing
 
 
+@special(vars)
+def _vars(session: Session, x: Any) -> Any:
+    return vars(x)
+
+
+@special(next)
+def _next(session: Session, iterator: Any, *default: Any) -> Any:
+    session.advances(iterator)
+    method = session.method_of(iterator, "__next__")
+    return next(iterator, *default) if method is None or default else method()
+
+
+@special(len)
+def _len(session: Session, x: Any) -> Any:
+    method = session.method_of(x, "__len__")
+    return len(session.walked(x)) if method is None else method()
+
+
 @special(setattr)
 def _setattr(session: Session, owner: Any, name: str, value: Any) -> None:
     session.set_attribute(owner, name, value)
+
+
+@special(object.__setattr__)
+def _set_plainly(session: Session, owner: Any, name: str, value: Any) -> None:
+    session.set_plainly(owner, name, value)
 
 
 @special(delattr)
@@ -384,6 +409,57 @@ def _tensor(session: Session, data: Any, *args: Any, **kwargs: Any) -> Any:
     from kuai.compiler.capture.creation import captured_tensor
 
     return captured_tensor(session, data, *args, **kwargs)
+
+
+@special(ops.as_tensor, ops.asarray, kuai.as_tensor, kuai.asarray)
+def _as_tensor(session: Session, data: Any, *args: Any, **kwargs: Any) -> Any:
+    if isinstance(data, TensorBase) and not isinstance(data, Number):
+        return ops.as_tensor(data, *args, **kwargs)
+    return _tensor(session, data, *args, **kwargs)
+
+
+@special(Tensor.new_tensor)
+def _new_tensor(session: Session, x: Any, data: Any, *, dtype: Any = None, **options: Any) -> Any:
+    return _tensor(session, data, dtype=dtype or x.dtype, **options)
+
+
+@special(ops.select, kuai.select, vars(Tensor)["select"])
+def _select(session: Session, x: Any, dim: int, index: Any) -> Any:
+    if not _captured(session, index):
+        return ops.select(x, dim, index)
+    before = (slice(None),) * (dim % x.ndim)
+    return session.item(x, (*before, index))
+
+
+@special(ops.narrow, kuai.narrow, vars(Tensor)["narrow"])
+def _narrow(session: Session, x: Any, dim: int, start: Any, length: int) -> Any:
+    if not _captured(session, start):
+        return ops.narrow(x, dim, start, length)
+    places = as_tensor(start, int64) + ops.arange(length)
+    found = session.item(x, (*(slice(None),) * (dim % x.ndim), places))
+    session.stands_for_view(found, x)
+    return found
+
+
+@special(Tensor.register_hook)
+def _register_hook(session: Session, x: Any, hook: Any) -> Any:
+    recorder = session.recorder
+    region = recorder.scopes[-1].region
+    if len(recorder.scopes) > 1 and not (
+        getattr(x._payload, "region", None) is region and recorder.edges.get(x._payload) is x._node
+    ):
+        recorder.refuse(
+            "a hook in a loop or under a condition, for a tensor that was not computed there",
+            "register it where the tensor is computed",
+        )
+    return x.register_hook(session.callable(hook))
+
+
+@special(vars(Function)["apply"].__func__)
+def _apply(session: Session, function: Any, *args: Any) -> Any:
+    from kuai.compiler.capture.custom_functions import applied
+
+    return applied(session, function, args)
 
 
 # -- what gives another answer each time ----------------------------------------------------------

@@ -15,18 +15,20 @@ from typing import Any
 
 from kuai import dtypes
 from kuai.compiler.capture import trees
+from kuai.compiler.capture.branches import described
 from kuai.compiler.capture.held import Held
 from kuai.compiler.capture.numbers import Number, number
 from kuai.compiler.capture.reads import MISSING, Key, OfModes, OfTensor, Read, Reads, same
 from kuai.compiler.capture.recorder import Recorder, lies_as
 from kuai.compiler.capture.session import EagerFirstError, Session
+from kuai.compiler.capture.undecided import Maybe, Undecided
 from kuai.compiler.graph import Graph, Value
 from kuai.compiler.run.results import view_of_outside
 from kuai.core import tape
 from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import Meta, intercepted, meta_of
 from kuai.core.tape import mode
-from kuai.errors import DataDependentError, GradientError
+from kuai.errors import CompileError, DataDependentError, GradientError
 from kuai.nn.block_path import _abbreviated
 from kuai.nn.hooks import captured_calls
 from kuai.nn.module import Module
@@ -173,6 +175,14 @@ def _changed_in_block(record: Any) -> set[Key]:
     }
 
 
+ONE_KIND_OF_RESULT = "return a tensor in any case, and a bool or a number that tells which it is"
+
+
+def _place_of(function: Any) -> tuple[str, int] | None:
+    code = getattr(getattr(function, "__func__", function), "__code__", None)
+    return None if code is None else (code.co_filename, code.co_firstlineno)
+
+
 class _Capturing:
     """One capture, step by step."""
 
@@ -299,7 +309,8 @@ class _Capturing:
             captured.written = list(self.session.held.written.values())
             if captured.written:
                 returned = (returned, tuple(self.session.held.results()))
-            captured.output = trees.opened(returned, self.session.has_made)
+            opened = trees.opened(returned, self.session.has_made)
+            captured.output = trees.map_leaves(self._settled, opened)
             self._refuse_hidden(captured.output)
             self._drop_unread()
             self._finish()
@@ -340,9 +351,26 @@ class _Capturing:
         captured.arguments = [a for a in captured.arguments if a.leaf not in gone]
         captured.unread = places - {a.leaf for a in captured.arguments}
 
+    def _settled(self, x: Any) -> Any:
+        """A result that may be `None`, or a number, as the tensor that it has to be."""
+        while isinstance(x, Maybe) and not isinstance(x.otherwise, Undecided):
+            message = (
+                f"a result is {x.otherwise!r} here and {described(x.value)} elsewhere: "
+                f"{ONE_KIND_OF_RESULT}"
+            )
+            self.recorder.check(x.defined, CompileError, message)
+            x = x.value
+        return x
+
     def _refuse_hidden(self, output: Any) -> None:
         """Refuse results that have captured tensors where nobody can replace them."""
         for x in trees.leaves(output):
+            if isinstance(x, Undecided):
+                self.recorder.refuse(
+                    f"a result that is {described(x)}, as the values of tensors decide",
+                    ONE_KIND_OF_RESULT,
+                    _place_of(self.function),
+                )
             inside: list[Any] = []
             if isinstance(x, (set, frozenset, deque)):
                 inside = list(x)

@@ -8,12 +8,15 @@ from kuai import dtypes
 from kuai.compiler.capture import numbers, trees
 from kuai.compiler.capture.branches import _equal, _nothing_like, described
 from kuai.compiler.capture.numbers import is_number, number
-from kuai.compiler.capture.places import UNDEFINED, Maybe, is_tensor
-from kuai.compiler.capture.recorder import Recorder
+from kuai.compiler.capture.places import UNDEFINED, Differing, is_tensor
+from kuai.compiler.capture.recorder import CHANGE_A_CLONE, Recorder
+from kuai.compiler.capture.undecided import Choice, Maybe, is_known, is_same, place_of
 from kuai.core.base import TensorBase
 from kuai.core.primitive import Meta, is_floating, meta_of
 from kuai.core.tape import mode
 from kuai.tensor import Tensor
+
+_NOTHING: Any = object()
 
 
 class Slot:
@@ -21,8 +24,10 @@ class Slot:
 
     Attributes:
         initial: what it is before the loop.
-        kind: "static" while no round changes it, else "tensor" or "number".
-        optional: whether it may have no value.
+        kind: "static" while no round changes it, else "tensor", "number" or "choice".
+        optional: whether it may have no value; it is `otherwise` then.
+        missing: whether it has none before the loop.
+        options: of a choice: the objects that it may be.
     """
 
     def __init__(self, initial: Any, name: str) -> None:
@@ -31,22 +36,31 @@ class Slot:
         self.kind = "static"
         self.optional = isinstance(initial, Maybe)
         self.defined: Any = initial.defined if self.optional else True
+        self.otherwise: Any = initial.otherwise if self.optional else _NOTHING
         self.initial = initial.value if self.optional else initial
+        self.missing = False
         self.meta: Any = None
+        self.options: list[Any] = []
         self.requires_grad = False
         self.widens = is_number(self.initial)
-        if initial is UNDEFINED:
-            self.defined = False
+        if initial is UNDEFINED or initial is None:
+            self._miss()
         elif is_tensor(self.initial):
             self.meta = meta_of(self.initial)
+
+    def _miss(self) -> None:
+        """Let what it is before the loop be no value."""
+        self.missing, self.defined, self.otherwise = True, False, self.initial
 
     def start(self, recorder: Recorder) -> list[Tensor]:
         """The first carried tensors."""
         if self.kind == "static":
             return []
-        if self.initial is UNDEFINED:
+        if self.missing and self.kind != "choice":
             blank = _nothing_like(self.like)
             value = blank if is_tensor(blank) else numbers.as_tensor(blank, self.meta.dtype)
+        elif self.kind == "choice":
+            value = numbers.as_tensor(place_of(self.original, self.options), self.meta.dtype)
         elif self.kind == "number" or is_number(self.initial):
             value = numbers.as_tensor(self.initial, self.meta.dtype)
         else:
@@ -67,17 +81,21 @@ class Slot:
         if self.kind == "static":
             return self.original
         x = tensors.pop(0)
+        if self.kind == "choice":
+            return Choice(number(x), self.options)
         result = number(x) if self.kind == "number" else x
-        return Maybe(result, number(tensors.pop(0))) if self.optional else result
+        return Maybe(result, number(tensors.pop(0)), self.otherwise) if self.optional else result
 
     def yielded(self, new: Any) -> list[Tensor]:
         """The carried tensors where the variable holds `new`."""
         if self.kind == "static":
             return []
+        if self.kind == "choice":
+            return [numbers.as_tensor(place_of(new, self.options), self.meta.dtype)]
         defined: Any = True
         if isinstance(new, Maybe):
             new, defined = new.value, new.defined
-        elif new is UNDEFINED:
+        elif self.optional and is_same(new, self.otherwise):
             new, defined = _nothing_like(self.like), False
         value = new if is_tensor(new) else numbers.as_tensor(new, self.meta.dtype)
         return [value, numbers.as_tensor(defined, dtypes.bool_)] if self.optional else [value]
@@ -88,16 +106,19 @@ class Slot:
         Raises:
             CompileError: it cannot.
         """
-        before = (self.kind, self.optional, self.meta, self.requires_grad)
+        before = self._state()
         if new is self.original and self.kind == "static":
             return False
-        if new is UNDEFINED:
-            self.optional = True
-            return before[1] is False
         if isinstance(new, Maybe):
-            self.optional = True
+            self._may_be(new.otherwise, new, recorder)
             new = new.value
-        if self.initial is UNDEFINED:
+        elif new is UNDEFINED or new is None or (self.optional and is_same(new, self.otherwise)):
+            if self.kind == "choice":
+                self._hold_choice(new, recorder)
+            else:
+                self._may_be(new, new, recorder)
+            return before != self._state()
+        if self.kind != "choice" and self.missing and not is_known(new):
             self.optional = True
             self.like = new
         if is_tensor(new):
@@ -107,13 +128,50 @@ class Slot:
         elif self.kind != "static" or not (
             type(new) is type(self.initial) and _equal(new, self.initial)
         ):
+            self._hold_choice(new, recorder)
+        return before != self._state()
+
+    def _state(self) -> tuple[Any, ...]:
+        return self.kind, self.optional, self.meta, self.requires_grad, len(self.options)
+
+    def _may_be(self, otherwise: Any, new: Any, recorder: Recorder) -> None:
+        """Become what may have no value, and is `otherwise` then."""
+        if self.otherwise is _NOTHING:
+            self.otherwise = otherwise
+        elif not is_same(self.otherwise, otherwise):
             self._refuse(new, recorder)
-        return before != (self.kind, self.optional, self.meta, self.requires_grad)
+        if is_tensor(self.initial):
+            self._hold_tensor(self.initial, recorder)
+        elif is_number(self.initial) and not self.missing and self.kind == "static":
+            self.kind, self.meta = "number", Meta((), numbers.dtype_of(self.initial))
+        elif self.kind == "static" and not self.missing:
+            self._refuse(new, recorder)
+        if self.like is None:
+            self.like = self.initial
+        self.optional = True
+
+    def _hold_choice(self, new: Any, recorder: Recorder) -> None:
+        known = self.options or [self.original]
+        if self.kind not in ("static", "choice") or self.optional:
+            self._refuse(new, recorder)
+        for x in (self.original, new):
+            for option in x.options if isinstance(x, Choice) else (x,):
+                if option is not None and not is_known(option):
+                    self._refuse(new, recorder)
+                if not any(is_same(option, other) for other in known):
+                    known = [*known, option]
+        self.options = [x for x in known if not isinstance(x, Choice)]
+        self.kind, self.meta = "choice", Meta((), dtypes.int64)
 
     def _hold_tensor(self, new: Any, recorder: Recorder) -> None:
         meta = meta_of(new)
-        if self.kind != "tensor" and (self.initial is UNDEFINED or is_number(self.initial)):
-            if is_number(self.initial) and meta.shape:
+        if self.kind == "choice":
+            self._refuse(new, recorder)
+        if self.kind == "static" and type(self.initial) in (bool, int, float) and meta.shape:
+            self._miss()  # it is a number only where no round was run
+            self.optional, self.like = True, new
+        if self.kind != "tensor" and (self.missing or is_number(self.initial)):
+            if is_number(self.initial) and meta.shape and not self.missing:
                 self._refuse(new, recorder)
             self.meta = meta
         elif (self.kind == "static" and not is_tensor(self.initial)) or meta != self.meta:
@@ -125,12 +183,14 @@ class Slot:
             self.requires_grad = True
 
     def _hold_number(self, new: Any, recorder: Recorder) -> None:
+        if self.kind == "choice":
+            self._refuse(new, recorder)
         if self.kind == "tensor" or is_tensor(self.initial):
             if self.meta.shape:
                 self._refuse(new, recorder)
             self.kind = "tensor"
             return
-        if self.initial is UNDEFINED:
+        if self.missing:
             dtype = numbers.dtype_of(new)
         elif is_number(self.initial):
             if (
@@ -166,7 +226,7 @@ class Carried:
     Attributes:
         content: its one slot, or what it has for each part of a container.
         like: the container, as a pattern.
-        flag: whether the container is there, where it may be missing.
+        flag: whether the container is there, where it may be missing; it is `otherwise` then.
         skipped: has no value when a round starts.
     """
 
@@ -176,6 +236,7 @@ class Carried:
         self.content: Slot | list[Carried] = Slot(initial, name)
         self.like: Any = None
         self.flag: Slot | None = None
+        self.otherwise: Any = UNDEFINED
         self.skipped = False
 
     def slots(self) -> list[Slot]:
@@ -189,18 +250,26 @@ class Carried:
         """Become what can also hold `new`; whether that was a change."""
         if self.skipped or new is self.initial:
             return False
+        for leaf in trees.leaves(new.value if isinstance(new, Maybe) else new):
+            if isinstance(leaf, Differing):
+                recorder.refuse(leaf.message, leaf.advice)
+            if is_tensor(leaf) and recorder.unreadable(leaf):
+                recorder.refuse(recorder.unreadable(leaf), CHANGE_A_CLONE)
         inner = new.value if isinstance(new, Maybe) else new
         changed = False
         if isinstance(self.content, Slot):
             slot = self.content
-            if slot.kind != "static" or inner is UNDEFINED or trees.parts(inner) is None:
+            if slot.kind != "static" or trees.parts(inner) is None:
                 return slot.widen(new, recorder)
             self._take_apart(inner, recorder)
             changed = True
         assert not isinstance(self.content, Slot)
-        if isinstance(new, Maybe) or new is UNDEFINED:
-            changed |= self._may_miss(True)
-        if inner is UNDEFINED:
+        if isinstance(new, Maybe) or new is UNDEFINED or new is None:
+            otherwise = new.otherwise if isinstance(new, Maybe) else new
+            changed |= self._may_miss(True, otherwise)
+            if otherwise is not self.otherwise:
+                self._refuse(new, recorder)
+        if new is UNDEFINED or new is None:
             return changed
         found, mine = trees.parts(inner), trees.parts(self.like)
         if found is None or mine is None or found[0] != mine[0]:
@@ -213,7 +282,7 @@ class Carried:
     def _take_apart(self, new: Any, recorder: Recorder) -> None:
         """Become a container, as `new` is."""
         have = self.initial.value if isinstance(self.initial, Maybe) else self.initial
-        if have is UNDEFINED:
+        if have is UNDEFINED or have is None:
             have = trees.map_leaves(_nothing_like, new)
         found, wanted = trees.parts(have), trees.parts(new)
         if found is None or wanted is None or found[0] != wanted[0]:
@@ -222,14 +291,15 @@ class Carried:
         self.like = have
         self.content = [Carried(item, self.name + label) for label, item in found[1]]
         if isinstance(self.initial, Maybe):
-            self._may_miss(self.initial.defined)
-        elif self.initial is UNDEFINED:
-            self._may_miss(False)
+            self._may_miss(self.initial.defined, self.initial.otherwise)
+        elif self.initial is UNDEFINED or self.initial is None:
+            self._may_miss(False, self.initial)
 
-    def _may_miss(self, at_first: Any) -> bool:
+    def _may_miss(self, at_first: Any, otherwise: Any) -> bool:
         """Have a flag that tells whether the container is there; whether that is new."""
         if self.flag is not None:
             return False
+        self.otherwise = otherwise
         self.flag = Slot(at_first, self.name)
         self.flag.kind, self.flag.meta = "number", Meta((), dtypes.bool_)
         return True
@@ -244,7 +314,9 @@ class Carried:
         if isinstance(self.content, Slot):
             return self.content.value(tensors)
         found = trees.rebuild(self.like, [part.value(tensors) for part in self.content])
-        return found if self.flag is None else Maybe(found, number(tensors.pop(0)))
+        if self.flag is None:
+            return found
+        return Maybe(found, number(tensors.pop(0)), self.otherwise)
 
     def yielded(self, new: Any) -> list[Tensor]:
         """The carried tensors where it holds `new`."""
@@ -255,7 +327,7 @@ class Carried:
         defined: Any = True
         if isinstance(new, Maybe):
             new, defined = new.value, new.defined
-        elif new is UNDEFINED:
+        elif new is UNDEFINED or new is None:
             new, defined = self.like, False
         found = trees.parts(new)
         assert found is not None

@@ -11,7 +11,8 @@ from kuai import ops
 from kuai.compiler.capture import branches
 from kuai.compiler.capture.branches import Get, Put
 from kuai.compiler.capture.numbers import number
-from kuai.compiler.capture.places import UNDEFINED, Differing, Maybe
+from kuai.compiler.capture.places import UNDEFINED, Differing
+from kuai.compiler.capture.undecided import Maybe, is_none, is_open, lifted
 from kuai.core.base import TensorBase, wrap
 from kuai.tensor import Tensor
 
@@ -30,6 +31,9 @@ _COMPARED: dict[str, Callable[[Any, Any], Any]] = {
     "is": operator.is_,
     "is not": operator.is_not,
 }
+
+
+_IDENTITY = ("is", "is not")
 
 
 class ConditionHooks:
@@ -57,8 +61,8 @@ class ConditionHooks:
                 f"cannot access local variable '{name}' where it is not associated with a value"
             )
         if isinstance(value, Differing):
-            self.session.recorder.refuse(value.message, branches.SAME_ON_BOTH_SIDES)
-        if isinstance(value, Maybe):
+            self.session.recorder.refuse(value.message, value.advice)
+        if isinstance(value, Maybe) and value.otherwise is UNDEFINED:
             if not name.startswith("__kuai"):
                 message = (
                     f"cannot access local variable '{name}' where it is not associated with a value"
@@ -75,9 +79,18 @@ class ConditionHooks:
         """The truth of a value: a bool, or for a captured tensor, a captured bool."""
         if isinstance(x, Maybe):
             x = self.load(x, "a variable")
+        if is_open(x):
+            return self._predicate(lifted(x, self._truth))
+        method = self.session.method_of(x, "__bool__") if self.active else None
+        if method is not None:
+            return self.condition(method())
         if isinstance(x, TensorBase) and self.active and self.session.recorder.is_captured(x):
             return self._predicate(x)
         return bool(x)
+
+    def _truth(self, x: Any) -> Any:
+        found = self.condition(x)
+        return number(found) if isinstance(found, Tensor) else found
 
     def _predicate(self, x: Any) -> Tensor:
         plain = wrap(x._payload) if x._weak else x
@@ -140,11 +153,7 @@ class ConditionHooks:
         return self._chain([self._truth_of(t) for t in thunks], False, state or _STATELESS)
 
     def _truth_of(self, thunk: Callable[[], Any]) -> Callable[[], Any]:
-        def truth() -> Any:
-            found = self.condition(thunk())
-            return number(found) if isinstance(found, Tensor) else found
-
-        return truth
+        return lambda: self._truth(thunk())
 
     def _chain(self, thunks: Sequence[Callable[[], Any]], goes_on: bool, state: State) -> Any:
         value = thunks[0]()
@@ -160,7 +169,9 @@ class ConditionHooks:
     def not_(self, x: Any) -> Any:
         """`not x`."""
         test = self.condition(x)
-        return number(ops.logical_not(test)) if isinstance(test, Tensor) else not test
+        if isinstance(test, Tensor):
+            return number(self.session.recorder.negated(test))
+        return not test
 
     def compare(self, state: State | None, first: Any, *parts: Any) -> Any:
         """A chain of comparisons, or one of `in`: operators and thunks of operands in turn."""
@@ -172,7 +183,7 @@ class ConditionHooks:
                 nonlocal left
                 symbol, thunk = pairs[place]
                 right = thunk()
-                result = self._compared(symbol, left, right)
+                result = self.compared(symbol, left, right)
                 left = right
                 return result
 
@@ -180,7 +191,12 @@ class ConditionHooks:
 
         return self.and_(state, *(link(i) for i in range(len(pairs))))
 
-    def _compared(self, symbol: str, left: Any, right: Any) -> Any:
+    def compared(self, symbol: str, left: Any, right: Any) -> Any:
+        """One comparison."""
+        if isinstance(left, Maybe) and is_open(left) and right is None and symbol in _IDENTITY:
+            return is_none(left) if symbol == "is" else self.not_(is_none(left))
+        if is_open(left) or is_open(right):
+            return lifted(left, lambda x: lifted(right, lambda y: self.compared(symbol, x, y)))
         if symbol == "in":
             return self._contains(left, right)
         if symbol == "not in":
@@ -195,6 +211,9 @@ class ConditionHooks:
             recorder.is_captured(container) or recorder.is_captured(element)
         ):
             return number(ops.any(ops.eq(container, element)))
+        method = self.session.method_of(container, "__contains__")
+        if method is not None:
+            return self._truth(method(element))
         container = self.session.walked(container)
         if isinstance(container, (list, tuple, set, frozenset, dict)):
             captured = [x for x in [element, *container] if recorder.is_captured(x)]
@@ -202,7 +221,7 @@ class ConditionHooks:
                 thunks = [
                     lambda item=item: item is element or item == element for item in container
                 ]
-                return self.or_(None, *thunks) if thunks else False
+                return self._truth(self.or_(None, *thunks)) if thunks else False
         return element in container
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from kuai.compiler.capture.places import UNDEFINED, Maybe, Place
+from kuai.compiler.capture.places import UNDEFINED, Place
 from kuai.compiler.capture.reads import MISSING, FromItem, Key
+from kuai.compiler.capture.undecided import Maybe
 from kuai.core.base import TensorBase
 from kuai.nn.module import Module
 from kuai.nn.parameter import Parameter
@@ -44,7 +45,8 @@ class Held:
 
     def set(self, value: Any) -> None:
         """Let it hold something from now on."""
-        setattr(self.owner, self.name, value)
+        kind = Module if isinstance(self.owner, Module) else object
+        kind.__setattr__(self.owner, self.name, value)
 
 
 @contextmanager
@@ -86,7 +88,7 @@ class HeldAttributes:
         self.written: dict[Key, Held] = {}
         self._recorder, self._reads = recorder, reads
         self._before: list[tuple[Held, Any]] = []
-        self._looked_at: set[Key] = set()
+        self._needed: set[Key] = set()
 
     def begin(self, values: Sequence[Any]) -> None:
         """Let those that are given hold what stands for their values."""
@@ -100,11 +102,8 @@ class HeldAttributes:
         self._before.clear()
 
     def is_used(self, held: Held) -> bool:
-        """Whether the code has looked at an attribute, or may leave it as it is."""
-        return held.key in self._looked_at or held.key in self.written
-
-    def _is_read(self, held: Held) -> bool:
-        return held.key in self._looked_at or held.key in self._reads.records
+        """Whether the code has looked at what an attribute held, or may leave it as it is."""
+        return held.key in self._needed
 
     def find(self, owner: Any, name: str) -> Any:
         """What an attribute holds that is no part of the world outside; `MISSING` for others."""
@@ -112,10 +111,10 @@ class HeldAttributes:
         if type(fields) is not dict:
             return MISSING
         key = (FromItem.kind, id(fields), name)
-        self._looked_at.add(key)
-        if key in self.given or key in self.written:
+        if key in self.written:
             return fields.get(name, MISSING)
-        return MISSING
+        self._needed.add(key)
+        return fields.get(name, MISSING) if key in self.given else MISSING
 
     def set(self, owner: Any, name: str, value: Any) -> None:
         """Set an attribute of an object from outside.
@@ -127,9 +126,11 @@ class HeldAttributes:
         if not _is_plain(owner, name, value):
             self.refuse(owner, name)
         held = Held(owner, name)
-        known = held.key in self.given or held.key in self.written
-        if not known and (self._is_read(held) or self._recorder.is_nested):
-            raise NeedsHeldError(held)
+        if held.key not in self.written:
+            if self._recorder.is_nested or held.key in self._reads.records:
+                self._needed.add(held.key)
+            if held.key in self._needed and held.key not in self.given:
+                raise NeedsHeldError(held)
         self.written[held.key] = held
         self._recorder.note(held.key, lambda: _Field(held))
         self._put(held, value)
@@ -146,7 +147,8 @@ class HeldAttributes:
         """
         values = [h.now() for h in self.written.values()]
         for held, value in zip(self.written.values(), values, strict=True):
-            if isinstance(value, Maybe) or value is UNDEFINED or value is MISSING:
+            missing = value.otherwise is UNDEFINED if isinstance(value, Maybe) else False
+            if missing or value is UNDEFINED or value is MISSING:
                 self._recorder.refuse(
                     f"an attribute, `{held.name}`, that is set or not as the value of a tensor "
                     "decides, and does not exist before",
@@ -166,7 +168,7 @@ class HeldAttributes:
 
 def _is_plain(owner: Any, name: str, value: Any) -> bool:
     """Whether setting the attribute is no more than an entry in the `__dict__` of its owner."""
-    cls: Any = type(owner)
+    cls = type(owner)
     if isinstance(owner, (type, ModuleType, TensorBase)) or isinstance(value, (Module, Parameter)):
         return False
     if type(getattr(owner, "__dict__", None)) is not dict:
@@ -174,10 +176,10 @@ def _is_plain(owner: Any, name: str, value: Any) -> bool:
     if hasattr(getattr(cls, name, None), "__set__"):  # a property, or another descriptor
         return False
     if not isinstance(owner, Module):
-        return cls.__setattr__ in (object.__setattr__, SimpleNamespace.__setattr__)
+        return True
     own = cls.__module__.split(".")[0] == "kuai" or name == "training"
     known = (n for kind in ("_parameters", "_buffers", "_modules") for n in owner.__dict__[kind])
-    return cls.__setattr__ is Module.__setattr__ and not own and name not in known
+    return not own and name not in known
 
 
 class _Field(Place):

@@ -11,12 +11,18 @@ import operator
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from kuai.compiler.capture.augmented import augment_item
 from kuai.compiler.capture.loop_hooks import LoopHooks, Range
-from kuai.compiler.capture.places import UNDEFINED
+from kuai.compiler.capture.places import UNDEFINED, Cell
+from kuai.compiler.capture.undecided import is_open, lifted
 from kuai.errors import CompileError, DataDependentError
 from kuai.tensor import Tensor
+
+if TYPE_CHECKING:
+    from kuai.compiler.capture.session import Session
 
 _AUGMENTED: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.iadd,
@@ -35,6 +41,12 @@ _AUGMENTED: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
+_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    symbol: getattr(operator, f"__{function.__name__[1:]}__")
+    for symbol, function in _AUGMENTED.items()
+}
+
+
 class Hooks(LoopHooks):
     """The hooks of one function.
 
@@ -48,6 +60,15 @@ class Hooks(LoopHooks):
     def state(self, *thunks: Callable[[], Any]) -> tuple[Any, ...]:
         """The values of variables, of which some may have none."""
         return tuple([_value_of(thunk) for thunk in thunks])
+
+    def shares(self, *thunks: Any) -> None:
+        """At the start of a function: variables of functions around it, which it assigns."""
+        if not self.active or len(self.session.recorder.scopes) == 1:
+            return
+        for thunk in thunks:
+            (name,) = thunk.__code__.co_freevars
+            cell = thunk.__closure__[0]
+            self.session.recorder.note(("cell", id(cell)), partial(Cell, cell, name))
 
     def global_(self, name: str) -> Any:
         """A global variable, or a name of Python's."""
@@ -76,13 +97,13 @@ class Hooks(LoopHooks):
         """`owner.name`."""
         if not self.active:
             return getattr(owner, name)
-        return self.session.attribute(owner, name)
+        return lifted(owner, lambda x: self.session.attribute(x, name))
 
     def item(self, owner: Any, index: Any) -> Any:
         """`owner[index]`."""
         if not self.active:
             return owner[index]
-        return self.session.item(owner, index)
+        return lifted(owner, lambda x: lifted(index, lambda i: self.session.item(x, i)))
 
     def slice(self, start: Any, stop: Any, step: Any) -> Any:
         """`start:stop:step`."""
@@ -111,19 +132,23 @@ class Hooks(LoopHooks):
             self.session.made(x)
         return x
 
+    def operate(self, symbol: str, x: Any, y: Any) -> Any:
+        """`x symbol y`, where `y` may be undecided."""
+        return lifted(x, lambda a: lifted(y, lambda b: _OPERATORS[symbol](a, b)))
+
     # -- writes -----------------------------------------------------------------------------
 
     def set_attribute(self, owner: Any, name: str, value: Any) -> None:
         """`owner.name = value`."""
         if self.active:
-            self.session.set_attribute(owner, name, value)
+            lifted(owner, lambda x: self.session.set_attribute(x, name, value))
         else:
             setattr(owner, name, value)
 
     def set_item(self, owner: Any, index: Any, value: Any) -> None:
         """`owner[index] = value`."""
         if self.active:
-            self.session.set_item(owner, index, value)
+            lifted(owner, lambda x: lifted(index, lambda i: self.session.set_item(x, i, value)))
         else:
             owner[index] = value
 
@@ -141,9 +166,15 @@ class Hooks(LoopHooks):
 
     def augment(self, symbol: str, x: Any, value: Any) -> Any:
         """`x op= value`: what `x` becomes."""
+        if is_open(x) or is_open(value):
+            return lifted(x, lambda a: lifted(value, lambda b: self.augment(symbol, a, b)))
+        function = _AUGMENTED[symbol]
         if self.active and isinstance(x, (list, set, dict)):
             self.session.changes_container(x, f"{symbol}=")
-        return _AUGMENTED[symbol](x, value)
+        method = None
+        if self.active:
+            method = self.session.method_of(x, f"__{function.__name__}__")
+        return function(x, value) if method is None else method(value)
 
     def augment_attribute(self, symbol: str, owner: Any, name: str, value: Any) -> None:
         """`owner.name op= value`."""
@@ -151,6 +182,9 @@ class Hooks(LoopHooks):
 
     def augment_item(self, symbol: str, owner: Any, index: Any, value: Any) -> None:
         """`owner[index] op= value`."""
+        if self.active and isinstance(owner, Tensor) and not is_open(index):
+            augment_item(self.session, _AUGMENTED[symbol], owner, index, value)
+            return
         self.set_item(owner, index, self.augment(symbol, self.item(owner, index), value))
 
     def assigns_outside(self, name: str) -> None:
@@ -167,7 +201,8 @@ class Hooks(LoopHooks):
         """`function(*args, **kwargs)`."""
         if not self.active:
             return function(*args, **kwargs)
-        return self.session.call(function, args, kwargs)
+        result = self.session.call(function, args, kwargs)
+        return self.session.made(result) if isinstance(result, Iterator) else result
 
     def assert_(self, test: Any, message: Callable[[], Any]) -> None:
         """`assert`."""
@@ -179,6 +214,12 @@ class Hooks(LoopHooks):
         elif not found:
             text = message()
             raise AssertionError(*(() if text is None else (text,)))
+
+    def context(self, manager: Any) -> Any:
+        """What `with` enters and leaves: the user's own methods are captured."""
+        if not self.active or self.session.method_of(manager, "__exit__") is None:
+            return manager
+        return _Context(self.session, manager)
 
     @contextmanager
     def trying(self) -> Iterator[None]:
@@ -198,6 +239,21 @@ class Hooks(LoopHooks):
         error = sys.exc_info()[1]
         if isinstance(error, (CompileError, DataDependentError)):
             raise error
+
+
+class _Context:
+    def __init__(self, session: Session, manager: Any) -> None:
+        self.session = session
+        self.manager = manager
+
+    def __enter__(self) -> Any:
+        method = self.session.method_of(self.manager, "__enter__")
+        return self.manager.__enter__() if method is None else method()
+
+    def __exit__(self, *error: Any) -> Any:
+        method = self.session.method_of(self.manager, "__exit__")
+        assert method is not None
+        return method(*error)
 
 
 def _value_of(thunk: Callable[[], Any]) -> Any:

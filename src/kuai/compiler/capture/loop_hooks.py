@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from kuai.compiler.capture import loops, numbers
-from kuai.compiler.capture.branches import Get, Put
+from kuai.compiler.capture.branches import Get, Put, described
 from kuai.compiler.capture.condition_hooks import ConditionHooks
+from kuai.compiler.capture.undecided import Maybe, Undecided
 from kuai.core.base import TensorBase
 from kuai.tensor import Tensor
 
@@ -45,7 +46,21 @@ class LoopHooks(ConditionHooks):
                 "a range of captured length where a list is made of it",
                 "walk through it with a `for` loop",
             )
+        if isinstance(x, Undecided):
+            x = self._iterable(x)
         return self.session.walked(x) if self.active else x
+
+    def _iterable(self, x: Undecided) -> Any:
+        """What can be walked through of what may be something else."""
+        recorder = self.session.recorder
+        if not isinstance(x, Maybe):
+            recorder.refuse(
+                f"a walk through what is {described(x)}, as the values of tensors decide",
+                "walk through a tensor, or through a list that is the same in any case",
+            )
+        message = f"cannot unpack non-iterable {type(x.otherwise).__name__} object"
+        recorder.check(self.condition(x.defined), TypeError, message)
+        return x.value
 
     def while_(
         self,
@@ -113,6 +128,7 @@ class LoopHooks(ConditionHooks):
                 continue
             found = self.condition(goes_on())
             if isinstance(found, Tensor):
+                self.session.spends(iterable)
                 if whole is not None and len(left := whole[0][place + 1 :]) >= MANY_ROUNDS:
                     rows = whole[1]
                     if self._rolls(left, rows, body, goes_on, get, put, names, temporaries):
@@ -169,15 +185,17 @@ class LoopHooks(ConditionHooks):
             counter = values[-1]
             put(values[:-1])
 
+        def accept(loop: loops.Loop) -> None:
+            if goes_on is None and loop.hides_numbers():
+                raise _NotAlikeError  # a number that is known would not be known any more
+            if goes_on is not None and rolled.appended:
+                raise _NotAlikeError  # how long the list is would depend on values
+
         every = (*names, "the counter")
         try:
             with recorder.trial(), session.rolling(rolled):
                 loop = loops.Loop(recorder, test, round_, read, write, every, temporaries, rolled)
-                loop.run()
-                if goes_on is None and loop.hides_numbers():
-                    raise _NotAlikeError  # a number that is known would not be known any more
-                if goes_on is not None and rolled.appended:
-                    raise _NotAlikeError  # how long the list is would depend on values
+                loop.run(accept)
                 rolled.fill(recorder, len(counters))
         except Exception:  # whatever it was, rounds that are run one by one may not meet it
             put(before)

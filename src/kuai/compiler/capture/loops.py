@@ -93,14 +93,18 @@ class Loop:
             carried.skipped = temporary and carried.initial is UNDEFINED
         self.places: dict[tuple[Any, ...], tuple[Place, Carried]] = {}
 
-    def run(self) -> None:
-        """Capture the loop, and leave in variables and places what it leaves."""
+    def run(self, accept: Callable[[Loop], object] = lambda loop: None) -> None:
+        """Capture the loop, and leave in variables and places what it leaves.
+
+        `accept` may raise an exception before it leaves anything.
+        """
         recorder = self.recorder
         poisoned = recorder.poisoned
         for _ in range(ATTEMPTS):
             recorder.poisoned = poisoned
             attempt = self._attempt()
             if attempt is not None:
+                accept(self)
                 self._finish(*attempt)
                 return
         recorder.refuse("a loop whose rounds go on changing new objects")
@@ -232,10 +236,12 @@ class Loop:
                     carried.content.requires_grad = (  # type: ignore[union-attr]
                         mode.grad and carried.initial._requires_grad
                     )
+                place.check(recorder, carried.initial, now)
                 carried.widen(now, recorder)
                 self.places[key] = (place, carried)
                 changed = True
             else:
+                place.check(recorder, self.places[key][1].initial, place.read())
                 changed |= self.places[key][1].widen(place.read(), recorder)
         return changed
 

@@ -1,7 +1,7 @@
 """Regions while they are captured, and the places whose contents change in them.
 
 A place is anything that a branch or a loop may change beside its variables: a tensor's memory, a
-tensor's `grad`, an attribute of an object, an item of a list or a dict. While a region is
+tensor's `grad`, an attribute of an object, the items of a list or a dict. While a region is
 captured, each change of a place that was there before is noted, so that it can be undone, and so
 that the branch merges it, or the loop carries it.
 """
@@ -9,11 +9,15 @@ that the branch merges it, or the loop carries it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from types import CellType
+from typing import TYPE_CHECKING, Any
 
 from kuai.compiler.graph import Region, Value
 from kuai.core.base import TensorBase, wrap
 from kuai.core.tape import mode
+
+if TYPE_CHECKING:
+    from kuai.compiler.capture.recorder import Recorder
 
 
 class Undefined:
@@ -26,22 +30,16 @@ class Undefined:
 UNDEFINED = Undefined()
 
 
-class Maybe:
-    """A variable that has a value only if `defined`, a captured bool, holds."""
-
-    def __init__(self, value: Any, defined: Any) -> None:
-        self.value = value
-        self.defined = defined
-
-
 class Differing:
     """What a variable holds that the sides of a branch leave as different things.
 
-    Nothing is wrong unless somebody reads it.
+    Nothing is wrong unless somebody reads it: then `message` is the reason of a refusal, and
+    `advice` what to do.
     """
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, advice: str) -> None:
         self.message = message
+        self.advice = advice
 
 
 class Place:
@@ -66,6 +64,9 @@ class Place:
     def restore(self) -> None:
         """Put back what it held when it was noted."""
         raise NotImplementedError
+
+    def check(self, recorder: Recorder, one: Any, other: Any) -> None:
+        """Refuse what it may hold on the sides of a branch, or around a round, if it cannot."""
 
 
 class Memory(Place):
@@ -144,9 +145,9 @@ class Attribute(Place):
 
     def write(self, value: Any) -> None:
         if value is UNDEFINED:
-            delattr(self.owner, self.attribute)
+            object.__delattr__(self.owner, self.attribute)
         else:
-            setattr(self.owner, self.attribute, value)
+            object.__setattr__(self.owner, self.attribute, value)
 
     begin = write
 
@@ -155,33 +156,71 @@ class Attribute(Place):
             self.write(self.before)
 
 
-class Item(Place):
-    """An item of a list or a dict."""
+class Contents(Place):
+    """All items of a list, a deque or a dict, how many there are included.
 
-    def __init__(self, owner: Any, index: Any) -> None:
+    Args:
+        owner: the container.
+        how: what changes it.
+        line: the file and the line of that.
+    """
+
+    def __init__(self, owner: Any, how: str, line: tuple[str, int]) -> None:
         self.owner = owner
-        self.index = index
-        self.key = ("item", id(owner), index)
-        self.name = f"[{index!r}]"
+        self.how = how
+        self.line = line
+        self.key = ("contents", id(owner))
+        self.name = f"a {type(owner).__name__}"
+        self.before = self.read()
+
+    def read(self) -> Any:
+        return dict(self.owner) if isinstance(self.owner, dict) else list(self.owner)
+
+    def write(self, value: Any) -> None:
+        self.owner.clear()
+        if isinstance(self.owner, dict):
+            self.owner.update(value)
+        else:
+            self.owner.extend(value)
+
+    begin = write
+
+    def restore(self) -> None:
+        self.write(self.before)
+
+    def check(self, recorder: Recorder, one: Any, other: Any) -> None:
+        if len(one) == len(other) and (isinstance(one, list) or list(one) == list(other)):
+            return
+        recorder.refuse(
+            f"a change ({self.how}) of {self.name} in a loop or branch whose course depends on the "
+            "values of tensors: how long it is would depend on them",
+            "write into a tensor of fixed size: y[i] = value",
+            self.line,
+        )
+
+
+class Cell(Place):
+    """A variable of a function that an inner one assigns."""
+
+    def __init__(self, cell: CellType, name: str) -> None:
+        self.cell = cell
+        self.key = ("cell", id(cell))
+        self.name = f"`{name}`"
         self.before = self.read()
 
     def read(self) -> Any:
         try:
-            return self.owner[self.index]
-        except KeyError:
+            return self.cell.cell_contents
+        except ValueError:
             return UNDEFINED
 
     def write(self, value: Any) -> None:
-        if value is UNDEFINED:
-            del self.owner[self.index]
-        else:
-            self.owner[self.index] = value
+        self.cell.cell_contents = value
 
     begin = write
 
     def restore(self) -> None:
-        if self.read() is not self.before:
-            self.write(self.before)
+        self.write(self.before)
 
 
 class Variable(Place):
@@ -221,6 +260,10 @@ class Scope:
         for view in self.retaken[retaken:]:
             view._view.generation = -1
         del self.retaken[retaken:]
+
+    def changes(self, container: Any) -> bool:
+        """Whether items of a list or dict, or attributes of an object, changed in it."""
+        return any(key[0] != "memory" and key[1] == id(container) for key in self.places)
 
     def restore(self) -> None:
         """Undo all changes, the last one first."""

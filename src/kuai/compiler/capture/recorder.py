@@ -33,6 +33,7 @@ from kuai.ops.windows import blank_like
 check_: Any = control.check
 detach_: Any = detach
 view_scatter_: Any = view_scatter
+CHANGE_A_CLONE = "change a clone(), or write y = y + 1 in the place of y += 1"
 _OWN = str(Path(kuai.__file__).parent)
 
 
@@ -44,6 +45,7 @@ class Recorder:
         scopes: the open regions, outermost first; the graph itself is the first.
         outer: for each tensor from outside, what it was and the value that stands for it.
         tracked: the operations that the tape recorded.
+        edges: where the gradients of their results enter the tape.
         orders: for each loop that reads stacks, whether its rounds take the items of each in
             order (1) or in reverse (-1).
         blocks: the paths of the blocks being called, outermost first.
@@ -57,6 +59,7 @@ class Recorder:
         self.scopes = [Scope(self.graph)]
         self.outer: dict[int, Outer] = {}
         self.tracked: set[Operation] = set()
+        self.edges: dict[Value, Any] = {}
         self.orders: dict[Operation, dict[Value, int]] = {}
         self.blocks: list[str] = []
         self.failure: CompileError | None = None
@@ -68,6 +71,8 @@ class Recorder:
         self._leaves: dict[int, Any] = {}
         self._entangled: dict[int, list[list[int]]] = {}
         self._poisoned: dict[int, str] = {}
+        self._facts: dict[Any, bool] = {}
+        self._negations: dict[Value, Value] = {}
         self._changes = 0
         self._place: tuple[str, str] | None = None
 
@@ -147,6 +152,7 @@ class Recorder:
         for x in result if several else (result,):
             if x._requires_grad:
                 self.tracked.add(operation)
+                self.edges[x._payload] = x._node
                 self._give_place(x._node, operation)
         return result
 
@@ -210,11 +216,9 @@ class Recorder:
             payload = self._outer_value(x, payload)
         elif all(payload.region is not scope.region for scope in self.scopes):
             raise AssertionError(f"{payload!r} belongs to a region that is closed")
-        if self._poisoned and id(x._counter) in self._poisoned:
-            self.refuse(
-                self._poisoned[id(x._counter)],
-                "change a clone(), or write y = y + 1 in the place of y += 1",
-            )
+        reason = self.unreadable(x)
+        if reason:
+            self.refuse(reason, CHANGE_A_CLONE)
         if x._requires_grad and mode.grad:
             edge = x if x._node is None else x._node
             if edge is x:
@@ -329,6 +333,10 @@ class Recorder:
             self._entangled.setdefault(id(a), []).append(b)
             self._entangled.setdefault(id(b), []).append(a)
 
+    def unreadable(self, x: Any) -> str:
+        """Why a tensor's memory must not be read any more; nothing where it may be."""
+        return self._poisoned.get(id(x._counter), "")
+
     def _check_entangled(self, x: Any) -> None:
         for other in self._entangled.get(id(x._counter), ()):
             message = (
@@ -336,8 +344,21 @@ class Recorder:
                 "as a condition or a number of rounds decides"
             )
             if id(other) not in self._born:
-                self.refuse(message, "change a clone(), or write y = y + 1 for y += 1")
+                self.refuse(message, CHANGE_A_CLONE)
             self._poisoned[id(other)] = message
+
+    def comes_from_round(self, x: Any) -> bool:
+        """Whether a number is computed of nothing but what the innermost region is given."""
+        region = self.scopes[-1].region
+        makers = {value: op for op in region.operations for value in op.results}
+        pending = [x._payload]
+        while pending:
+            value = pending.pop()
+            if value in makers:
+                pending += makers[value].used
+            elif value not in region.parameters and value not in dict(self.graph.constants):
+                return False
+        return True
 
     def mark(self) -> tuple[int, int, int]:
         """Where the innermost region and the count of changes stand."""
@@ -402,15 +423,46 @@ class Recorder:
 
     # -- refusing ---------------------------------------------------------------------------
 
-    def refuse(self, reason: str, advice: str = "") -> NoReturn:
-        """Give up, with the user's line.
+    def known(self, condition: Any) -> bool | None:
+        """What a bool is in the regions that are open; `None` where only the program knows."""
+        if not isinstance(condition, TensorBase):
+            return bool(condition)
+        value = condition._payload
+        return self._facts.get(value) if isinstance(value, Value) else None
+
+    def negated(self, condition: Any) -> Any:
+        """The opposite of a captured bool: of that of another one, the other one."""
+        value = self.value(condition)
+        known = self._negations.get(value)
+        if known is not None and any(known.region is scope.region for scope in self.scopes):
+            return wrap(known)
+        result = kuai.logical_not(condition)
+        self._negations[value] = result._payload
+        self._negations[result._payload] = value
+        return result
+
+    @contextmanager
+    def given(self, condition: Any, holds: bool) -> Iterator[None]:
+        """In a side of a branch: it is known which one."""
+        before = self._facts
+        value = self.value(condition)
+        self._facts = {**before, value: holds}
+        if value in self._negations:
+            self._facts[self._negations[value]] = not holds
+        try:
+            yield
+        finally:
+            self._facts = before
+
+    def refuse(self, reason: str, advice: str = "", at: tuple[str, int] | None = None) -> NoReturn:
+        """Give up, with the user's line: the current one, unless `at` is another.
 
         Raises:
             CompileError: always.
         """
         import linecache
 
-        file, line = user_place()
+        file, line = at or user_place()
         error = CompileError(reason, advice, file, line, linecache.getline(file, line))
         self.failure = self.failure or error
         raise error from None

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -18,13 +18,17 @@ from typing import Any
 from kuai import ops
 from kuai.compiler.capture import trees
 from kuai.compiler.capture.calls import SPECIAL, refuse_impure
+from kuai.compiler.capture.choosing import chosen
 from kuai.compiler.capture.held import Held, HeldAttributes
 from kuai.compiler.capture.hooks import Hooks, Range
 from kuai.compiler.capture.loops import Rolled
-from kuai.compiler.capture.numbers import Number, as_tensor, common_dtype, is_number, number
-from kuai.compiler.capture.places import Attribute, Item
+from kuai.compiler.capture.numbers import (
+    Number,
+)
+from kuai.compiler.capture.places import Attribute, Contents
 from kuai.compiler.capture.reads import MISSING, Reads
-from kuai.compiler.capture.recorder import Recorder
+from kuai.compiler.capture.recorder import Recorder, user_place
+from kuai.compiler.capture.undecided import is_open, lifted
 from kuai.compiler.rewrite.functions import is_library, is_own, is_rewritten, rewritten
 from kuai.compiler.rewrite.source import SourceError
 from kuai.compiler.run.uncompiled import uncompiled
@@ -65,10 +69,12 @@ class Session:
         self.reads = reads
         self.held = HeldAttributes(recorder, reads, held)
         self.blocks: list[tuple[Module, str]] = []
+        self.custom_functions: dict[type, type[Any]] = {}  # in their rewritten form
         self._describing = False
-        self._rolled: Rolled | None = None
+        self.rolled: Rolled | None = None
         self._rewritten: dict[int, tuple[Any, FunctionType]] = {}
         self._made: dict[int, tuple[Any, int]] = {}
+        self._spent: dict[int, Iterator[Any]] = {}
         self._stepping: set[int] = set()  # the optimizers whose methods are being captured
         self._paths: dict[tuple[int, int], str] = {}
 
@@ -81,7 +87,12 @@ class Session:
 
     def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """`function(*args, **kwargs)` as the capture does it."""
+        if is_open(function):
+            return lifted(function, lambda f: self.call(f, args, kwargs))
         function = uncompiled(function)
+        found = self._undecided(function, args, kwargs)
+        if found is not None:
+            return lifted(found, lambda x: self.call(function, *_with(found, x, args, kwargs)))
         kind = type(function)
         if kind is FunctionType:
             return self._call_function(function, args, kwargs)
@@ -108,6 +119,22 @@ class Session:
         if isinstance(call, FunctionType) and not is_own(call):
             return self.function(call)(function, *args, **kwargs)
         return self._call_foreign(function, args, kwargs)
+
+    def _undecided(self, function: Any, args: Any, kwargs: Any) -> Any:
+        """An argument of which values decide what it is, where the function could not take it."""
+        found = next((x for x in trees.leaves((args, kwargs)) if is_open(x)), None)
+        if found is None:
+            return None
+        if isinstance(function, Module):
+            function = function.forward
+        if isinstance(function, MethodType):
+            function = function.__func__
+        if isinstance(function, FunctionType):
+            kuais = str(function.__globals__.get("__name__", "")).split(".")[0] == "kuai"
+            takes = not (kuais or function in SPECIAL or is_library(function))
+        else:
+            takes = isinstance(getattr(function, "__self__", None), _CONTAINERS)
+        return None if takes else found
 
     def _call_function(
         self, function: FunctionType, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -184,6 +211,7 @@ class Session:
 
     def _for_others(self, x: Any) -> Any:
         self.looks_at(x)
+        self.advances(x)
         if isinstance(x, _FUNCTIONS):
             return self.callable(x)
         if isinstance(x, Range):
@@ -472,12 +500,12 @@ class Session:
     def item(self, owner: Any, index: Any) -> Any:
         """`owner[index]`, noted as read where it came from outside."""
         if isinstance(owner, Tensor):
-            found = owner[self._index(index)]
-            if self._is_position(index) and found._view is None:
-                self.recorder.entangle(found, _root(owner))  # eagerly, it would be a view
+            found = owner[self.index(index)]
+            if self.is_position(index) and found._view is None:
+                self.stands_for_view(found, owner)
             return found
-        if self.recorder.is_captured(index):
-            return self._chosen(owner, index)
+        if self.method_of(owner, "__getitem__") is None and self.recorder.is_captured(index):
+            return chosen(self, owner, index)
         self.looks_at(owner)
         value = self._user_item(owner, index)
         if isinstance(owner, (list, tuple)):
@@ -486,29 +514,27 @@ class Session:
             return self.reads.item(owner, index, value, f"[{index!r}]")
         return value
 
+    def stands_for_view(self, found: Any, owner: Any) -> None:
+        """Note that a tensor, here of its own, would eagerly be a view of another one."""
+        self.recorder.entangle(found, _root(owner))
+
     def _user_item(self, owner: Any, index: Any) -> Any:
-        found = getattr(type(owner), "__getitem__", None)
+        if isinstance(owner, defaultdict) and index not in owner:
+            self.changes_container(owner, "a new key")
         if type(owner).__module__ == "os":
-            refuse_impure(self, found, (owner,))
-        if isinstance(found, FunctionType) and not is_own(found) and not is_library(found):
-            return self.function(found)(owner, index)
-        return owner[index]
+            refuse_impure(self, type(owner).__getitem__, (owner,))
+        method = self.method_of(owner, "__getitem__")
+        return owner[index] if method is None else method(index)
 
-    def _chosen(self, owner: Any, index: Any) -> Any:
-        """An item that a captured number chooses, of tensors or numbers that stack."""
-        items = list(self.walked(owner)) if isinstance(owner, (list, tuple)) else []
-        if not items or not all(isinstance(x, (TensorBase, bool, int, float)) for x in items):
-            self.recorder.refuse(
-                f"an item of a {type(owner).__name__} that the value of a tensor chooses",
-                "stack the tensors into one, and index that",
-            )
-        if all(is_number(x) for x in items):
-            dtype = common_dtype(*items)
-            table = ops.stack([as_tensor(x, dtype) for x in items])
-            return number(table[self._index(index)])
-        return ops.stack(items)[self._index(index)]
+    def method_of(self, x: Any, name: str) -> Callable[..., Any] | None:
+        """A method that Python looks up in the class, rewritten, where it is the user's."""
+        found = getattr(type(x), name, None)
+        if not isinstance(found, FunctionType) or is_own(found) or is_library(found):
+            return None
+        generated = found.__code__.co_filename.startswith("<")  # by a dataclass
+        return functools.partial(found if generated else self.function(found), x)
 
-    def _is_position(self, index: Any) -> bool:
+    def is_position(self, index: Any) -> bool:
         """Whether an index is made of numbers and slices, and some number is captured."""
         items = index if type(index) is tuple else (index,)
         numbers = [i for i in items if self.recorder.is_captured(i)]
@@ -518,12 +544,12 @@ class Session:
             if not isinstance(i, (list, tuple, range))
         )
 
-    def _index(self, index: Any) -> Any:
+    def index(self, index: Any) -> Any:
         """An index in which captured numbers are tensors."""
         if isinstance(index, Number):
             return wrap(index._payload)
         if type(index) is tuple:
-            return tuple([self._index(i) for i in index])
+            return tuple([self.index(i) for i in index])
         return index
 
     def spelled(self, x: Any) -> None:
@@ -547,21 +573,22 @@ class Session:
 
     def made(self, x: Any) -> Any:
         """Note an object that the captured code made itself."""
-        self._made[id(x)] = (x, len(self.recorder.scopes))
+        if not self.has_made(x):
+            self._made[id(x)] = (x, len(self.recorder.scopes))
         return x
 
     @contextmanager
     def rolling(self, rolled: Rolled) -> Iterator[None]:
         """While a loop is captured whose rounds are known to be alike."""
-        before, self._rolled = self._rolled, rolled
+        before, self.rolled = self.rolled, rolled
         try:
             yield
         finally:
-            self._rolled = before
+            self.rolled = before
 
     def _is_rolled(self, target: Any, args: tuple[Any, ...]) -> bool:
         """Whether an append is one that each round of such a loop makes; notes it."""
-        rolled = self._rolled
+        rolled = self.rolled
         if (
             rolled is None
             or len(self.recorder.scopes) != rolled.depth
@@ -578,15 +605,33 @@ class Session:
     def walked(self, x: Any) -> Any:
         """What is to be walked through, noted as read where it came from outside; returns it."""
         self.looks_at(x)
+        self.advances(x)
         return self.reads.walked(x)
 
     def looks_at(self, x: Any) -> None:
         """Note that a container is looked at, which a loop may be appending to."""
-        rolled = self._rolled
+        rolled = self.rolled
         if rolled is not None and isinstance(x, list):
             rolled.looked_at.add(id(x))
             if any(target is x for target, _ in rolled.appended):
                 self.recorder.refuse("a list that is read and appended to in one loop")
+
+    def advances(self, x: Any) -> None:
+        """Refuse to take items of an iterator where values decide which ones they are."""
+        if not isinstance(x, Iterator):
+            return
+        inner = len(self.recorder.scopes) > 1 and not self._is_local(x)
+        if inner or self._spent.get(id(x)) is x:
+            self.recorder.refuse(
+                f"a {type(x).__name__} that is advanced in a loop or branch whose course depends "
+                "on the values of tensors: how far it is would depend on them",
+                "index a tensor or a list with a counter of your own",
+            )
+
+    def spends(self, x: Any) -> None:
+        """Note that values decide how far an iterator is from now on."""
+        if isinstance(x, Iterator):
+            self._spent[id(x)] = x
 
     def has_made(self, x: Any) -> bool:
         """Whether the captured code made an object itself."""
@@ -597,8 +642,9 @@ class Session:
         return self._made.get(id(x), (None, 0))[1] >= len(self.recorder.scopes)
 
     def changes_container(self, x: Any, how: str) -> None:
-        """Refuse a change of a list, set or dict that would be seen outside, or only once."""
+        """Note a change of a list or dict; refuse one that would be seen outside, or only once."""
         kind = type(x).__name__
+        self.looks_at(x)
         if self.reads.is_outside(x):
             self.recorder.refuse(
                 f"a change ({how}) of a {kind} that lives outside of the compiled function: it "
@@ -606,11 +652,16 @@ class Session:
                 "build a new one and return it, or keep the values in a buffer (register_buffer)",
             )
         if len(self.recorder.scopes) > 1 and not self._is_local(x):
-            self.recorder.refuse(
-                f"a change ({how}) of a {kind} in a loop or branch whose course depends on the "
-                "values of tensors: how long it is would depend on them",
-                "write into a tensor of fixed size: y[i] = value",
-            )
+            if isinstance(x, set):
+                self.recorder.refuse(
+                    f"a change ({how}) of a set in a loop or branch whose course depends on the "
+                    "values of tensors: what is in it would depend on them",
+                    "keep a tensor of bools, one for each element that may be in the set",
+                )
+            self._notes_contents(x, how)
+
+    def _notes_contents(self, x: Any, how: str) -> None:
+        self.recorder.note(("contents", id(x)), lambda: Contents(x, how, user_place()))
 
     def _is_shared(self, owner: Any) -> bool:
         """Whether an object lives on when the call is over."""
@@ -632,6 +683,14 @@ class Session:
             if isinstance(have, TensorBase) and isinstance(value, TensorBase):
                 self._set_buffer(owner, name, have, value)
                 return
+        method = self._setter(owner, name)
+        if method is not None:
+            method(value)
+            return
+        self.set_plainly(owner, name, value)
+
+    def set_plainly(self, owner: Any, name: str, value: Any) -> None:
+        """As `object.__setattr__`."""
         if self._is_shared(owner):
             have = getattr(owner, name, _MISSING)
             if have is value or (type(have) is type(value) and _equal(have, value)):
@@ -643,7 +702,18 @@ class Session:
         if not self._is_local(owner):
             key = ("attribute", id(owner), name)
             self.recorder.note(key, lambda: Attribute(owner, name))
-        setattr(owner, name, value)
+        object.__setattr__(owner, name, value)
+
+    def _setter(self, owner: Any, name: str) -> Callable[[Any], object] | None:
+        """What sets an attribute, where that is the user's."""
+        own = self.method_of(owner, "__setattr__")
+        if own is not None:
+            return functools.partial(own, name)
+        found = getattr(type(owner), name, None)
+        setter = found.fset if type(found) is property else None
+        if not isinstance(setter, FunctionType) or is_own(setter) or is_library(setter):
+            return None
+        return functools.partial(self.function(setter), owner)
 
     def _set_on_tensor(self, x: Any, name: str, value: Any) -> None:
         if name == "grad":
@@ -676,7 +746,7 @@ class Session:
     def set_item(self, owner: Any, index: Any, value: Any) -> None:
         """`owner[index] = value`."""
         if isinstance(owner, TensorBase):
-            owner[self._index(index)] = value
+            owner[self.index(index)] = value
             return
         if isinstance(owner, _CONTAINERS) and self.reads.is_outside(owner):
             self.changes_container(owner, "an assignment to an item")
@@ -686,11 +756,22 @@ class Session:
                 "chooses",
                 "keep the items in one tensor",
             )
-        if isinstance(owner, (list, dict)) and not self._is_local(owner):
-            if isinstance(owner, dict) and index not in owner and len(self.recorder.scopes) > 1:
-                self.changes_container(owner, "a new key")
-            self.recorder.note(("item", id(owner), index), lambda: Item(owner, index))
+        method = self.method_of(owner, "__setitem__")
+        if method is not None:
+            method(index, value)
+            return
+        if isinstance(owner, (list, dict, deque)) and not self._is_local(owner):
+            new = isinstance(owner, dict) and index not in owner
+            self._notes_contents(owner, "a new key" if new else "an assignment to an item")
         owner[index] = value
+
+
+def _with(
+    old: Any, new: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments with something in the place of something else."""
+    changed: Any = trees.map_leaves(lambda x: new if x is old else x, (args, kwargs))
+    return changed
 
 
 def _root(x: Any) -> Any:

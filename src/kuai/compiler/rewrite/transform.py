@@ -42,6 +42,7 @@ _SYMBOLS: dict[type[ast.AST], str] = {
     ast.NotIn: "not in",
 }
 
+_MAY_BE_UNDECIDED = (ast.Name, ast.Attribute, ast.Subscript, ast.Call)
 _KEPT_CALLS = {"locals", "globals", "vars", "dir", "eval", "exec", "breakpoint", "__import__"}
 
 
@@ -130,7 +131,13 @@ class Transformer(ast.NodeTransformer):
             if scope.globals:
                 declared.append(ast.Global(sorted(scope.globals)))
             if scope.nonlocals:
-                declared.append(ast.Nonlocal(sorted(scope.nonlocals)))
+                shared = sorted(scope.nonlocals)
+                declared.append(ast.Nonlocal(shared))
+                thunks: list[ast.expr] = [
+                    ast.Lambda(_no_arguments(), _load(n)) for n in shared if n not in self.free
+                ]
+                if thunks:
+                    declared.append(ast.Expr(_hook("shares", *thunks)))
             result = ast.FunctionDef(
                 node.name,
                 self._plain(node.args, outer),
@@ -360,7 +367,9 @@ class Transformer(ast.NodeTransformer):
     def visit_With(self, node: ast.With) -> Any:
         after: list[ast.stmt] = []
         for item in node.items:
-            item.context_expr = self.visit(item.context_expr)
+            item.context_expr = _place(
+                _hook("context", self.visit(item.context_expr)), item.context_expr
+            )
             if item.optional_vars is not None:
                 item.optional_vars = self._target(item.optional_vars, after)
         node.body = [*self._statements(after), *self._statements(node.body)]
@@ -579,14 +588,23 @@ class Transformer(ast.NodeTransformer):
 
     def visit_BinOp(self, node: ast.BinOp) -> Any:
         node.left = self.visit(node.left)
+        may_be_undecided = isinstance(node.right, _MAY_BE_UNDECIDED)
         node.right = self.visit(node.right)
+        if may_be_undecided and not self._static:  # its left operand may not know how to wait
+            operator = ast.Constant(_SYMBOLS[type(node.op)])
+            return _place(_hook("operate", operator, node.left, node.right), node)
         return node
 
     def visit_Compare(self, node: ast.Compare) -> Any:
         operators = [_SYMBOLS[type(op)] for op in node.ops]
         if len(operators) == 1 and operators[0] not in ("in", "not in"):
+            (right,) = node.comparators
+            hooked = operators[0] in ("is", "is not") or isinstance(right, _MAY_BE_UNDECIDED)
             node.left = self.visit(node.left)
-            node.comparators = [self.visit(node.comparators[0])]
+            node.comparators = [self.visit(right)]
+            if hooked and not self._static:
+                which = ast.Constant(operators[0])
+                return _place(_hook("compared", which, node.left, *node.comparators), node)
             return node
         if not self._can_defer(node):
             return self.generic_visit(node)
@@ -623,8 +641,6 @@ class Transformer(ast.NodeTransformer):
                 setattr(node, field, self.visit(getattr(node, field)))
         self.scope.comprehension.pop()
         self._pending = pending
-        if isinstance(node, ast.GeneratorExp):
-            return node
         return _place(_hook("made", node), node)
 
     def visit_ListComp(self, node: ast.ListComp) -> Any:

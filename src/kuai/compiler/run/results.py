@@ -104,7 +104,7 @@ class Result:
             return Step(d.PUSH_OBJECT, 0, None)
         for number, known in enumerate(self.tensors):
             if known is x:  # the same tensor twice is one object
-                return Step(d.PUSH_TENSOR, number)
+                return self._push(number)
         self.tensors.append(x)
         self.places.append(len(self.leaves))
         self.outputs.append(self._value(x))
@@ -113,6 +113,11 @@ class Result:
         number = len(self.outputs) - 1
         if x._requires_grad and x._node is None:
             self.made.add(number)
+        return self._push(number)
+
+    def _push(self, number: int) -> Step:
+        """The step that gives a tensor or number which the program computes."""
+        kind = self.numbers[number]
         return Step(d.PUSH_TENSOR if kind is None else _PUSH_NUMBER[kind], number)
 
     def forget(self) -> None:
@@ -155,9 +160,8 @@ class Result:
     def flat(self, saved: Sequence[Step] = ()) -> list[Step]:
         """Steps that make a tuple: each computed tensor or number once, then `saved`."""
         steps = []
-        for number, kind in enumerate(self.numbers):
-            step = Step(d.PUSH_TENSOR if kind is None else _PUSH_NUMBER[kind], number)
-            steps.append(self._with_node(step))
+        for number in range(len(self.numbers)):
+            steps.append(self._with_node(self._push(number)))
         return [*steps, *saved, Step(d.MAKE_TUPLE, len(steps) + len(saved))]
 
     def build(self, computed: Sequence[Any], arguments: Sequence[Any]) -> Any:
