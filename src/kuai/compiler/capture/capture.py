@@ -18,7 +18,16 @@ from kuai.compiler.capture import trees
 from kuai.compiler.capture.branches import described
 from kuai.compiler.capture.held import Held
 from kuai.compiler.capture.numbers import Number, number
-from kuai.compiler.capture.reads import MISSING, Key, OfModes, OfTensor, Read, Reads, same
+from kuai.compiler.capture.reads import (
+    MISSING,
+    Key,
+    OfModes,
+    OfTensor,
+    Read,
+    Reads,
+    are_floats,
+    same,
+)
 from kuai.compiler.capture.recorder import Recorder, lies_as
 from kuai.compiler.capture.session import EagerFirstError, Session
 from kuai.compiler.capture.undecided import Maybe, Undecided
@@ -158,7 +167,9 @@ def changed_floats(records: Sequence[Read]) -> set[Key]:
             found |= _changed_in_block(record)
         elif hasattr(record, "fetch"):
             before, now = record.value, record.fetch()  # type: ignore[attr-defined]
-            if type(before) is float and type(now) is float and not same(before, now):
+            floats = type(before) is float and type(now) is float
+            several = are_floats(before) and are_floats(now) and len(before) == len(now)
+            if (floats or several) and not same(before, now):
                 found.add(record.key)
     return found
 

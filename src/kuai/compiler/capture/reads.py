@@ -80,6 +80,25 @@ class FromItem(Read):
         return same(self.value, self.fetch())
 
 
+class Element:
+    """A float in a tuple that was read, such as the first of an optimizer's `betas`."""
+
+    def __init__(self, read: Any, place: int) -> None:
+        self.read, self.place = read, place
+        self.size = len(read.value)
+        self.key: Key = (*read.key, place)
+
+    def fetch(self) -> Any:
+        """What is there now; `MISSING` where the tuple is not one of as many floats."""
+        now = self.read.fetch()
+        return now[self.place] if are_floats(now) and len(now) == self.size else MISSING
+
+
+def are_floats(x: Any) -> bool:
+    """Whether a value is a tuple of floats."""
+    return type(x) is tuple and bool(x) and all(type(item) is float for item in x)
+
+
 class FromCell(Read):
     """A variable of an enclosing function, in its cell."""
 
@@ -307,8 +326,13 @@ class Reads:
 
     def _value(self, read: Any) -> Any:
         value = read.value
-        if type(value) is float and read.key in self.floats:
-            return self.number(read.key, read.fetch, value)
+        if read.key in self.floats:
+            if type(value) is float:
+                return self.number(read.key, read.fetch, value)
+            if are_floats(value):
+                parts = [Element(read, i) for i in range(len(value))]
+                pairs = zip(parts, value, strict=True)
+                return tuple([self.number(part.key, part.fetch, x) for part, x in pairs])
         known = self.records.get(read.key)
         if known is None:
             self.records[read.key] = read

@@ -134,6 +134,7 @@ class NumberUse(NamedTuple):
         container, key: where it is found, for one from outside that a dictionary holds.
         cell: where it is found, for a variable of an enclosing function.
         read: how it is found, for any from outside.
+        part: its place in the tuple that is found there, and how many are in that.
     """
 
     kind: type
@@ -143,9 +144,17 @@ class NumberUse(NamedTuple):
     key: Any = None
     read: Callable[[], Any] | None = None
     cell: CellType | None = None
+    part: tuple[int, int] | None = None
 
     def value(self, leaves: Sequence[Any]) -> Any:
         """The number now."""
+        found = self._found(leaves)
+        if self.part is None:
+            return found
+        place, size = self.part
+        return found[place] if type(found) is tuple and len(found) == size else None
+
+    def _found(self, leaves: Sequence[Any]) -> Any:
         if self.leaf >= 0:
             return leaves[self.leaf]
         if self.cell is not None:
@@ -376,6 +385,8 @@ class Bound:
             "container": container,
             "key": key,
             "offset": 8 * (self.interface.buffers + k),
+            "part": 0 if use.part is None else use.part[0],
+            "size": 0 if use.part is None else use.part[1],
         }
 
     def _gradient_row(self, write: GradientWrite) -> dict[str, int]:

@@ -61,8 +61,9 @@ TENSOR = Layout(
 )
 
 # A Python number that the program reads: an object among the arguments, or a dictionary's item, or
-# without a key, what stands at an address.
-NUMBER = Layout("type place container key offset")
+# without a key, what stands at an address; with a `size`, the item `part` of the tuple of this size
+# that is found there.
+NUMBER = Layout("type place container key offset part size")
 
 # Something read while capturing that must still be so: the word at an address (or that it is not
 # the expected one), an item of a list, items of a dictionary (`key` is then the address of pairs

@@ -55,6 +55,12 @@ def _read_numbers(module: Module) -> None:
         with f.when(c.is_null(x.get())):
             c.call("PyErr_Clear")
             c.ret(0)
+        size = c.get(spec, d.NUMBER, "size", "i64")
+        with f.when(c.some(size)):
+            c.need(c.same(c.read(x.get(), objects.TYPE), c.outer("PyTuple_Type")))
+            c.need(c.same(c.read(x.get(), objects.SIZE, "i64"), size))
+            items = f.at(x.get(), objects.TUPLE_ITEMS, "i8")
+            x.set(c.word(items, c.get(spec, d.NUMBER, "part", "i64")))
         kind = c.read(x.get(), objects.TYPE)
         c.need(c.same(kind, c.get(spec, d.NUMBER, "type")))
         to = f.at(block, c.get(spec, d.NUMBER, "offset", "i64"), "i8")

@@ -73,8 +73,10 @@ class Loose:
         key: Any = None,
         read: Callable[[], Any] | None = None,
         cell: CellType | None = None,
+        part: tuple[int, int] | None = None,
     ) -> None:
         self.kind = kind
+        self.part = part
         self.cell = cell
         self.leaf = leaf
         self.container = container
@@ -83,7 +85,7 @@ class Loose:
 
     def use(self, buffer: int) -> NumberUse:
         """The same with its place in the table of buffers."""
-        where = (self.leaf, self.container, self.key, self.read, self.cell)
+        where = (self.leaf, self.container, self.key, self.read, self.cell, self.part)
         return NumberUse(self.kind, buffer, *where)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from kuai.compiler.capture import Captured, NumberInput, capture_call
 from kuai.compiler.capture.held import Held
-from kuai.compiler.capture.reads import FromCell, FromItem, Key, OfBlock, OfTensor
+from kuai.compiler.capture.reads import Element, FromCell, FromItem, Key, OfBlock, OfTensor
 from kuai.compiler.run.backward import SpentNode
 from kuai.compiler.run.bind import Input, Loose
 from kuai.compiler.run.guards import Guards
@@ -84,7 +84,12 @@ def _outer_number(captured: Captured, number: NumberInput) -> Loose:
     read = getattr(number.fetch, "__self__", None)
     if isinstance(read, FromCell):
         return Loose(float, cell=read.cell)
-    container, index = None, number.key[-1]
+    part = None
+    if isinstance(read, Element):
+        part, read = (read.place, read.size), read.read
+        if isinstance(read, FromCell):
+            return Loose(float, read=number.fetch)
+    container, index = None, number.key[-1] if part is None else number.key[-2]
     if isinstance(read, FromItem):
         container = read.container
     elif number.key[0] == FromItem.kind:  # an attribute of a block
@@ -92,5 +97,5 @@ def _outer_number(captured: Captured, number: NumberInput) -> Loose:
             if isinstance(record, OfBlock) and id(record.block.__dict__) == number.key[1]:
                 container = record.block.__dict__
     if type(container) is dict and type(index) is str:
-        return Loose(float, container=container, key=index)
+        return Loose(float, container=container, key=index, part=part)
     return Loose(float, read=number.fetch)
