@@ -259,9 +259,11 @@ class Carried:
         changed = False
         if isinstance(self.content, Slot):
             slot = self.content
-            if slot.kind != "static" or trees.parts(inner) is None:
+            have = self.initial.value if isinstance(self.initial, Maybe) else self.initial
+            pattern = have if inner is UNDEFINED or inner is None else inner
+            if slot.kind != "static" or trees.parts(pattern) is None:
                 return slot.widen(new, recorder)
-            self._take_apart(inner, recorder)
+            self._take_apart(pattern, recorder)
             changed = True
         assert not isinstance(self.content, Slot)
         if isinstance(new, Maybe) or new is UNDEFINED or new is None:
