@@ -86,7 +86,7 @@ def test_failures_keep_their_kind_and_place():
             compiled(kuai.tensor([9]))
         notes.append(raised.value.__notes__)
     assert notes[0] == notes[1]
-    assert "test_compile_cache.py" in notes[0][-1]
+    assert any("test_compile_cache.py" in note for note in notes[0])
 
 
 def test_damaged_files_do_no_harm(folder):

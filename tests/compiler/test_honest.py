@@ -621,6 +621,52 @@ def test_threads():
     assert failures == []
 
 
+class Looking(nn.Module):
+    """Looks rows up under a condition, in a loop, in blocks within blocks."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Sequential(nn.Embedding(3, 2), nn.Linear(2, 2))
+
+    def forward(self, x):
+        x = self.inner(x)
+        while x.sum() > 100:
+            x = x / 2
+        return x
+
+
+class Inverting(nn.Module):
+    def forward(self, x):
+        return kuai.linalg.inv(x)
+
+
+@pytest.mark.parametrize(
+    ("net", "good", "bad"),
+    [
+        (nn.Sequential(nn.Identity(), Looking()), kuai.tensor([0]), kuai.tensor([5])),
+        (nn.Sequential(nn.Sequential(Inverting())), kuai.eye(2), kuai.zeros(2, 2)),
+    ],
+)
+def test_an_error_names_every_block_around_it_as_eager_does(net, good, bad):
+    compiled = kuai.compile(net)
+    with pytest.raises(Exception) as expected:
+        net(bad)
+    compiled(good)
+    outer = nn.Sequential(compiled)
+    for call in (compiled, compiled, outer):  # by native code, and within an eager block
+        with pytest.raises(type(expected.value)) as caught:
+            call(bad)
+        at, *blocks = caught.value.__notes__
+        assert at.startswith("at ")
+        names = [
+            note.removeprefix("in ").replace("Sequential.0", "Sequential", 1) for note in blocks
+        ]
+        if call is compiled:
+            assert blocks == expected.value.__notes__
+        else:
+            assert len(names) == len(expected.value.__notes__) + 1
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_trains():
     net = kuai.compile(nn.Linear(4, 2))
