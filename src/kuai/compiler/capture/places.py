@@ -254,12 +254,18 @@ class Scope:
             place = self.places[key] = make()
         return place
 
-    def forget(self, operations: int, retaken: int) -> None:
-        """Keep just so many operations, and so many of the views that were taken anew."""
+    def forget(self, operations: int, retaken: int) -> set[Value]:
+        """Keep just so many operations, and so many of the views that were taken anew.
+
+        Returns:
+            The values that are computed no more.
+        """
+        gone = {v for op in self.region.operations[operations:] for v in op.results}
         del self.region.operations[operations:]
         for view in self.retaken[retaken:]:
             view._view.generation = -1
         del self.retaken[retaken:]
+        return gone
 
     def changes(self, container: Any) -> bool:
         """Whether items of a list or dict, or attributes of an object, changed in it."""

@@ -383,8 +383,13 @@ class Recorder:
         """
         if self._changes != mark[2]:
             return False
-        self.scopes[-1].forget(*mark[:2])
+        self._forget(self.scopes[-1], mark)
         return True
+
+    def _forget(self, scope: Scope, mark: tuple[int, int, int]) -> None:
+        gone = scope.forget(*mark[:2])
+        pairs = self._negations.items()
+        self._negations = {k: v for k, v in pairs if k not in gone and v not in gone}
 
     @contextmanager
     def trial(self) -> Iterator[None]:
@@ -394,7 +399,7 @@ class Recorder:
         try:
             yield
         except BaseException:
-            scope.forget(*mark[:2])
+            self._forget(scope, mark)
             self.poisoned, self.failure, self.tries = poisoned, failure, tries
             raise
 
