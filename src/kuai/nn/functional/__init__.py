@@ -69,6 +69,12 @@ from kuai.nn.functional.dropout import (
     feature_alpha_dropout,
 )
 from kuai.nn.functional.embedding import embedding, embedding_bag, one_hot
+from kuai.nn.functional.interpolation import (
+    interpolate,
+    upsample,
+    upsample_bilinear,
+    upsample_nearest,
+)
 from kuai.nn.functional.linear import bilinear, linear
 from kuai.nn.functional.margin import (
     cosine_embedding_loss,
@@ -171,6 +177,7 @@ __all__ = [
     "hinge_embedding_loss",
     "huber_loss",
     "instance_norm",
+    "interpolate",
     "kl_div",
     "l1_loss",
     "layer_norm",
@@ -229,6 +236,9 @@ __all__ = [
     "threshold_",
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
+    "upsample",
+    "upsample_bilinear",
+    "upsample_nearest",
 ]
 
 # Those that in PyTorch ask their argument for its size, and so raise an `AttributeError`.

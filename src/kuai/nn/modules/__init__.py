@@ -29,6 +29,7 @@ _FILES = {
     "pooling": ("pooling",),
     "rnn": ("recurrent",),
     "sparse": ("embedding",),
+    "upsampling": ("upsampling",),
 }
 
 
