@@ -15,6 +15,7 @@ from kuai.compiler.capture.places import UNDEFINED, Differing, Place, Scope, is_
 from kuai.compiler.capture.recorder import CHANGE_A_CLONE, Recorder
 from kuai.compiler.capture.undecided import Choice, Maybe, is_known, is_same, place_of, settled
 from kuai.core.base import TensorBase, wrap
+from kuai.core.primitive import meta_of
 from kuai.errors import CompileError, DataDependentError
 from kuai.tensor import Tensor
 
@@ -47,22 +48,20 @@ class Side:
         before = get()
         self.error: Exception | None = None
         self.result: Any = None
-        with (
-            recorder.given(predicate, holds),
-            recorder.region("then" if holds else "else") as self.scope,
-        ):
-            try:
-                self.result = settled(block())
-                self.variables = tuple(map(settled, get()))
-                self.places: dict[tuple[Any, ...], Any] = {
-                    key: settled(place.read()) for key, place in self.scope.places.items()
-                }
-            except Exception as error:
-                if isinstance(error, (CompileError, DataDependentError)):
-                    self.scope.restore()
-                    put(before)
-                    raise
-                self.error = error
+        with recorder.given(predicate, holds):
+            with recorder.region("then" if holds else "else") as self.scope:
+                try:
+                    self.result = settled(block())
+                except Exception as error:
+                    if isinstance(error, (CompileError, DataDependentError)):
+                        self.scope.restore()
+                        put(before)
+                        raise
+                    self.error = error
+            self.variables = tuple(map(settled, get()))
+            self.places: dict[tuple[Any, ...], Any] = {
+                key: settled(place.read()) for key, place in self.scope.places.items()
+            }
         self.scope.restore()
         put(before)
 
@@ -111,7 +110,11 @@ def branch(
         a = one.places[key] if key in one.places else place.read()
         b = other.places[key] if key in other.places else place.read()
         place.check(recorder, a, b)
-        builds[key] = merger.merge(a, b, place.name or "a tensor changed in place")
+        # A `grad` may also have changed in place, which has to keep whether there is one.
+        if place.key[0] == "grad" or any(recorder.has_gradient(x) is not True for x in (a, b)):
+            builds[key] = merger.gradient(a, b)
+        else:
+            builds[key] = merger.merge(a, b, place.name or "a tensor changed in place")
     tensors = merger.finish()
     for key, build in builds.items():
         place = places[key]
@@ -165,6 +168,7 @@ class Merger:
         self.scopes = (then, orelse)
         self.sides: tuple[list[Tensor], list[Tensor]] = ([], [])
         self._lazily = False
+        self._paired: dict[Any, tuple[int, Build]] = {}  # numbers that are the same on both sides
 
     def finish(self) -> list[Tensor]:
         """The tensors of the branch's results."""
@@ -186,9 +190,27 @@ class Merger:
             found = Differing(*error.args)
             for side in self.sides:
                 del side[first:]
+            self._paired = {k: pair for k, pair in self._paired.items() if pair[0] < first}
             return lambda _: found
         finally:
             self._lazily = False
+
+    def gradient(self, a: Any, b: Any) -> Build:
+        """How to build the `grad` of a leaf: zeros for a side on which there is none."""
+        if a is b:
+            return lambda _: a
+        like = b if a is None else a
+        values = [zeros(meta_of(like)) if x is None else x for x in (a, b)]
+        there = [x is not None and self.recorder.has_gradient(x) for x in (a, b)]
+        value = self.merge(values[0], values[1], "grad")
+        defined = self.merge(there[0], there[1], "grad")
+
+        def build(tensors: Sequence[Tensor]) -> Any:
+            result = value(tensors)
+            self.recorder.gradient_flags[result._payload] = defined(tensors)
+            return result
+
+        return build
 
     def merge(self, a: Any, b: Any, name: str) -> Build:
         """How to build one value of two, once the branch's results are there."""
@@ -275,8 +297,12 @@ class Merger:
             return lambda _: number(
                 wrap(self.predicate._payload) if a else self.recorder.negated(self.predicate)
             )
-        dtype = numbers.common_dtype(a, b)
-        pair = self._pair(self._as(a, dtype, 0), self._as(b, dtype, 1))
+        key = tuple([id(x._payload) if isinstance(x, Number) else (type(x), x) for x in (a, b)])
+        if key not in self._paired:
+            dtype = numbers.common_dtype(a, b)
+            place = len(self.sides[0])
+            self._paired[key] = (place, self._pair(self._as(a, dtype, 0), self._as(b, dtype, 1)))
+        pair = self._paired[key][1]
         return lambda tensors: number(pair(tensors))
 
     def _as(self, x: Any, dtype: Any, side: int) -> Tensor:
@@ -328,8 +354,6 @@ def _nothing_like(x: Any) -> Any:
     if isinstance(x, Number):
         return number(wrap(np.zeros((), x._payload.dtype)))
     if isinstance(x, TensorBase):
-        from kuai.core.primitive import meta_of
-
         return zeros(meta_of(x))
     return x
 

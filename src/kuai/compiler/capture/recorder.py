@@ -51,6 +51,7 @@ class Recorder:
         edges: where the gradients of their results enter the tape.
         orders: for each loop that reads stacks, whether its rounds take the items of each in
             order (1) or in reverse (-1).
+        gradient_flags: of a `grad` that is zeros where there is none: whether there is one.
         blocks: the blocks being called with their paths, outermost first.
         failure: the refusal that ends the capture, even if the user's code swallowed it.
     """
@@ -64,6 +65,7 @@ class Recorder:
         self.tracked: set[Operation] = set()
         self.edges: dict[Value, Any] = {}
         self.orders: dict[Operation, dict[Value, int]] = {}
+        self.gradient_flags: dict[Any, Any] = {}
         self.blocks: list[tuple[str, Module]] = []
         self.failure: CompileError | None = None
         self.tries = 0
@@ -439,6 +441,14 @@ class Recorder:
         self._poisoned = dict(notes)
 
     # -- refusing ---------------------------------------------------------------------------
+
+    def has_gradient(self, grad: Any) -> Any:
+        """Whether a `grad` that the branches before have left is one, and not `None`."""
+        flag = True
+        if isinstance(grad, TensorBase) and isinstance(grad._payload, Value):
+            flag = self.gradient_flags.get(grad._payload, True)
+        known = self.known(flag)
+        return flag if known is None else known
 
     def known(self, condition: Any) -> bool | None:
         """What a bool is in the regions that are open; `None` where only the program knows."""

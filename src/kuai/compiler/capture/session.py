@@ -28,7 +28,7 @@ from kuai.compiler.capture.numbers import (
 from kuai.compiler.capture.places import Attribute, Contents
 from kuai.compiler.capture.reads import MISSING, Reads
 from kuai.compiler.capture.recorder import Recorder, user_place
-from kuai.compiler.capture.undecided import is_open, lifted
+from kuai.compiler.capture.undecided import Maybe, is_open, lifted
 from kuai.compiler.rewrite.functions import is_library, is_own, is_rewritten, rewritten
 from kuai.compiler.rewrite.source import SourceError
 from kuai.compiler.run.uncompiled import uncompiled
@@ -365,6 +365,34 @@ class Session:
         """Whether this capture has to make a step of an optimizer that begins now."""
         return self.is_active() and id(optimizer) not in self._stepping
 
+    def _with_gradients(self, params: list[Any], step: Callable[[], Any]) -> Any:
+        """A step, as a branch where values decide whether parameters have a `grad` at all."""
+        recorder = self.recorder
+        flags = [recorder.has_gradient(p._grad) for p in params]
+        flag = next((f for f in flags if isinstance(f, Number)), None)
+        if flag is None:
+            return step()
+        without = [
+            p
+            for p, f in zip(params, flags, strict=True)
+            if isinstance(f, Number) and f._payload is flag._payload
+        ]
+
+        def step_without() -> Any:
+            grads = [p._grad for p in without]
+            for p in without:
+                p._grad = None
+            try:
+                return self._with_gradients(params, step)
+            finally:
+                for p, grad in zip(without, grads, strict=True):
+                    p._grad = grad
+
+        return lifted(
+            Maybe(True, flag, False),
+            lambda there: self._with_gradients(params, step) if there else step_without(),
+        )
+
     def call_optimizer(
         self,
         optimizer: Optimizer,
@@ -403,7 +431,11 @@ class Session:
         grown = False
         self._stepping.add(id(optimizer))
         try:
-            return self._call_function(function, (optimizer, *args), kwargs)
+            params = [p for group in optimizer.param_groups for p in group["params"]]
+            return self._with_gradients(
+                params if function.__name__ == "step" else [],
+                lambda: self._call_function(function, (optimizer, *args), kwargs),
+            )
         finally:
             self._stepping.discard(id(optimizer))
             for group, option, value in replaced:
@@ -495,6 +527,9 @@ class Session:
             self.recorder.touch(x)
             if name == "grad":
                 self.touch_gradient(x)
+                flag = self.recorder.has_gradient(x._grad)
+                if isinstance(flag, Number):
+                    return Maybe(x._grad, flag, None)
         return getattr(x, name)
 
     def item(self, owner: Any, index: Any) -> Any:
