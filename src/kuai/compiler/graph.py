@@ -195,12 +195,10 @@ class Graph(Region):
         updates: for each tensor from outside that was changed in place, its new value.
         gradients: for each tensor from outside whose `grad` was written, the value of that
             (`None` where it was set to `None`).
-        blocks: for each path of an operation, the blocks that it was applied in, innermost first.
     """
 
     def __init__(self) -> None:
         super().__init__("graph")
-        self.blocks: dict[str, list[Any]] = {}
         self._count = 0
         self.captured: list[tuple[Value, Any]] = []
         self.constants: list[tuple[Value, np.ndarray]] = []

@@ -106,7 +106,7 @@ def _simplified(joint: Graph, gradients: Sequence[Value | None]) -> list[Value |
 
 def _copy_of(joint: Graph) -> Graph:
     graph = Graph()
-    graph._count, graph.blocks = joint._count, joint.blocks
+    graph._count = joint._count
     graph.captured = list(joint.captured)
     graph.constants = list(joint.constants)
     return graph

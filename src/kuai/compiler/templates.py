@@ -76,7 +76,6 @@ class _Code(Code):
     def __init__(self, half: Half, graph: Graph, pairing: Pairing, batch: int) -> None:
         emitted = half.built.emitted
         self._built = half.built
-        self.blocks = graph.blocks
         self.object_file, self.library = half.object_file, half.library
         self.inputs, self.outputs = list(graph.inputs), list(graph.outputs)
         self.captured, self.updates = list(graph.captured), list(graph.updates)

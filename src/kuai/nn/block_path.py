@@ -35,8 +35,6 @@ def annotate(error: Exception, block: Module, arguments: Sequence[Any]) -> None:
         except AttributeError:
             return
         _note_blocks_as_arguments(error, arguments)
-    elif block.__dict__ is path.blocks[-1].__dict__:
-        return  # it was compiled, and has left the compiled program already
     else:
         path.names.append(_name_within(block, path.blocks[-1]))
     path.blocks.append(block)

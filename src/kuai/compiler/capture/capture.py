@@ -414,7 +414,7 @@ class _Capturing:
             self.reads.attribute(type(block), "forward", forward.__func__)
         path = block._get_name()
         session.blocks.append((block, path))
-        recorder.blocks.append((f"{path}: {_abbreviated(block)}", block))
+        recorder.blocks.append(f"{path}: {_abbreviated(block)}")
         try:
             return session.callable(forward)(*args, **kwargs)
         finally:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -29,9 +29,6 @@ from kuai.core.primitive import Meta, Primitive, meta_of
 from kuai.core.tape import Node, OutputEdge, mode, refresh
 from kuai.errors import CompileError, DataDependentError
 from kuai.ops.windows import blank_like
-
-if TYPE_CHECKING:
-    from kuai.nn.module import Module
 
 check_: Any = control.check
 detach_: Any = detach
@@ -52,7 +49,7 @@ class Recorder:
         orders: for each loop that reads stacks, whether its rounds take the items of each in
             order (1) or in reverse (-1).
         gradient_flags: of a `grad` that is zeros where there is none: whether there is one.
-        blocks: the blocks being called with their paths, outermost first.
+        blocks: the paths of the blocks being called, outermost first.
         failure: the refusal that ends the capture, even if the user's code swallowed it.
     """
 
@@ -66,7 +63,7 @@ class Recorder:
         self.edges: dict[Value, Any] = {}
         self.orders: dict[Operation, dict[Value, int]] = {}
         self.gradient_flags: dict[Any, Any] = {}
-        self.blocks: list[tuple[str, Module]] = []
+        self.blocks: list[str] = []
         self.failure: CompileError | None = None
         self.tries = 0
         self._values: dict[int, tuple[Any, Value]] = {}
@@ -179,19 +176,10 @@ class Recorder:
         regions: Sequence[Region] = (),
     ) -> Operation:
         """Add an operation to the innermost open region."""
-        path, line = self._place or (self._path(), user_line())
+        path, line = self._place or (self.blocks[-1] if self.blocks else "", user_line())
         operation = Operation(primitive, inputs, parameters, results, regions, path, line)
         self.scopes[-1].region.operations.append(operation)
         return operation
-
-    def _path(self) -> str:
-        """The path of the innermost block, whose surroundings the graph remembers."""
-        if not self.blocks:
-            return ""
-        path = self.blocks[-1][0]
-        if path not in self.graph.blocks:
-            self.graph.blocks[path] = [block for _, block in reversed(self.blocks)]
-        return path
 
     @contextmanager
     def placed(self, operation: Operation) -> Iterator[None]:

@@ -328,7 +328,7 @@ class Session:
             forward = self.callable(forward)
         path = self._path(block)
         self.blocks.append((block, path))
-        self.recorder.blocks.append((f"{path}: {_abbreviated(block)}", block))
+        self.recorder.blocks.append(f"{path}: {_abbreviated(block)}")
         try:
             return call_with_hooks(block, args, kwargs, forward)
         finally:

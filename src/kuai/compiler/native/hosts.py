@@ -45,11 +45,10 @@ def forget(first: int, count: int) -> None:
         _free.append((first, count))
 
 
-def raised() -> tuple[BaseException, HostCall | None]:
-    """The exception with which a kernel ended in this thread, once, and the kernel."""
-    found = getattr(_raised, "found", None)
-    _raised.found = None
-    return found or (RuntimeError("a kernel failed"), None)
+def raised() -> BaseException | None:
+    """The exception with which a kernel ended in this thread, once."""
+    error, _raised.error = getattr(_raised, "error", None), None
+    return error
 
 
 @functools.cache
@@ -62,8 +61,8 @@ def callback() -> Any:
 
 def run(number: int, pointers: int) -> int:
     """Run the kernel of this number on arrays at these addresses; whether it raised."""
-    call = _calls[number]
     try:
+        call = _calls[number]
         assert call is not None
         table = (ctypes.c_void_p * (len(call.inputs) + len(call.outputs))).from_address(pointers)
         addresses = iter(table)
@@ -75,7 +74,7 @@ def run(number: int, pointers: int) -> int:
         for array, layout in zip(results, call.outputs, strict=True):
             np.copyto(array_at(next(addresses) or 0, layout), array, casting="unsafe")
     except BaseException as error:  # it goes on where Python called the program
-        _raised.found = error, call
+        _raised.error = error
         return 1
     return 0
 

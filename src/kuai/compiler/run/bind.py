@@ -28,7 +28,6 @@ from kuai.compiler.native.bound import (
 from kuai.compiler.run.code import Code
 from kuai.compiler.run.kept import Kept
 from kuai.core.base import TensorBase
-from kuai.nn.block_path import annotate
 
 RELEASE = 50_000.0  # nanoseconds from which on a program lets go of the interpreter's lock
 
@@ -116,24 +115,19 @@ class Machine:
             Exception: always.
         """
         if status == HOST_FAILED:
-            error, call = hosts.raised()
-            if call is None or not isinstance(error, Exception):
-                raise error
-            raise self._placed(error, call.operation.path, call.operation.line)
+            error = hosts.raised()
+            raise error if error is not None else RuntimeError("a kernel failed")
         if status == OUT_OF_MEMORY:
             raise MemoryError("a compiled loop needs more memory than there is")
         if status == INTERRUPTED:
             raise KeyboardInterrupt
         exception, message, path, line = self.code.failures[status - 1]
-        raise self._placed(exception(message), path, line)
-
-    def _placed(self, error: Exception, path: str, line: str) -> Exception:
-        """The error with notes of the line and of the blocks around it, as eager has them."""
+        raised = exception(message)
+        if path:
+            raised.add_note(f"in {path}")
         if line:
-            error.add_note(f"at {line}")
-        for block in self.code.blocks.get(path, ()):
-            annotate(error, block, ())
-        return error
+            raised.add_note(f"at {line}")
+        raise raised
 
 
 class Binding:

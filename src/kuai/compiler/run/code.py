@@ -38,7 +38,6 @@ class Code:
         cost: nanoseconds that it will take, without loops of unknown length.
         loops: whether it has such loops.
         library: where it is in memory already, that.
-        blocks: for each path of a failure, the blocks that it lies in, innermost first.
         batch: the size of the batch, where the machine code serves any.
     """
 
@@ -50,7 +49,6 @@ class Code:
 
     def __init__(self, graph: Graph, layouts: dict[Value, Layout]) -> None:
         self._graph, self._layouts = graph, layouts
-        self.blocks = graph.blocks
         self._built = None
         self.inputs, self.outputs = list(graph.inputs), list(graph.outputs)
         self.captured, self.updates = list(graph.captured), list(graph.updates)

@@ -283,7 +283,7 @@ class _Run:
             return f"its loops did not end within {LIMIT:g} s"
         if status > 0:
             return f"it fails: {self.code.failures[status - 1][1]}"
-        error, _ = hosts.raised()
+        error = hosts.raised()
         return "there is not enough memory" if status == OUT_OF_MEMORY else f"it fails: {error!r}"
 
     def _lines(self, table: np.ndarray, total: float, clocked: float, unit: float) -> list[Line]:
