@@ -40,7 +40,7 @@ class ControlNode(Node):
         """The gradients of what its edges lead to."""
         from kuai.compiler.capture import gradients
 
-        with self.recorder.placed(self.operation):
+        with self.recorder.differentiating(self.operation):
             if self.operation.primitive is cond:
                 return gradients.of_branch(self, grad)
             return gradients.of_loop(self, grad)
@@ -241,7 +241,7 @@ def replay(recorder: Recorder, region: Region, known: dict[Value, Tensor]) -> Te
         What it yields.
     """
     for operation in list(region.operations):
-        with recorder.placed(operation), set_grad_enabled(operation in recorder.tracked):
+        with recorder.differentiating(operation), set_grad_enabled(operation in recorder.tracked):
             results = _again(recorder, operation, known)
         known.update(zip(operation.results, results, strict=True))
     return [_found(known, v) for v in region.results]
