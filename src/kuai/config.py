@@ -9,6 +9,9 @@ from typing import Any
 threads = array("q", (os.cpu_count() or 1,))
 """How many threads compute. An array, for native code to read its memory."""
 
+full_tracebacks = bool(os.environ.get("KUAI_FULL_TRACEBACKS"))
+"""Whether tracebacks of compiled functions show all of kuai's frames."""
+
 _deterministic = False
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import kuai.compiler.capture.control  # noqa: F401  (its primitives)
 from kuai import dtypes
 from kuai.compiler.capture import capture
-from kuai.compiler.emit.emitted import Emitted
+from kuai.compiler.emit.emitted import Emitted, message_with
 from kuai.compiler.emit.program import emit_program
 from kuai.compiler.graph import Graph, Operation, Value
 from kuai.compiler.kernels import Host, Kernels
@@ -16,6 +16,7 @@ from kuai.compiler.layout import of_array
 from kuai.compiler.native import jit, runtime
 from kuai.compiler.native.target import host
 from kuai.compiler.plan import plan, walk_steps
+from kuai.compiler.run.failures import told
 from kuai.compiler.simplify import simplify
 from kuai.core.base import wrap
 from kuai.core.primitive import Meta, Primitive
@@ -61,6 +62,8 @@ class Program:
                 places.append(arrays[buffer.index].ctypes.data)
             elif buffer.kind == "captured":
                 places.append(self.graph.captured[buffer.index][1]._payload.ctypes.data)
+            elif buffer.kind == "failure":
+                places.append(0)
             else:
                 places.append(outputs[buffer.index].ctypes.data)
         table = np.array([*places, 0], np.int64)
@@ -69,7 +72,9 @@ class Program:
         status = self.call(table.ctypes.data, start)
         if status > 0:
             failure = self.emitted.failures[status - 1]
-            raise failure.exception(failure.message)
+            buffers = [(b.kind, b.index) for b in self.emitted.buffers]
+            values = told(table.ctypes.data, buffers) if failure.values else []
+            raise failure.exception(message_with(failure.message, values[: failure.values]))
         assert status == 0, status
         return outputs
 

@@ -88,7 +88,7 @@ TENSOR = {"kind": d.ARGUMENT, "type": id(kuai.Tensor)}
 FLOAT = {"kind": d.ARGUMENT, "type": id(float)}
 
 
-def fail(status):
+def fail(status, table):
     raise ValueError(f"status {status}")
 
 

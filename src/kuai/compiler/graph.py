@@ -8,12 +8,15 @@ own (`kuai.compiler.capture.control`), which may use the values of the regions a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kuai.core.primitive import Meta, Primitive
 from kuai.errors import DataDependentError
+
+if TYPE_CHECKING:
+    from kuai.nn.block_path import BlockCall
 
 
 class Value:
@@ -89,17 +92,44 @@ class StackMeta(Meta):
         return f"stack of {self.dtype.name}{list(self.shape)}"
 
 
+class Origin:
+    """Where in the user's program an operation comes from.
+
+    Attributes:
+        path: the block that applied it (`chimera.0.net.2: Linear`), innermost; empty outside.
+        line: `file:line` of the user's source, where it is known.
+        calls: the calls of blocks that were under way then, outermost first.
+        is_gradient: whether it computes a gradient of what that line computes.
+    """
+
+    __slots__ = ("calls", "is_gradient", "line", "path")
+
+    def __init__(
+        self,
+        path: str = "",
+        line: str = "",
+        calls: Sequence[BlockCall] = (),
+        is_gradient: bool = False,
+    ) -> None:
+        self.path = path
+        self.line = line
+        self.calls = tuple(calls)
+        self.is_gradient = is_gradient
+
+
+NOWHERE = Origin()
+
+
 class Operation:
     """One application of a primitive: `results = primitive(*inputs, **parameters)`.
 
     Attributes:
         inputs: values, and Python numbers where the primitive takes them.
         regions: of a loop or a branch.
-        path: the block that applied it (`chimera.0.net.2: Linear`), innermost; empty outside.
-        line: `file:line` of the user's source, where it is known.
+        origin: where in the user's program it comes from.
     """
 
-    __slots__ = ("inputs", "line", "parameters", "path", "primitive", "regions", "results")
+    __slots__ = ("inputs", "origin", "parameters", "primitive", "regions", "results")
 
     def __init__(
         self,
@@ -108,16 +138,19 @@ class Operation:
         parameters: dict[str, Any],
         results: Sequence[Value],
         regions: Sequence[Region] = (),
-        path: str = "",
-        line: str = "",
+        origin: Origin = NOWHERE,
     ) -> None:
         self.primitive = primitive
         self.inputs = tuple(inputs)
         self.parameters = parameters
         self.results = tuple(results)
         self.regions = tuple(regions)
-        self.path = path
-        self.line = line
+        self.origin = origin
+
+    @property
+    def path(self) -> str:
+        """The innermost block that applied it."""
+        return self.origin.path
 
     @property
     def used(self) -> list[Value]:

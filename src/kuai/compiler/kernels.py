@@ -368,6 +368,14 @@ def read_elsewhere(operation: Operation) -> list[Value]:
     ]
 
 
+def may_refuse(operation: Operation) -> bool:
+    """Whether the operation can end the program, for what values it finds."""
+    primitive = operation.primitive
+    if primitive.integers_may_fail:
+        return not operation.results[0].meta.dtype.is_floating_point
+    return primitive.may_fail
+
+
 def is_reduction(operation: Operation) -> bool:
     """Whether the primitive says how two partial results combine."""
     return getattr(operation.primitive, "combine", None) is not None
@@ -583,6 +591,7 @@ class _Grouping:
                 and (isinstance(target, Nest) or (isinstance(target, Product) and target.is_open))
                 and target.domain == shape
                 and len(target.operations) + len(free.operations) < ELEMENTWISE_LIMIT
+                and not any(may_refuse(op) for op in free.operations)
             ):
                 return
             moved = free.passes[0].body
@@ -640,6 +649,7 @@ class _Grouping:
         if (
             step.is_open
             and shape == step.domain
+            and not may_refuse(operation)  # a product goes on, and has no way to say so
             and all(v.shape == shape and v not in others for v in inside)
         ):
             return step.body

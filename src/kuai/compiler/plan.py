@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kuai.compiler.graph import Operation, Region, StackMeta, Value
-from kuai.compiler.kernels import Control, Kernels, Move, Nest, Product, Push, Step
+from kuai.compiler.kernels import Control, Kernels, Move, Nest, Product, Push, Step, may_refuse
 from kuai.compiler.layout import Layout, contiguous, within
 from kuai.compiler.sizes import identical, varies
 
@@ -28,7 +28,8 @@ class Buffer:
 
     Attributes:
         kind: "input", "captured", "output", "gradient" (memory of the caller, `index` in the
-            graph's list), "constant" (in the program), "arena" (`offset` bytes into it).
+            graph's list), "constant" (in the program), "arena" (`offset` bytes into it), or a
+            place in the table of buffers for something else.
         size: its bytes.
         first, last: the positions of the first and the last step that touch it.
     """
@@ -245,9 +246,7 @@ def may_fail(step: Step) -> bool:
     """Whether a step can end the program with an error, or be interrupted."""
     if isinstance(step, Control):
         return True
-    return any(getattr(op.primitive, "may_fail", False) for op in step.operations) or (
-        step.name == "host"
-    )
+    return step.name == "host" or any(may_refuse(op) for op in step.operations)
 
 
 def _reads_in_place(kernels: Kernels, step: Step, old: Value) -> bool:

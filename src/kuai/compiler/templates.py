@@ -23,6 +23,7 @@ from kuai.compiler.native.target import host
 from kuai.compiler.pairing import DifferentError, Pairing, as_it_is, on_a_line
 from kuai.compiler.plan import plan
 from kuai.compiler.run.code import Code
+from kuai.compiler.run.failures import Failure
 from kuai.compiler.run.program import Call, Layouts, MakeCode, Program, Recorded, graphs_of
 from kuai.compiler.simplify import simplify
 from kuai.compiler.sizes import Batch, at
@@ -85,7 +86,12 @@ class _Code(Code):
         self.arena = at(emitted.arena, batch)
         self.cost, self.loops = emitted.cost * batch / half.batch.value, emitted.loops
         self.failures = [
-            (f.exception, half.batch.message(f.message, batch), f.path, f.line)
+            Failure(
+                f.exception,
+                half.batch.message(f.message, batch),
+                f.values,
+                pairing.operations.get(f.operation, f.operation).origin,
+            )
             for f in emitted.failures
         ]
         self.hosts = [

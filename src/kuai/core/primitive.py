@@ -173,6 +173,7 @@ class Primitive:
     is_identity: ClassVar[bool] = False  # whether the results are just the first inputs
     aliased: ClassVar[int] = 0  # the number of that input, where it is not the first
     may_fail: ClassVar[bool] = False  # whether the values can be refused when a program runs
+    integers_may_fail: ClassVar[bool] = False  # the same, where the result is of integers
     pieces: ClassVar[Any] = None  # the result is made of the inputs: what lies where
     zeros_between: ClassVar[bool] = False  # whether zeros lie where `pieces` puts nothing
     pull: ClassVar[Any] = None  # one element of the result, read at computed positions

@@ -33,7 +33,7 @@ def check_range(index: np.ndarray, n: int, dim: int, error: type[Exception] = Ru
 
 
 def _out_of_bounds(n: int, dim: int) -> str:
-    return f"index is out of bounds for dimension {dim} with size {n}"
+    return f"index {{}} is out of bounds for dimension {dim} with size {n}"
 
 
 class AlongIndex(Primitive):
@@ -296,12 +296,12 @@ class index_select_(Primitive):
     may_fail = True
 
     def kernel(self, x: np.ndarray, index: np.ndarray, dim: int) -> np.ndarray:
-        if index.size and (index.min() < 0 or index.max() >= x.shape[dim]):
-            raise IndexError("index out of range in self")
+        check_range(index, x.shape[dim], dim, IndexError)
         return x.take(index, dim)
 
     def pull(self, emit, at, x, index, dim):
-        place = x.checked(index.at(at[dim]), dim, IndexError, "index out of range in self")
+        message = _out_of_bounds(x.shape[dim], dim)
+        place = x.checked(index.at(at[dim]), dim, IndexError, message)
         return x.at(*at[:dim], place, *at[dim + 1 :])
 
     def infer(self, x: Meta, index: Meta, dim: int) -> Meta:

@@ -71,7 +71,7 @@ def _indexed_place(
     for p, index in zip(positions, indices, strict=True):
         n = target.shape[p]
         found = index.at(*common[count - len(index.shape) :])
-        message = f"index is out of bounds for dimension {p} with size {n}"
+        message = f"index {{}} is out of bounds for dimension {p} with size {n}"
         place.insert(p, target.checked(found, p, IndexError, message, wraps=True))
     return place
 

@@ -106,8 +106,14 @@ def _check_divisor(y: Any) -> None:
         raise RuntimeError("ZeroDivisionError")
 
 
+class Division(Binary):
+    """A primitive that refuses to divide integers by zero."""
+
+    integers_may_fail = True
+
+
 @primitive
-class floor_divide_(Binary):
+class floor_divide_(Division):
     """`floor(x / y)`."""
 
     gradient_name = "DivBackward1"
@@ -131,7 +137,7 @@ class floor_divide_(Binary):
 
 
 @primitive
-class trunc_divide(Binary):
+class trunc_divide(Division):
     """`x / y` without its fraction."""
 
     gradient_name = "DivBackward1"
@@ -187,7 +193,7 @@ divide = true_divide = div
 
 
 @primitive
-class remainder(Binary):
+class remainder(Division):
     """`x - y * floor(x / y)`: with the sign of the divisor, as Python's `%`."""
 
     def kernel(self, x, y):
@@ -204,7 +210,7 @@ class remainder(Binary):
 
 
 @primitive
-class fmod(Binary):
+class fmod(Division):
     """`x - y * trunc(x / y)`: with the sign of the dividend, as C's `fmod`."""
 
     tensors = 1

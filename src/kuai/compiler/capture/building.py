@@ -40,7 +40,7 @@ class ControlNode(Node):
         """The gradients of what its edges lead to."""
         from kuai.compiler.capture import gradients
 
-        with self.recorder.placed(self.operation):
+        with self.recorder.differentiating(self.operation):
             if self.operation.primitive is cond:
                 return gradients.of_branch(self, grad)
             return gradients.of_loop(self, grad)
@@ -258,7 +258,7 @@ def replay(recorder: Recorder, region: Region, known: dict[Value, Tensor]) -> Te
     for operation in list(region.operations):
         if not operation.results:
             continue  # a check, or a print
-        with recorder.placed(operation), set_grad_enabled(operation in recorder.tracked):
+        with recorder.differentiating(operation), set_grad_enabled(operation in recorder.tracked):
             results = _again(recorder, operation, known)
         for value, new in zip(operation.results, results, strict=True):
             known[value] = new

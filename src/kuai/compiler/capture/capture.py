@@ -38,7 +38,6 @@ from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import Meta, intercepted, meta_of
 from kuai.core.tape import mode
 from kuai.errors import CompileError, DataDependentError, GradientError
-from kuai.nn.block_path import _abbreviated
 from kuai.nn.hooks import captured_calls
 from kuai.nn.module import Module
 from kuai.ops.random import default_generator
@@ -279,7 +278,7 @@ class _Capturing:
             try:
                 yield
             except DataDependentError as error:
-                raise self.recorder.explained(error) from error
+                raise self.recorder.explained(error) from None
             except GradientError as error:
                 if any(
                     isinstance(a.given, TensorBase) and a.given._node is not None
@@ -408,18 +407,12 @@ class _Capturing:
 
     def _call_forward(self, block: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The `forward` of a block whose own call, with its hooks, goes on outside."""
-        session, recorder, forward = self.session, self.recorder, self.function
+        session, forward = self.session, self.function
         self.reads.block(block)
         if "forward" not in block.__dict__:
             self.reads.attribute(type(block), "forward", forward.__func__)
-        path = block._get_name()
-        session.blocks.append((block, path))
-        recorder.blocks.append(f"{path}: {_abbreviated(block)}")
-        try:
+        with session.within(block, block._get_name(), args):
             return session.callable(forward)(*args, **kwargs)
-        finally:
-            session.blocks.pop()
-            recorder.blocks.pop()
 
     def _keep_containers(self, x: Any) -> None:
         """Containers among the arguments belong to the caller, and must not be changed."""

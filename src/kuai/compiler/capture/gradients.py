@@ -189,8 +189,7 @@ class _LoopGradient:
             result = Value(recorder.graph, value.meta)
             result.region = loop.regions[1]
             self.orders[stack] = -1
-            path, line = self.operation.path, self.operation.line
-            read = Operation(stack_item, (stack, index), {}, (result,), (), path, line)
+            read = Operation(stack_item, (stack, index), {}, (result,), (), self.operation.origin)
             return read, result
 
         keep(self.replayed, item)

@@ -20,7 +20,7 @@ import numpy as np
 import kuai
 from kuai.compiler.capture import control
 from kuai.compiler.capture.places import Gradient, Memory, Place, Scope
-from kuai.compiler.graph import Graph, Operation, Region, StackMeta, Value
+from kuai.compiler.graph import Graph, Operation, Origin, Region, StackMeta, Value
 from kuai.compiler.rewrite.functions import is_library_file
 from kuai.core import base
 from kuai.core.base import TensorBase, wrap
@@ -28,6 +28,7 @@ from kuai.core.inplace import detach, view_scatter
 from kuai.core.primitive import Meta, Primitive, meta_of
 from kuai.core.tape import Node, OutputEdge, mode, refresh
 from kuai.errors import CompileError, DataDependentError
+from kuai.nn.block_path import BlockCall, abbreviated, block_call, copy_notes
 from kuai.ops.windows import blank_like
 
 check_: Any = control.check
@@ -49,7 +50,8 @@ class Recorder:
         orders: for each loop that reads stacks, whether its rounds take the items of each in
             order (1) or in reverse (-1).
         gradient_flags: of a `grad` that is zeros where there is none: whether there is one.
-        blocks: the paths of the blocks being called, outermost first.
+        calls: the calls of blocks that are under way, outermost first.
+        path: the path of the innermost of them.
         failure: the refusal that ends the capture, even if the user's code swallowed it.
     """
 
@@ -63,7 +65,8 @@ class Recorder:
         self.edges: dict[Value, Any] = {}
         self.orders: dict[Operation, dict[Value, int]] = {}
         self.gradient_flags: dict[Any, Any] = {}
-        self.blocks: list[str] = []
+        self.calls: tuple[BlockCall, ...] = ()
+        self.path = ""
         self.failure: CompileError | None = None
         self.tries = 0
         self._values: dict[int, tuple[Any, Value]] = {}
@@ -76,7 +79,7 @@ class Recorder:
         self._facts: dict[Any, bool] = {}
         self._negations: dict[Value, Value] = {}
         self._changes = 0
-        self._place: tuple[str, str] | None = None
+        self._gradient_of: Origin | None = None
 
     # -- being active -----------------------------------------------------------------------
 
@@ -176,19 +179,34 @@ class Recorder:
         regions: Sequence[Region] = (),
     ) -> Operation:
         """Add an operation to the innermost open region."""
-        path, line = self._place or (self.blocks[-1] if self.blocks else "", user_line())
-        operation = Operation(primitive, inputs, parameters, results, regions, path, line)
+        of = self._gradient_of
+        if of is None:
+            origin = Origin(self.path, user_line(), self.calls)
+        else:
+            origin = Origin(of.path, of.line, self.calls, True)
+        operation = Operation(primitive, inputs, parameters, results, regions, origin)
         self.scopes[-1].region.operations.append(operation)
         return operation
 
     @contextmanager
-    def placed(self, operation: Operation) -> Iterator[None]:
-        """Let what is recorded now have the place of an operation that it comes from."""
-        before, self._place = self._place, (operation.path, operation.line)
+    def within(self, block: Any, path: str, arguments: Sequence[Any]) -> Iterator[None]:
+        """Let what is recorded now belong to a call of a block."""
+        before = self.calls, self.path
+        self.calls = (*self.calls, block_call(block, arguments))
+        self.path = f"{path}: {abbreviated(block)}"
         try:
             yield
         finally:
-            self._place = before
+            self.calls, self.path = before
+
+    @contextmanager
+    def differentiating(self, operation: Operation) -> Iterator[None]:
+        """Let what is recorded now count as the gradient of an operation."""
+        before, self._gradient_of = self._gradient_of, operation.origin
+        try:
+            yield
+        finally:
+            self._gradient_of = before
 
     def new(self, meta: Meta, name: str = "") -> Value:
         """A new value in the innermost open region."""
@@ -497,7 +515,10 @@ class Recorder:
             if not _is_own(frame.f_code.co_filename):
                 file, line = frame.f_code.co_filename, number
         source = linecache.getline(file, line)
-        self.failure = self.failure or CompileError(str(error), error.advice, file, line, source)
+        if self.failure is None:
+            self.failure = CompileError(str(error), error.advice, file, line, source)
+            copy_notes(error, self.failure)
+            self.failure.__traceback__ = error.__traceback__
         return self.failure
 
     def check_overlaps(self, updated: set[Value]) -> None:
@@ -542,7 +563,7 @@ class PlacedNode(Node):
 
     def gradients(self, grad: Any) -> Sequence[Any]:
         """The gradients of the inputs, given that of the result."""
-        with self.recorder.placed(self.operation):
+        with self.recorder.differentiating(self.operation):
             return super().gradients(grad)
 
 

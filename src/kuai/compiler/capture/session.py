@@ -37,7 +37,7 @@ from kuai.core.base import TensorBase, wrap
 from kuai.core.inplace import assign
 from kuai.core.tape import no_grad
 from kuai.errors import CompileError
-from kuai.nn.block_path import _abbreviated, _name_within
+from kuai.nn.block_path import name_within
 from kuai.nn.hooks import call_with_hooks
 from kuai.nn.module import Module
 from kuai.optim.optimizer import Optimizer
@@ -327,13 +327,18 @@ class Session:
                 self.reads.attribute(type(block), "forward", function)
             forward = self.callable(forward)
         path = self._path(block)
-        self.blocks.append((block, path))
-        self.recorder.blocks.append(f"{path}: {_abbreviated(block)}")
-        try:
+        with self.within(block, path, args):
             return call_with_hooks(block, args, kwargs, forward)
+
+    @contextmanager
+    def within(self, block: Module, path: str, arguments: Sequence[Any]) -> Iterator[None]:
+        """While a block is being called."""
+        self.blocks.append((block, path))
+        try:
+            with self.recorder.within(block, path, arguments):
+                yield
         finally:
             self.blocks.pop()
-            self.recorder.blocks.pop()
 
     def _path(self, block: Module) -> str:
         if not self.blocks:
@@ -341,7 +346,7 @@ class Session:
         outer, path = self.blocks[-1]
         key = (id(outer), id(block))
         if key not in self._paths:
-            self._paths[key] = _name_within(outer, block)
+            self._paths[key] = name_within(outer, block)
         return f"{path}.{self._paths[key]}"
 
     def _touch_parts(self, block: Module, method: str) -> None:

@@ -91,7 +91,7 @@ class _Kernel:
                 here = {x: self._moved(f, starts[x], self.layouts[x], at) for x in self.given}
                 self.head(f, here, at, memory)
 
-        program.kernel(self.step.kernel_name, buffers, build, self.operation, parts)
+        program.kernel(self.step.kernel_name, buffers, build, parts)
 
     def _start(self, f: Function, pointers: dict[Buffer, Ref], x: Value) -> Ref:
         buffer = self.sources.get(x) or self.program.plan.buffer_of(x)

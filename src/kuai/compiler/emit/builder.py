@@ -433,9 +433,12 @@ class Function:
             self.line(f"br label %{label}")
             self.ended = True
 
-    def branch_if(self, condition: Ref, then: str, otherwise: str) -> None:
-        """Go to one of two blocks."""
-        self.line(f"br {condition}, label %{then}, label %{otherwise}")
+    def branch_if(self, condition: Ref, then: str, otherwise: str, rarely: bool = False) -> None:
+        """Go to one of two blocks; `rarely` to the first, whose code then lies out of the way."""
+        hint = ", !prof !0" if rarely else ""
+        if rarely:
+            self.module.globals["!0"] = '!0 = !{!"branch_weights", i32 1, i32 1048575}'
+        self.line(f"br {condition}, label %{then}, label %{otherwise}{hint}")
         self.ended = True
 
     def ret(self, value: Ref | None = None) -> None:
@@ -473,10 +476,10 @@ class Function:
         self.begin(label)
 
     @contextmanager
-    def when(self, condition: Ref) -> Iterator[None]:
-        """Do what is built inside only where a scalar condition holds."""
+    def when(self, condition: Ref, rarely: bool = False) -> Iterator[None]:
+        """Do what is built inside only where a scalar condition holds, as it may do `rarely`."""
         then, end = self.label("then"), self.label("end")
-        self.branch_if(condition, then, end)
+        self.branch_if(condition, then, end, rarely)
         self.begin_after(then)
         yield
         self.begin(end)

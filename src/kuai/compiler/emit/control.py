@@ -191,8 +191,6 @@ def _check(program: Program, step: Control) -> None:
     operation = step.operation
     f = program.main
     given = operation.parameters
-    number = program.failure(
-        Failure(given["error"], given["message"], operation.path, operation.line)
-    )
+    number = program.failure(Failure(given["error"], given["message"], 0, operation))
     bad = f.binary("xor", _truth(program, operation.inputs[0]), Ref("true", "i1"))
     program.fail_where(bad, number)

@@ -75,7 +75,7 @@ def emit_step(program: Program, step: ProductStep, kind: Convolved) -> None:
         return store_image
 
     name = step.kernel_name
-    program.kernel(name, [*buffers, *([workspace] if workspace else [])], build, operation, parts)
+    program.kernel(name, [*buffers, *([workspace] if workspace else [])], build, parts)
 
 
 def _parts(program: Program, step: ProductStep, kind: Convolved, blocks: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,15 +21,25 @@ class Failure:
 
     Attributes:
         exception: the class that eager raises.
-        message: its text.
-        path: the block in which it happened.
-        line: the line of the user's source.
+        message: its text, with a place for each of the values.
+        values: how many integers the program tells with it, in the words that follow that of its
+            buffer of the kind "failure".
+        operation: what failed.
     """
 
     exception: type[Exception]
     message: str
-    path: str = ""
-    line: str = ""
+    values: int
+    operation: Operation
+
+
+MOST_VALUES = 2
+"""How many integers a failure may tell."""
+
+
+def message_with(message: str, values: Sequence[int]) -> str:
+    """A message with values in their places; one without values may have braces of its own."""
+    return message.format(*values) if values else message
 
 
 @dataclass(frozen=True)
@@ -54,7 +65,8 @@ class Emitted:
         text: an LLVM module that defines `i32 @program(ptr %buffers, ptr %arena)`.
         buffers: what each address in the table `buffers` is, in order.
         arena: bytes of scratch memory that the program needs.
-        failures: what the statuses 1, 2, ... mean.
+        failures: what the statuses 1, 2, ... mean. Where some of them tell values, a buffer of
+            the kind "failure" is followed by as many places of the table as these need.
         hosts: the NumPy kernels that it calls, by number; a buffer of the kind "hosts" has the
             number of the first.
         cost: how long it will take, in nanoseconds, without loops of unknown length.

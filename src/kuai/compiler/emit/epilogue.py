@@ -101,7 +101,8 @@ class Places:
                 env[v] = emit.load(pointer, v.meta.dtype, stride, mask=under)
             else:
                 env[v] = emit.load_at(pointer, offsets, v.meta.dtype, under)
-        epilogue.code.run(emit, env, epilogue.body)
+        for op in epilogue.body:
+            epilogue.code.compute(emit, env, op)
         for v in epilogue.stored:
             pointer, stride, offsets = self._place(f, v, coordinates, lanes)
             if offsets is None:

@@ -53,7 +53,6 @@ def emit_fold(program: Program, operation: Operation) -> None:
         operation.primitive.name,
         program.buffers_of([source, result]),
         build,
-        operation,
         max(1, min(parts, kept[0])) if kept else 1,
     )
 

@@ -43,7 +43,6 @@ def emit_move(program: Program, step: Move) -> None:
         operation.primitive.name,
         program.buffers_of([*operation.inputs, result]),
         build,
-        operation,
         cost.parts(size * PER_BYTE) if covered == result.size else 1,  # then none overlap
     )
 

@@ -325,8 +325,9 @@ class Nest:
             known.update(self._walk(code, known, level, pointers, lanes, mask))
             emit = Emit(self.f, lanes)
             self._load(emit, known, pointers, mask, code.tail_inputs, True)
-            self.code.run(emit, known, code.tail)
-            self.checks.note(emit, mask)
+            for op in code.tail:
+                self.code.compute(emit, known, op)
+                self.checks.note(emit, mask, op)
             self._store(emit, known, pointers, mask, code.kept)
 
     def _body(
@@ -341,8 +342,10 @@ class Nest:
         emit = Emit(self.f, lanes)
         env = dict(known)
         self._load(emit, env, pointers, mask, code.body_inputs, False)
-        self.code.run(emit, env, code.body, self._place(emit, pointers, mask))
-        self.checks.note(emit, mask)
+        place = self._place(emit, pointers, mask)
+        for op in code.body:
+            self.code.compute(emit, env, op, place)
+            self.checks.note(emit, mask, op)
         self._store(emit, env, pointers, mask, code.inner)
         return emit, env
 
@@ -591,26 +594,25 @@ class Code:
             return emit.const(self.constants[x], x.meta.dtype)
         return env[x]
 
-    def run(
+    def compute(
         self,
         emit: Emit,
         env: dict[Value, Scalar],
-        operations: Sequence[Operation],
+        op: Operation,
         place: pulls.Place | None = None,
     ) -> None:
-        """Compute the operations."""
-        for op in operations:
-            emit.dtype = op.results[0].meta.dtype
-            if not is_pull(op):
-                operands = [self.operand(emit, env, x) for x in op.inputs]
-                env[op.results[0]] = op.primitive.lower(emit, *operands, **op.parameters)
-                continue
-            assert place is not None
-            operands = [
-                self.operand(emit, env, x) if here else place.source(emit, x, self.constants)
-                for x, here in zip(op.inputs, read_here(op), strict=True)
-            ]
-            env[op.results[0]] = op.primitive.pull(emit, place.at, *operands, **op.parameters)
+        """Compute an operation."""
+        emit.dtype = op.results[0].meta.dtype
+        if not is_pull(op):
+            operands = [self.operand(emit, env, x) for x in op.inputs]
+            env[op.results[0]] = op.primitive.lower(emit, *operands, **op.parameters)
+            return
+        assert place is not None
+        operands = [
+            self.operand(emit, env, x) if here else place.source(emit, x, self.constants)
+            for x, here in zip(op.inputs, read_here(op), strict=True)
+        ]
+        env[op.results[0]] = op.primitive.pull(emit, place.at, *operands, **op.parameters)
 
 
 def _inputs(operations: Sequence[Operation]) -> list[Value]:

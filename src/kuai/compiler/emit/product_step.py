@@ -69,7 +69,7 @@ def _call(
         kernel.emit(part)
 
     used = [*buffers, *([workspace] if workspace else [])]
-    program.kernel(step.kernel_name, used, build, step.product, parts)
+    program.kernel(step.kernel_name, used, build, parts)
 
 
 def _parts(program: Program, step: ProductStep, shape: _Shape) -> int:
@@ -242,7 +242,8 @@ class _Kernel:
         env: dict[Value, Any] = {product: result}
         for v in self.epilogue.loaded:
             env[v] = self._operand(emit, starts, v, row, column, mask)
-        self.epilogue.code.run(emit, env, self.epilogue.body)
+        for op in self.epilogue.body:
+            self.epilogue.code.compute(emit, env, op)
         for v in self.epilogue.stored:
             pointer, stride = self._place(starts, v, row, column)
             emit.store(env[v], pointer, stride, mask=mask)

@@ -18,8 +18,9 @@ from kuai.compiler.emit import (
     sorts,
 )
 from kuai.compiler.emit.builder import Function, Module, Ref, number
+from kuai.compiler.emit.checks import Refusal
 from kuai.compiler.emit.control import emit_control
-from kuai.compiler.emit.emitted import HOST_FAILED, Emitted, Failure, HostCall
+from kuai.compiler.emit.emitted import HOST_FAILED, MOST_VALUES, Emitted, Failure, HostCall
 from kuai.compiler.graph import Operation, StackMeta, Value
 from kuai.compiler.kernels import (
     Control,
@@ -39,9 +40,7 @@ from kuai.compiler.plan import ALIGNMENT, Buffer, Plan
 from kuai.compiler.products import Convolved, Matrices
 from kuai.compiler.sizes import Batch, larger, varies
 
-Build = Callable[
-    [Function, dict[Buffer, Ref], "nests.Part | None"], "list[tuple[type[Exception], str]] | None"
-]
+Build = Callable[[Function, dict[Buffer, Ref], "nests.Part | None"], "list[Refusal] | None"]
 """Writes a kernel's body, for the addresses of its memory, and its part of the work."""
 
 WORKSPACE = "@WORKSPACE@"
@@ -207,7 +206,7 @@ class Program:
 
     def fail_where(self, condition: Ref, number: Ref | int) -> None:
         """End the program with this status where an i1 holds."""
-        with self.main.when(condition):
+        with self.main.when(condition, rarely=True):
             self.fail(Ref(str(number), "i32") if isinstance(number, int) else number)
 
     def failure(self, failure: Failure) -> int:
@@ -222,7 +221,6 @@ class Program:
         name: str,
         buffers: Sequence[Buffer],
         build: Build,
-        operation: Operation | None = None,
         parts: int = 1,
     ) -> None:
         """Call a kernel, which is built unless the same one is there already.
@@ -231,8 +229,7 @@ class Program:
             name: what it is called, for the reader.
             buffers: the memory that it gets, an address for each.
             build: writes its body; returns what it may fail with, if it does: then the body
-                returns an i32, 0 or the number of the failure.
-            operation: whose block and line a failure names.
+                returns an i32, 0 or the number of the failure (`Checks`).
             parts: how many parts the work has, for several threads; where it may fail, it has
                 one.
         """
@@ -247,13 +244,13 @@ class Program:
             table, number = f.arguments
             given = [f.load("ptr", f.at(table, i, "ptr")) for i in range(len(buffers))]
             part = nests.Part(number, cost.count_of_parts(f, parts))
-            failures = build(f, dict(zip(buffers, given, strict=True)), part)
-            if failures:
-                self.kernel(name, buffers, build, operation)
+            refusals = build(f, dict(zip(buffers, given, strict=True)), part)
+            if refusals:
+                self.kernel(name, buffers, build)
                 return
         else:
-            failures = build(f, dict(zip(buffers, f.arguments, strict=True)), None)
-        if failures:
+            refusals = build(f, dict(zip(buffers, f.arguments, strict=True)), None)
+        if refusals:
             f.result = "i32"
         elif not f.ended:
             f.ret()
@@ -270,16 +267,17 @@ class Program:
             self.module.functions.append(f)
         self.emitted.kernels[known] = self.emitted.kernels.get(known, 0) + 1
         given = [self.pointers[b] for b in buffers]
+        if refusals:
+            given.append(self._failure_slot())
         if sized:
             given.append(Ref("%batch", "i64"))
         if divided:
             self._call_in_parts(known, given, parts)
             return
-        if not failures:
+        if not refusals:
             self.main.call(known, "void", *given)
             return
-        path, line = (operation.path, operation.line) if operation else ("", "")
-        numbers = [self.failure(Failure(c, m, path, line)) for c, m in failures]
+        numbers = [self.failure(Failure(*refusal)) for refusal in refusals]
         status = self.main.call(known, "i32", *given)
         failed = self.main.compare("ne", status, Ref("0", "i32"))
         self.fail_where(failed, self.main.add(status, Ref(str(numbers[0] - 1), "i32")))
@@ -350,13 +348,12 @@ class Program:
                 f, self.target, step.domain, dims, operands, places, code, part, sources
             )
             nest.emit()
-            return nest.checks.failures
+            return nest.checks.refusals
 
         self.kernel(
             step.kernel_name,
             self.buffers_of([*(v for v, _ in loaded), *elsewhere, *results]),
             build,
-            step.operations[0],
             cost.parts_of_nest(step, len(loaded) + len(results), self.batch),
         )
 
@@ -447,16 +444,21 @@ class Program:
         for i, pointer in enumerate(given):
             f.store(pointer, f.at(table, i, "ptr"))
         self.module.declare("kuai_host", "i32", ["i64", "ptr"])
-        first = f.load("i64", f.at(self.table, self._host_slot(), "ptr"))
+        first = f.load("i64", f.at(self.table, self._slot_of("hosts"), "ptr"))
         status = f.call("kuai_host", "i32", f.add(first, Ref(str(number), "i64")), table)
         self.fail_where(f.compare("ne", status, Ref("0", "i32")), HOST_FAILED)
 
-    def _host_slot(self) -> int:
+    def _slot_of(self, kind: str, places: int = 1) -> int:
+        """The place in the table of what a program has once, where it has it."""
         for i, buffer in enumerate(self.emitted.buffers):
-            if buffer.kind == "hosts":
+            if buffer.kind == kind:
                 return i
-        self.emitted.buffers.append(Buffer("hosts"))
-        return len(self.emitted.buffers) - 1
+        self.emitted.buffers += [Buffer(kind, index) for index in range(places)]
+        return len(self.emitted.buffers) - places
+
+    def _failure_slot(self) -> Ref:
+        """Where kernels tell what failed: a number, and values."""
+        return self.main.at(self.table, self._slot_of("failure", 1 + MOST_VALUES), "ptr")
 
 
 def _across(access: nests.Access, step: Nest, value: Value) -> nests.Access:

@@ -158,7 +158,7 @@ class Source:
         Args:
             index: of any integer type.
             dim: the dimension.
-            exception, message: what eager raises.
+            exception, message: what eager raises; a `{}` in the message is the index.
             wraps: whether negative ones count from the end.
         """
         return checked(self._emit, index, self.shape[dim], exception, message, wraps)
@@ -169,12 +169,12 @@ def checked(
 ) -> Scalar:
     """An index below `n` as int64: 0 where it is out of range, which the program refuses."""
     alone = emit if index.ref.lanes else Emit(emit.function, 0)
-    index = alone.cast(index, dtypes.int64)
+    given = index = alone.cast(index, dtypes.int64)
     if wraps:
         index = alone.where(alone.lt(index, 0), alone.add(index, n), index)
     f = emit.function
     bad = Scalar(f.compare("uge", index.ref, f.const(n, index.ref.type)), dtypes.bool_)
-    emit.check(bad, exception, message)
+    emit.check(bad, exception, message, given)
     return alone.where(bad, alone.const(0, dtypes.int64), index)
 
 

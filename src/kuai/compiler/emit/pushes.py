@@ -51,11 +51,9 @@ def emit_push(program: Program, operation: Operation) -> None:
             target = program.source(f, pointers, result)
             _Push(program, operation, f, domain, sources, target, checks).emit()
         checks.finish()
-        return checks.failures
+        return checks.refusals
 
-    program.kernel(
-        primitive.name, program.buffers_of([*operation.inputs, result]), build, operation
-    )
+    program.kernel(primitive.name, program.buffers_of([*operation.inputs, result]), build)
 
 
 class _Push:
@@ -152,7 +150,7 @@ class _Push:
     ) -> None:
         emit = Emit(f, lanes)
         position, value, into = self._place(emit, at, mask, sources, target)
-        self.checks.note(emit, mask)
+        self.checks.note(emit, mask, self.operation)
         if 0 in into.shape:
             return
         old = into.at(*position)

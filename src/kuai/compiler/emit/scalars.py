@@ -13,6 +13,8 @@ with NaN are false.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from kuai import dtypes
 from kuai.compiler.emit.builder import Function, Ref
 from kuai.compiler.emit.functions import Functions
@@ -22,6 +24,22 @@ from kuai.compiler.emit.values import Operand, Scalar, indefinite, register
 BOOL, INTEGER = dtypes.BOOL, dtypes.INTEGER
 
 __all__ = ["Emit", "Operand", "Scalar", "register"]
+
+
+class Check(NamedTuple):
+    """What has to be refused when the program runs.
+
+    Attributes:
+        bad: where it holds (i1, in each lane), the program fails.
+        exception: the class that eager raises there.
+        message: its text, with a place (`{}`) for each of the values.
+        values: what is told of the first element that is bad (i64).
+    """
+
+    bad: Ref
+    exception: type[Exception]
+    message: str
+    values: tuple[Ref, ...]
 
 
 class Emit(Memory, Functions):
@@ -35,16 +53,15 @@ class Emit(Memory, Functions):
         function: where instructions go.
         lanes: how many elements side by side; 0 for one alone.
         dtype: that of the result of the operation that is being lowered.
-        checks: what has to be refused when the program runs: pairs of a condition (i1 in each
-            lane, true where it is bad) and the exception that eager raises there. Who built the
-            kernel looks at them before anything is written.
+        checks: what has to be refused when the program runs. Who built the kernel looks at them
+            before anything is written.
     """
 
     def __init__(self, function: Function, lanes: int, dtype: dtypes.dtype | None = None) -> None:
         self.function = function
         self.lanes = lanes
         self.dtype = dtype or dtypes.float32
-        self.checks: list[tuple[Ref, type[Exception], str]] = []
+        self.checks: list[Check] = []
 
     # -- arithmetic -------------------------------------------------------------------------
 
@@ -197,9 +214,17 @@ class Emit(Memory, Functions):
         rest = self.sub(x, self.mul(quotient, safe))
         return self.where(minus, self.neg(x), quotient), rest, y
 
-    def check(self, bad: Scalar, exception: type[Exception], message: str) -> None:
-        """Have the program refuse with `exception(message)` where `bad` (bool) holds."""
-        self.checks.append((bad.ref, exception, message))
+    def check(self, bad: Scalar, exception: type[Exception], message: str, *values: Scalar) -> None:
+        """Have the program refuse with `exception(message)` where `bad` (bool) holds.
+
+        Args:
+            bad: where.
+            exception, message: what eager raises.
+            values: integers that the message tells, each in the place of a `{}`.
+        """
+        one = Emit(self.function, 0)
+        told = [(self if v.ref.lanes else one).cast(v, dtypes.int64).ref for v in values]
+        self.checks.append(Check(bad.ref, exception, message, tuple(told)))
 
     # -- the greater and the smaller --------------------------------------------------------
 

@@ -94,7 +94,7 @@ def emit_sort(program: Program, operation: Operation) -> None:
         walk([d for d in range(source.ndim) if d not in dims], [Ref("0", "i64")] * source.ndim)
 
     buffers = [*program.buffers_of([source, result]), space]
-    program.kernel(operation.primitive.name, buffers, build, operation)
+    program.kernel(operation.primitive.name, buffers, build)
 
 
 def _indices(emit: Emit, at: Sequence[Ref], dims: Sequence[int], i: Ref) -> list[pulls.Index]:

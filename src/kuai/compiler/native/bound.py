@@ -257,10 +257,13 @@ class Bound:
     Args:
         interface: what it takes and gives.
         library: its machine code; `program` is its entry.
-        fail: raises what a status that is not 0 stands for.
+        fail: raises what a status that is not 0 stands for; gets it, and the address of the
+            table of buffers.
     """
 
-    def __init__(self, interface: Interface, library: Library, fail: Callable[[int], Any]) -> None:
+    def __init__(
+        self, interface: Interface, library: Library, fail: Callable[[int, int], Any]
+    ) -> None:
         self.interface = interface
         self.library = library
         self.fail = fail
@@ -542,7 +545,7 @@ class Bound:
             table[buffer] = table[base] + offset
         status = self._entry(block, block + self.head)
         if status:
-            return self.fail(status)
+            return self.fail(status, block)
         for source in i.updates:
             tensor_of(source, leaves)._counter[0] += 1
         for write, grad in zip(i.gradients, grads, strict=True):

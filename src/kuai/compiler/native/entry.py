@@ -194,9 +194,13 @@ def _run(module: Module) -> None:
     leave_if(c.some(c.call("PyErr_Occurred")))
     code_of = c.call("PyLong_FromLongLong", f.cast("sext", status, "i64"))
     leave_if(c.is_null(code_of))
-    one = f.alloca("i64", 1)
-    f.store(code_of, one)
-    result.set(c.call("PyObject_Vectorcall", get("fail"), one, c.number(1), NULL))
+    table_of = c.call("PyLong_FromLongLong", f.cast("ptrtoint", block.get(), "i64"))
+    given = f.alloca("i64", 2)
+    c.set_word(code_of, given, 0)
+    c.set_word(table_of, given, 1)
+    with f.when(c.some(table_of)):
+        result.set(c.call("PyObject_Vectorcall", get("fail"), given, c.number(2), NULL))
+        c.call("Py_DecRef", table_of)
     c.call("Py_DecRef", code_of)
     f.branch(clean)
 

@@ -10,15 +10,17 @@ import functools
 import math
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from kuai.compiler.layout import Layout
 from kuai.compiler.native.locks import Lock
+from kuai.core.base import wrap
 
 if TYPE_CHECKING:
     from kuai.compiler.emit.emitted import HostCall
+    from kuai.compiler.graph import Operation, Origin
 
 _calls: list[HostCall | None] = []
 _free: list[tuple[int, int]] = []  # places in the table that programs have given back
@@ -45,10 +47,18 @@ def forget(first: int, count: int) -> None:
         _free.append((first, count))
 
 
-def raised() -> BaseException | None:
-    """The exception with which a kernel ended in this thread, once."""
-    error, _raised.error = getattr(_raised, "error", None), None
-    return error
+class Raised(NamedTuple):
+    """The exception with which a kernel ended, and where in the user's program that arose."""
+
+    error: BaseException
+    origin: Origin
+
+
+def raised() -> Raised:
+    """With what a kernel ended in this thread, once."""
+    found: Raised = _raised.found
+    del _raised.found
+    return found
 
 
 @functools.cache
@@ -61,22 +71,32 @@ def callback() -> Any:
 
 def run(number: int, pointers: int) -> int:
     """Run the kernel of this number on arrays at these addresses; whether it raised."""
+    call = _calls[number]
+    assert call is not None
+    operation = call.operation
     try:
-        call = _calls[number]
-        assert call is not None
         table = (ctypes.c_void_p * (len(call.inputs) + len(call.outputs))).from_address(pointers)
         addresses = iter(table)
         arguments = [_argument(x, addresses) for x in call.inputs]
-        operation = call.operation
         with np.errstate(all="ignore"):
-            result = operation.primitive.kernel(*arguments, **operation.parameters)
+            result = _kernel(operation, arguments)
         results = result if isinstance(result, (tuple, list)) else (result,)
         for array, layout in zip(results, call.outputs, strict=True):
             np.copyto(array_at(next(addresses) or 0, layout), array, casting="unsafe")
     except BaseException as error:  # it goes on where Python called the program
-        _raised.error = error
+        _raised.found = Raised(error.with_traceback(None), operation.origin)
         return 1
     return 0
+
+
+def _kernel(operation: Operation, arguments: Sequence[Any]) -> Any:
+    """What the kernel gives; where it fails, the error that eager raises."""
+    try:
+        return operation.primitive.kernel(*arguments, **operation.parameters)
+    except Exception as error:
+        given = [wrap(x) if isinstance(x, np.ndarray) else x for x in arguments]
+        operation.primitive.explain(error, given, operation.parameters)
+        raise
 
 
 def _argument(x: Any, addresses: Any) -> Any:

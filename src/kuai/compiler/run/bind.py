@@ -26,6 +26,7 @@ from kuai.compiler.native.bound import (
     TensorUse,
 )
 from kuai.compiler.run.code import Code
+from kuai.compiler.run.failures import annotate_origin, told
 from kuai.compiler.run.kept import Kept
 from kuai.core.base import TensorBase
 
@@ -108,26 +109,25 @@ class Machine:
         if getattr(self, "_hosts", 0):
             hosts.forget(self.first_host, self._hosts)
 
-    def fail(self, status: int) -> Any:
+    def fail(self, status: int, table: int) -> Any:
         """Raise what a status stands for.
+
+        Args:
+            status: what the program returned.
+            table: the address of the table of buffers that it had.
 
         Raises:
             Exception: always.
         """
         if status == HOST_FAILED:
-            error = hosts.raised()
-            raise error if error is not None else RuntimeError("a kernel failed")
+            raised = hosts.raised()
+            annotate_origin(raised.error, raised.origin)
+            raise raised.error
         if status == OUT_OF_MEMORY:
             raise MemoryError("a compiled loop needs more memory than there is")
         if status == INTERRUPTED:
             raise KeyboardInterrupt
-        exception, message, path, line = self.code.failures[status - 1]
-        raised = exception(message)
-        if path:
-            raised.add_note(f"in {path}")
-        if line:
-            raised.add_note(f"at {line}")
-        raise raised
+        raise self.code.failures[status - 1].error(lambda: told(table, self.code.buffers))
 
 
 class Binding:

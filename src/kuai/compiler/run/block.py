@@ -10,6 +10,7 @@ import copy
 from typing import Any
 
 from kuai.compiler.run.compiled import Compiled
+from kuai.compiler.run.failures import shorten
 from kuai.nn.hooks import global_hooks_in_use
 from kuai.nn.module import Module
 
@@ -91,4 +92,8 @@ class _Entry:
         return bool(self._fields.get("_direct")) and not global_hooks_in_use
 
     def _slow(self, *args: Any, **kwargs: Any) -> Any:
-        return self._block_call(self.block, *args, **kwargs)
+        try:
+            return self._block_call(self.block, *args, **kwargs)
+        except BaseException as error:
+            shorten(error)
+            raise

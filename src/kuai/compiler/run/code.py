@@ -10,18 +10,17 @@ import ast
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from kuai.compiler.graph import Graph, Value
+from kuai.compiler.graph import Graph, Origin, Value
 from kuai.compiler.layout import Layout
 from kuai.compiler.native import cache, jit
 from kuai.compiler.native.target import host
+from kuai.compiler.run.failures import Failure
 from kuai.compiler.run.signature import signature
 
 if TYPE_CHECKING:
     from kuai.compiler.build import Built
     from kuai.compiler.emit.emitted import HostCall
     from kuai.compiler.native.link import Library
-
-Failure = tuple[type[Exception], str, str, str]
 
 
 class Code:
@@ -33,7 +32,7 @@ class Code:
             the numbers that `buffers` uses.
         buffers: kind and number of each address that the program takes.
         arena: bytes of scratch memory.
-        failures: for each status, the class of the exception, its text, the block, the line.
+        failures: what the statuses 1, 2, ... mean.
         hosts: the NumPy kernels that it calls.
         cost: nanoseconds that it will take, without loops of unknown length.
         loops: whether it has such loops.
@@ -42,6 +41,7 @@ class Code:
     """
 
     object_file: bytes
+    failures: list[Failure]
     hosts: list[HostCall]
     library: Library | None = None
     batch: int | None = None
@@ -64,9 +64,9 @@ class Code:
                 return
         self._make(key)
 
-    def _places(self) -> list[tuple[str, str]]:
-        """For each operation, the block and the line."""
-        return [(op.path, op.line) for op in self._graph.walk()]
+    def _origins(self) -> list[Origin]:
+        """Where each operation comes from."""
+        return [op.origin for op in self._graph.walk()]
 
     @property
     def built(self) -> Built:
@@ -78,26 +78,26 @@ class Code:
         return self._built
 
     def _make(self, key: str) -> None:
-        before, places = [v for v, _ in self.captured], self._places()
+        before, origins = [v for v, _ in self.captured], self._origins()
         emitted = self.built.emitted
         graph = self._graph
         self.object_file = jit.compiled(emitted.text)
         self.buffers = [(b.kind, b.index) for b in emitted.buffers]
         self.arena, self.cost, self.loops = emitted.arena, emitted.cost, emitted.loops
-        self.failures: list[Failure] = [
-            (f.exception, f.message, f.path, f.line) for f in emitted.failures
+        self.failures = [
+            Failure(f.exception, f.message, f.values, f.operation.origin) for f in emitted.failures
         ]
         self.hosts = list(emitted.hosts)
         kept = [before.index(v) for v, _ in graph.captured]
         self.captured = [self.captured[i] for i in kept]
         if key and not self.hosts:
-            self._keep(key, kept, places)
+            self._keep(key, kept, origins)
 
-    def _keep(self, key: str, kept: list[int], places: list[tuple[str, str]]) -> None:
+    def _keep(self, key: str, kept: list[int], origins: list[Origin]) -> None:
         failures = [
-            (c.__module__, c.__qualname__, message, places.index((path, line)))
-            for c, message, path, line in self.failures
-            if (path, line) in places
+            (c.__module__, c.__qualname__, message, values, origins.index(origin))
+            for c, message, values, origin in self.failures
+            if origin in origins
         ]
         if len(failures) < len(self.failures):
             return
@@ -118,10 +118,10 @@ class Code:
         self.object_file = found[start:]
         self.buffers = facts["buffers"]
         self.arena, self.cost, self.loops = facts["arena"], facts["cost"], facts["loops"]
-        places = self._places() if facts["failures"] else []
+        origins = self._origins() if facts["failures"] else []
         self.failures = [
-            (_class(module, name), message, *places[place])
-            for module, name, message, place in facts["failures"]
+            Failure(_class(module, name), message, values, origins[place])
+            for module, name, message, values, place in facts["failures"]
         ]
         self.hosts = []
         self.captured = [self.captured[i] for i in facts["captured"]]

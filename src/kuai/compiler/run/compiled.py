@@ -19,6 +19,7 @@ from kuai.compiler.capture.trees import map_leaves, opened, parts, rebuild
 from kuai.compiler.native import builtin
 from kuai.compiler.native.locks import Lock
 from kuai.compiler.run.arguments import Structure, flatten
+from kuai.compiler.run.failures import shorten
 from kuai.compiler.run.program import Call, Program, Recorded, Times
 from kuai.compiler.run.record import record
 from kuai.core import primitive as primitives
@@ -96,6 +97,13 @@ class Compiled:
         """A call for which no program was found in native code."""
         if primitives.intercept is not None:  # part of another capture, or watched
             return self.function(*args, **kwargs)
+        try:
+            return self._run_slowly(args, kwargs)
+        except BaseException as error:
+            shorten(error)
+            raise
+
+    def _run_slowly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with self._lock:
             call = self._call(args, kwargs)
             program = self._find(call) or self._attempt(call)

@@ -22,6 +22,7 @@ from kuai.compiler.native.target import host
 from kuai.compiler.plan import ALIGNMENT
 from kuai.compiler.run.bind import Loose
 from kuai.compiler.run.code import Code
+from kuai.compiler.run.failures import told
 from kuai.compiler.run.program import Program
 from kuai.compiler.simplify import has_effects
 from kuai.compiler.sizes import at
@@ -282,9 +283,14 @@ class _Run:
         if status == INTERRUPTED:
             return f"its loops did not end within {LIMIT:g} s"
         if status > 0:
-            return f"it fails: {self.code.failures[status - 1][1]}"
-        error = hosts.raised()
-        return "there is not enough memory" if status == OUT_OF_MEMORY else f"it fails: {error!r}"
+            failure = self.code.failures[status - 1]
+            return f"it fails: {failure.error(self._told)}"
+        if status == OUT_OF_MEMORY:
+            return "there is not enough memory"
+        return f"it fails: {hosts.raised().error!r}"
+
+    def _told(self) -> list[int]:
+        return told(self._tables[0].ctypes.data, self._buffers[0])
 
     def _lines(self, table: np.ndarray, total: float, clocked: float, unit: float) -> list[Line]:
         """The steps, without what the clocks take, which is found by running without them."""

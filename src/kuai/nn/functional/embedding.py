@@ -30,15 +30,12 @@ class embedding_rows(Primitive):
         if indices.size:
             low, high = np.minimum.reduce(indices, None), np.maximum.reduce(indices, None)
             if low < 0 or high >= len(weight):
-                raise IndexError(
-                    f"embedding: index out of range in self: {low if low < 0 else high} is not "
-                    f"among the {len(weight)} rows (0 to {len(weight) - 1})"
-                )
+                wrong = indices[(indices < 0) | (indices >= len(weight))][0]
+                raise IndexError(_no_such_row(len(weight)).format(wrong))
         return weight.take(indices, axis=0)
 
     def pull(self, emit, at, weight, indices, padding_idx, by_frequency):  # type: ignore[no-untyped-def]
-        n, count = weight.shape[0], len(indices.shape)
-        message = f"embedding: index out of range in self: not among the {n} rows (0 to {n - 1})"
+        count, message = len(indices.shape), _no_such_row(weight.shape[0])
         row = weight.checked(indices.at(*at[:count]), 0, IndexError, message)
         return weight.at(row, *at[count:])
 
@@ -67,6 +64,10 @@ class embedding_rows(Primitive):
         result = np.zeros(weight_shape, grad.dtype)
         add_rows(result, flat, rows)
         return result, None
+
+
+def _no_such_row(n: int) -> str:
+    return f"embedding: index out of range in self: {{}} is not among the {n} rows (0 to {n - 1})"
 
 
 def frequencies(indices: Tensor, count: int, dtype: dtypes.dtype) -> Tensor:
