@@ -8,6 +8,8 @@ import pytest
 
 import kuai
 
+kuai.config.full_tracebacks = True
+
 
 @pytest.fixture(autouse=True)
 def fresh_state() -> Iterator[None]:

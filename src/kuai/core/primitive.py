@@ -85,14 +85,22 @@ Interceptor = Callable[["Primitive", tuple[Any, ...], dict[str, Any]], Any]
 intercept: Interceptor | None = None
 
 
-def checked_when_run(condition: Callable[[], Any], error: type[Exception], message: str) -> None:
+def checked_when_run(
+    condition: Callable[[], Any], error: type[Exception], message: str, value: Any = None
+) -> None:
     """Have the program that is being captured raise unless a condition holds when it runs.
 
     Code that looks at values to refuse them says so with this, for tensors that have none yet.
+
+    Args:
+        condition: gives a bool tensor; with a `value` one of its shape, true where all is well.
+        error: the class of what is raised.
+        message: its text; `{}` is the first element of `value` that is refused.
+        value: a tensor of integers.
     """
     check = getattr(intercept, "check", None)
     if check is not None:
-        check(condition(), error, message)
+        check(condition(), error, message, value)
 
 
 @contextmanager

@@ -135,3 +135,30 @@ class check(Control):
 
     def infer(self, condition: Meta, error: type[Exception], message: str) -> tuple[()]:
         return ()
+
+
+@primitive
+class check_each(Primitive):
+    """Raises `error(message)`, with a value in the message, unless all conditions hold.
+
+    It is computed element by element, as arithmetic is, and costs no pass over memory of its own.
+    """
+
+    inputs = ("condition", "value")
+    has_effects = True
+    may_fail = True
+
+    def kernel(
+        self, condition: np.ndarray, value: np.ndarray, error: type[Exception], message: str
+    ) -> np.ndarray:
+        wrong = value[~condition]
+        if wrong.size:
+            raise error(message.format(wrong[0]))
+        return condition
+
+    def infer(self, condition: Meta, value: Meta, error: type[Exception], message: str) -> Meta:
+        return condition
+
+    def lower(self, emit: Any, condition: Any, value: Any, **told: Any) -> Any:
+        emit.check(emit.logical_not(condition), told["error"], told["message"], value)
+        return condition

@@ -32,6 +32,7 @@ from kuai.nn.block_path import BlockCall, abbreviated, block_call, copy_notes
 from kuai.ops.windows import blank_like
 
 check_: Any = control.check
+check_each_: Any = control.check_each
 detach_: Any = detach
 view_scatter_: Any = view_scatter
 CHANGE_A_CLONE = "change a clone(), or write y = y + 1 in the place of y += 1"
@@ -214,8 +215,16 @@ class Recorder:
         value.region = self.scopes[-1].region
         return value
 
-    def check(self, condition: Any, error: type[Exception], message: str) -> None:
-        """Raise when the program runs, unless the condition holds."""
+    def check(
+        self, condition: Any, error: type[Exception], message: str, value: Any = None
+    ) -> None:
+        """Raise when the program runs, unless the condition holds.
+
+        Args:
+            condition: a bool; with a `value`, one for each of its elements.
+            error, message: what is raised; `{}` is the first element that is refused.
+            value: integers.
+        """
         if self.tries:
             self.refuse(
                 f"a check of values ({error.__name__}: {message}) inside a `try` whose handlers "
@@ -223,7 +232,11 @@ class Recorder:
                 "move the check out of the `try`, or choose with kuai.where",
             )
         parameters = {"error": error, "message": message}
-        self.emit(check_, [self.value(condition)], parameters, ())
+        if value is None:
+            self.emit(check_, [self.value(condition)], parameters, ())
+        else:
+            given = [self.value(condition), self.value(value)]
+            self.emit(check_each_, given, parameters, [self.new(given[0].meta)])
 
     # -- values -----------------------------------------------------------------------------
 

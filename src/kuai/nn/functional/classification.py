@@ -255,11 +255,13 @@ def _check_range(target: Tensor, classes: int, ignore_index: int) -> bool:
         IndexError: there is no class of that number.
     """
     values = target._payload
+    message = f"Target {{}} is out of bounds: there are {classes} classes, 0 to {classes - 1}"
     if hasattr(values, "graph"):  # captured: there are no values yet
         checked_when_run(
-            lambda: ops.all(((target >= 0) & (target < classes)) | (target == ignore_index)),
+            lambda: ((target >= 0) & (target < classes)) | (target == ignore_index),
             IndexError,
-            f"Target is out of bounds: there are {classes} classes, 0 to {classes - 1}",
+            message,
+            target,
         )
         return True
     unsigned = values.view(np.uint64) if values.dtype == np.int64 else values
@@ -267,9 +269,7 @@ def _check_range(target: Tensor, classes: int, ignore_index: int) -> bool:
         return 0 <= ignore_index < classes
     wrong = values[((values < 0) | (values >= classes)) & (values != ignore_index)]
     if wrong.size:
-        raise IndexError(
-            f"Target {wrong[0]} is out of bounds: there are {classes} classes, 0 to {classes - 1}"
-        )
+        raise IndexError(message.format(wrong[0]))
     return True
 
 

@@ -158,24 +158,23 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     if tensor.dtype is not dtypes.int64:
         raise DtypeError("one_hot is only applicable to index tensor of type LongTensor.")
     values = tensor._payload
+    negative = "Class values must be non-negative; one is {}."
+    too_great = f"Class values must be smaller than num_classes, {num_classes}; one is {{}}."
     if hasattr(values, "graph"):  # captured: there are no values yet
         if num_classes == -1:
             raise data_dependent("one_hot without num_classes")
-        checked_when_run(
-            lambda: ops.all((tensor >= 0) & (tensor < num_classes)),
-            RuntimeError,
-            f"Class values must be non-negative and smaller than num_classes, {num_classes}.",
-        )
+        checked_when_run(lambda: tensor >= 0, RuntimeError, negative, tensor)
+        checked_when_run(lambda: tensor < num_classes, RuntimeError, too_great, tensor)
     else:
         if values.size == 0:
             if num_classes <= 0:
                 raise RuntimeError("Can not infer total number of classes from empty tensor.")
         elif values.min() < 0:
-            raise RuntimeError("Class values must be non-negative.")
+            raise RuntimeError(negative.format(values[values < 0][0]))
         elif num_classes == -1:
             num_classes = int(values.max()) + 1
         elif values.max() >= num_classes:
-            raise RuntimeError("Class values must be smaller than num_classes.")
+            raise RuntimeError(too_great.format(values[values >= num_classes][0]))
     classes = ops.arange(num_classes)
     return (tensor.unsqueeze(-1) == classes).to(dtypes.int64)
 

@@ -159,12 +159,13 @@ def _check_matrix(input: Tensor, name: str) -> None:
 
 def _check_targets(target: Tensor, low: int, classes: int) -> None:
     values = target._payload
-    message = f"target out of range: there are {classes} classes, 0 to {classes - 1}"
+    message = f"target out of range: {{}} is not among the {classes} classes, 0 to {classes - 1}"
     if hasattr(values, "graph"):  # captured: there are no values yet
-        inside = lambda: ops.all((target >= low) & (target < classes))  # noqa: E731
-        checked_when_run(inside, RuntimeError, message)
+        inside = lambda: (target >= low) & (target < classes)  # noqa: E731
+        checked_when_run(inside, RuntimeError, message, target)
     elif values.size and (values.min() < low or values.max() >= classes):
-        raise RuntimeError(message)
+        wrong = values[(values < low) | (values >= classes)]
+        raise RuntimeError(message.format(wrong[0]))
 
 
 def multilabel_margin_loss(
