@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kuai.compiler.emit.emitted import HOST_FAILED, INTERRUPTED, OUT_OF_MEMORY
+from kuai.compiler.emit.emitted import INTERRUPTED, OUT_OF_MEMORY
 from kuai.compiler.graph import StackMeta, Value
 from kuai.compiler.native import descriptor as d
 from kuai.compiler.native import hosts, runtime
@@ -25,7 +25,7 @@ from kuai.compiler.native.bound import (
     TensorUse,
 )
 from kuai.compiler.run.code import Code
-from kuai.compiler.run.failures import annotate_origin, told
+from kuai.compiler.run.failures import told
 from kuai.core.base import TensorBase
 
 RELEASE = 50_000.0  # nanoseconds from which on a program lets go of the interpreter's lock
@@ -115,10 +115,6 @@ class Machine:
         Raises:
             Exception: always.
         """
-        if status == HOST_FAILED:
-            raised = hosts.raised()
-            annotate_origin(raised.error, raised.origin)
-            raise raised.error
         if status == OUT_OF_MEMORY:
             raise MemoryError("a compiled loop needs more memory than there is")
         if status == INTERRUPTED:
