@@ -562,11 +562,12 @@ def test_chains_of_the_users_exceptions_are_kept():
 def test_an_exception_that_is_being_handled_stays_the_context():
     compiled = kuai.compile(lambda i: TABLE[i])
     for _ in range(2):
+        outer = KeyError("outer")
         try:
-            raise KeyError("outer")
-        except KeyError as outer:
+            raise outer
+        except KeyError:
             error = failure_of(compiled, BAD)
-            assert error.__context__ is outer
+        assert error.__context__ is outer
 
 
 @pytest.mark.usefixtures("short")

@@ -8,15 +8,13 @@ own (`kuai.compiler.capture.control`), which may use the values of the regions a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from kuai.core.primitive import Meta, Primitive
 from kuai.errors import DataDependentError
-
-if TYPE_CHECKING:
-    from kuai.nn.block_path import BlockCall
+from kuai.nn.block_path import BlockCall, annotate_calls
 
 
 class Value:
@@ -115,6 +113,12 @@ class Origin:
         self.line = line
         self.calls = tuple(calls)
         self.is_gradient = is_gradient
+
+    def annotate(self, error: Exception) -> None:
+        """Note on an error that it arose here: the line, and every block around it."""
+        if self.line:
+            error.add_note(f"at {self.line}{', in its gradient' if self.is_gradient else ''}")
+        annotate_calls(error, self.calls)
 
 
 NOWHERE = Origin()

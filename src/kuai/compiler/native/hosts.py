@@ -6,11 +6,9 @@ All programs share one table of kernels and one callback; a program knows the nu
 from __future__ import annotations
 
 import ctypes
-import functools
 import math
-import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,12 +18,11 @@ from kuai.core.base import wrap
 
 if TYPE_CHECKING:
     from kuai.compiler.emit.emitted import HostCall
-    from kuai.compiler.graph import Operation, Origin
+    from kuai.compiler.graph import Operation
 
 _calls: list[HostCall | None] = []
 _free: list[tuple[int, int]] = []  # places in the table that programs have given back
 _lock = Lock()
-_raised = threading.local()
 
 
 def register(calls: Sequence[HostCall]) -> int:
@@ -47,56 +44,39 @@ def forget(first: int, count: int) -> None:
         _free.append((first, count))
 
 
-class Raised(NamedTuple):
-    """The exception with which a kernel ended, and where in the user's program that arose."""
+def run(number: int, pointers: int) -> None:
+    """Run the kernel of this number on arrays at these addresses.
 
-    error: BaseException
-    origin: Origin
-
-
-def raised() -> Raised:
-    """With what a kernel ended in this thread, once."""
-    found: Raised = _raised.found
-    del _raised.found
-    return found
-
-
-@functools.cache
-def callback() -> Any:
-    """What programs call: the number of a kernel, and the addresses of its arrays."""
-    from kuai.compiler.native.runtime import Host
-
-    return Host(run)
-
-
-def run(number: int, pointers: int) -> int:
-    """Run the kernel of this number on arrays at these addresses; whether it raised."""
+    Raises:
+        BaseException: what the kernel raises.
+    """
     call = _calls[number]
     assert call is not None
-    operation = call.operation
+    table = (ctypes.c_void_p * (len(call.inputs) + len(call.outputs))).from_address(pointers)
+    addresses = iter(table)
+    arguments = [_argument(x, addresses) for x in call.inputs]
+    operation, failed = call.operation, None
     try:
-        table = (ctypes.c_void_p * (len(call.inputs) + len(call.outputs))).from_address(pointers)
-        addresses = iter(table)
-        arguments = [_argument(x, addresses) for x in call.inputs]
         with np.errstate(all="ignore"):
-            result = _kernel(operation, arguments)
-        results = result if isinstance(result, (tuple, list)) else (result,)
-        for array, layout in zip(results, call.outputs, strict=True):
-            np.copyto(array_at(next(addresses) or 0, layout), array, casting="unsafe")
-    except BaseException as error:  # it goes on where Python called the program
-        _raised.found = Raised(error.with_traceback(None), operation.origin)
-        return 1
-    return 0
-
-
-def _kernel(operation: Operation, arguments: Sequence[Any]) -> Any:
-    """What the kernel gives; where it fails, the error that eager raises."""
-    try:
-        return operation.primitive.kernel(*arguments, **operation.parameters)
+            result = operation.primitive.kernel(*arguments, **operation.parameters)
     except Exception as error:
-        given = [wrap(x) if isinstance(x, np.ndarray) else x for x in arguments]
+        failed = _explained(error, operation, arguments)
+    if failed is not None:
+        raise failed
+    results = result if isinstance(result, (tuple, list)) else (result,)
+    for array, layout in zip(results, call.outputs, strict=True):
+        np.copyto(array_at(next(addresses) or 0, layout), array, casting="unsafe")
+
+
+def _explained(error: Exception, operation: Operation, arguments: Sequence[Any]) -> Exception:
+    """The error that eager raises where a kernel fails, with its place noted."""
+    given = [wrap(x) if isinstance(x, np.ndarray) else x for x in arguments]
+    try:
         operation.primitive.explain(error, given, operation.parameters)
-        raise
+    except Exception as better:
+        error = better
+    operation.origin.annotate(error)
+    return error.with_traceback(None)
 
 
 def _argument(x: Any, addresses: Any) -> Any:

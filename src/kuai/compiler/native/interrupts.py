@@ -7,6 +7,9 @@ this thread holds the interpreter's lock, other threads get their turn.
 A thread that waits for the lock asks for it after Python's switch interval of 5 ms, but only if it
 has not been woken in between, and taking the lock back at once would be quicker than its waking.
 So the period is longer than the interval, and the lock stays free for some microseconds.
+
+`kuai_host()` calls a NumPy kernel by way of Python, and says whether that raised: then too,
+Python's error is set in this thread. It may be that of a signal that came in this moment.
 """
 
 from __future__ import annotations
@@ -69,6 +72,43 @@ others:
 back:
   call void @PyGILState_Release(i32 %state)
   %result = zext i1 %raised to i32
+  ret i32 %result
+}}
+
+@kuai_run_host = global ptr null  ; the Python function
+
+declare ptr @PyLong_FromLongLong(i64)
+declare ptr @PyObject_Vectorcall(ptr, ptr, i64, ptr)
+declare void @Py_DecRef(ptr)
+
+define i32 @kuai_host(i64 %number, ptr %pointers) {{
+entry:
+  %arguments = alloca [2 x ptr], align 16
+  %second = getelementptr ptr, ptr %arguments, i64 1
+  %address = ptrtoint ptr %pointers to i64
+  %state = call i32 @PyGILState_Ensure()
+  %x = call ptr @PyLong_FromLongLong(i64 %number)
+  %y = call ptr @PyLong_FromLongLong(i64 %address)
+  store ptr %x, ptr %arguments
+  store ptr %y, ptr %second
+  %no.x = icmp eq ptr %x, null
+  %no.y = icmp eq ptr %y, null
+  %nothing = or i1 %no.x, %no.y
+  br i1 %nothing, label %failed, label %go
+go:
+  %run = load ptr, ptr @kuai_run_host
+  %made = call ptr @PyObject_Vectorcall(ptr %run, ptr %arguments, i64 2, ptr null)
+  call void @Py_DecRef(ptr %made)
+  %raised = icmp eq ptr %made, null
+  br label %done
+failed:
+  br label %done
+done:
+  %bad = phi i1 [ %raised, %go ], [ true, %failed ]
+  call void @Py_DecRef(ptr %x)
+  call void @Py_DecRef(ptr %y)
+  call void @PyGILState_Release(i32 %state)
+  %result = zext i1 %bad to i32
   ret i32 %result
 }}
 

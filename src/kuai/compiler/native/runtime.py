@@ -18,7 +18,7 @@ from kuai.compiler.native.locks import Lock
 from kuai.compiler.native.pool import pool_text
 from kuai.compiler.native.target import host
 
-SYMBOLS = ("kuai_parallel", "kuai_interrupted", "kuai_grow", "kuai_free")
+SYMBOLS = ("kuai_parallel", "kuai_interrupted", "kuai_grow", "kuai_free", "kuai_host")
 _lock = Lock()
 
 
@@ -38,13 +38,21 @@ def library() -> Library:
 
 @functools.cache
 def _library() -> Library:
-    exports = (*SYMBOLS, "kuai_threads", "kuai_cores", "kuai_pool_reset", "kuai_pool_workers")
+    exports = (
+        *SYMBOLS,
+        "kuai_run_host",
+        "kuai_threads",
+        "kuai_cores",
+        "kuai_pool_reset",
+        "kuai_pool_workers",
+    )
     loaded = jit.load(jit.compiled(text()), exports)
     # Its threads may run until the process ends, past the end of Python.
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(loaded._memory))
     threads, _ = config.threads.buffer_info()
     ctypes.c_void_p.from_address(loaded["kuai_threads"]).value = threads
     ctypes.c_int64.from_address(loaded["kuai_cores"]).value = host().cores
+    ctypes.c_void_p.from_address(loaded["kuai_run_host"]).value = id(hosts.run)
     reset = ctypes.CFUNCTYPE(None)(loaded["kuai_pool_reset"])
     reset()
     os.register_at_fork(after_in_child=reset)
@@ -77,13 +85,14 @@ def load_program(
     Args:
         object_file: its machine code.
         exports: the functions that it defines.
-        run_host: what it calls for Python kernels: a `Host`, which gets the number of the kernel
+        run_host: what it calls for Python kernels, if not `hosts.run`: a `Host`, which gets the number of the kernel
             and the address of a table of pointers, and returns whether it raised.
         interrupted: what its loops ask whether they shall end, if not `kuai_interrupted`: an
             `Interrupted`.
     """
     symbols = {name: library()[name] for name in SYMBOLS}
-    symbols["kuai_host"] = ctypes.cast(run_host or hosts.callback(), ctypes.c_void_p).value or 0
+    if run_host is not None:
+        symbols["kuai_host"] = ctypes.cast(run_host, ctypes.c_void_p).value or 0
     if interrupted is not None:
         symbols["kuai_interrupted"] = ctypes.cast(interrupted, ctypes.c_void_p).value or 0
     loaded = jit.load(object_file, exports, symbols)

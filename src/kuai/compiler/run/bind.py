@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kuai.compiler.emit.emitted import HOST_FAILED, INTERRUPTED, OUT_OF_MEMORY
+from kuai.compiler.emit.emitted import INTERRUPTED, OUT_OF_MEMORY
 from kuai.compiler.graph import StackMeta, Value
 from kuai.compiler.native import descriptor as d
 from kuai.compiler.native import hosts, runtime
@@ -26,7 +26,7 @@ from kuai.compiler.native.bound import (
     TensorUse,
 )
 from kuai.compiler.run.code import Code
-from kuai.compiler.run.failures import annotate_origin, told
+from kuai.compiler.run.failures import told
 from kuai.compiler.run.kept import Kept
 from kuai.core.base import TensorBase
 
@@ -119,10 +119,6 @@ class Machine:
         Raises:
             Exception: always.
         """
-        if status == HOST_FAILED:
-            raised = hosts.raised()
-            annotate_origin(raised.error, raised.origin)
-            raise raised.error
         if status == OUT_OF_MEMORY:
             raise MemoryError("a compiled loop needs more memory than there is")
         if status == INTERRUPTED:

@@ -13,7 +13,6 @@ import kuai
 from kuai import config
 from kuai.compiler.emit.emitted import MOST_VALUES, message_with
 from kuai.errors import CompileError
-from kuai.nn.block_path import annotate_calls
 
 if TYPE_CHECKING:
     from kuai.compiler.graph import Origin
@@ -64,7 +63,7 @@ class Failure(NamedTuple):
         """
         values = told()[: self.values] if self.values else ()
         error = self.exception(message_with(self.message, values))
-        annotate_origin(error, self.origin)
+        self.origin.annotate(error)
         return error
 
 
@@ -77,15 +76,6 @@ def told(table: int, buffers: Sequence[tuple[str, int]]) -> list[int]:
     """
     first = table + 8 * buffers.index(("failure", 1))
     return list((ctypes.c_int64 * MOST_VALUES).from_address(first))
-
-
-def annotate_origin(error: BaseException, origin: Origin) -> None:
-    """Note on an error that an operation failed: where it stands, and within which blocks."""
-    if not isinstance(error, Exception):
-        return
-    if origin.line:
-        error.add_note(f"at {origin.line}{', in its gradient' if origin.is_gradient else ''}")
-    annotate_calls(error, origin.calls)
 
 
 def shorten(error: BaseException) -> None:

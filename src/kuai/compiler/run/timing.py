@@ -147,6 +147,7 @@ class _Run:
         self.code = code
         self.timed = emit_timed(code.built.plan, host(), code.built.batch)
         self._raised: BaseException | None = None
+        self._failed: BaseException | None = None
         self._deadline = math.inf
         self._hosts = hosts.register(code.hosts) if code.hosts else 0
         calls = runtime.Host(self._run_host), runtime.Interrupted(self._interrupted)
@@ -223,7 +224,12 @@ class _Run:
         operation = self.code.hosts[number - self._hosts].operation
         if has_effects(operation) and not operation.results:
             return 0
-        return hosts.run(number, pointers)
+        try:
+            hosts.run(number, pointers)
+        except BaseException as error:
+            self._failed = error
+            return 1
+        return 0
 
     def _interrupted(self) -> int:
         try:  # a signal is handled here, between two steps of Python
@@ -287,7 +293,7 @@ class _Run:
             return f"it fails: {failure.error(self._told)}"
         if status == OUT_OF_MEMORY:
             return "there is not enough memory"
-        return f"it fails: {hosts.raised().error!r}"
+        return f"it fails: {self._failed!r}"
 
     def _told(self) -> list[int]:
         return told(self._tables[0].ctypes.data, self._buffers[0])
