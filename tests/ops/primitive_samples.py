@@ -527,7 +527,8 @@ SAMPLES: dict[str, list[Sample]] = {
         Sample(matrix()[:, :2], atol=None, rtol=None, hermitian=False),
         Sample(matrix(2)[..., :2, :], atol=0.1, rtol=0.01, hermitian=False),
     ],
-    "lu_factor": [Sample(matrix())],
+    "lu_factor": [Sample(matrix()), Sample(matrix()[:2]), Sample(matrix()[:, :2])],
+    "exchanges": [Sample(np.array([[2, 3, 3], [1, 2, 3]], np.int32), rows=4)],
     "svd": [Sample(matrix(), full_matrices=False)],
     # ordering and search
     "argsort": [Sample(X, dim=1, descending=False), Sample(X, dim=0, descending=True)],

@@ -68,7 +68,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         linalg.eigvalsh linalg.cross linalg.diagonal linalg.matrix_power linalg.multi_dot
         linalg.pinv linalg.matrix_rank linalg.solve_triangular linalg.cond linalg.lstsq
         linalg.inv_ex linalg.cholesky_ex linalg.solve_ex linalg.vander linalg.tensorinv
-        linalg.tensorsolve
+        linalg.tensorsolve linalg.lu linalg.lu_factor linalg.lu_factor_ex linalg.lu_solve lu
+        lu_unpack lu_solve
         """.split()
     ),
     "ordering": tuple(

@@ -282,7 +282,7 @@ def full(
         if options.get("out") is not None:
             d = _default(options)
     array = np.empty(_shape((size,), options), d.numpy)
-    array[...] = value
+    array[...] = _fitting(value, d)
     return finish(array, requires_grad, options)
 
 
@@ -301,6 +301,21 @@ def _full_of(
             known = _default(options)
     filled = expand(reshape(to_dtype(value.detach(), known), ()), shape)
     return finish(filled.clone(), requires_grad, options)
+
+
+def _fitting(value: Any, d: dtypes.dtype) -> Any:
+    """A number as a value of the type; unsigned types count negative ones from their end.
+
+    Raises:
+        RuntimeError: the type has no such value.
+    """
+    if d.category != dtypes.INTEGER or not isinstance(value, (int, float)):
+        return value
+    limits = dtypes.iinfo(d)
+    whole = int(value) if math.isfinite(value) else math.inf
+    if not -limits.max <= whole <= limits.max and whole != limits.min:
+        raise RuntimeError(f"value cannot be converted to type {d.name} without overflow")
+    return whole + limits.max + 1 if whole < 0 and not d.is_signed else whole
 
 
 def empty_strided(size: Any, stride: Any, **options: Any) -> Tensor:

@@ -237,7 +237,7 @@ def cov(
     freedom = max(freedom, 0) if known else e.clamp(freedom, min=0)
     centered = x - average
     scaled = centered if weights is None else centered * weights
-    table = centered @ to_dtype(scaled, x.dtype).mT / freedom
+    table = centered @ to_dtype(scaled, centered.dtype).mT / freedom
     return table.squeeze()
 
 

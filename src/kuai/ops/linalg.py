@@ -39,6 +39,11 @@ def _mT(x: Tensor) -> Tensor:
 
 
 def _check_square(name: str, x: Tensor) -> None:
+    _check_square_shape(name, x)
+    _check_float(name, x)
+
+
+def _check_square_shape(name: str, x: Tensor) -> None:
     shape = x._payload.shape
     if len(shape) < 2:
         raise RuntimeError(f"linalg.{name}: The input tensor A must have at least 2 dimensions.")
@@ -47,7 +52,6 @@ def _check_square(name: str, x: Tensor) -> None:
             f"linalg.{name}: A must be batches of square matrices, but they are {shape[-2]} by "
             f"{shape[-1]} matrices"
         )
-    _check_float(name, x)
 
 
 def _check_float(name: str, x: Tensor) -> None:
@@ -103,7 +107,9 @@ def vector_norm(
         return sum_(ops.abs(x), dim=dims, keepdim=keepdim)
     if ord == 2:
         return compute(fused_norm, x, dim=dims, keepdim=keepdim)
-    return _root(sum_(abs_power(x, exponent=ord), dim=dims, keepdim=keepdim), 1 / ord)
+    wide = to_dtype(x, dtypes.float32) if x.dtype.itemsize == 2 else x
+    total = sum_(abs_power(wide, exponent=ord), dim=dims, keepdim=keepdim)
+    return to_dtype(_root(total, 1 / ord), x.dtype)
 
 
 def _root(total: Tensor, exponent: float) -> Tensor:
@@ -763,7 +769,9 @@ class matrix_exp_(Primitive):
 @takes_out
 def matrix_exp(A: Tensor) -> Tensor:
     """The exponential of square matrices, by scaling, a Taylor polynomial, and squaring."""
-    _check_square("matrix_exp", A)
+    _check_square_shape("matrix_exp", A)
+    if not A.is_floating_point():
+        _check_float("matrix_exp", A)
     return matrix_exp_(A) if A._payload.size else A.clone()
 
 
@@ -826,6 +834,8 @@ def vander(x: Tensor, N: int | None = None) -> Tensor:
     if x._payload.ndim == 0:
         x = ops.reshape(x, 1)
     n = x._payload.shape[-1] if N is None else N
+    if not x.is_floating_point():
+        x = to_dtype(x, dtypes.int64)
     return ops.stack([ops.pow(x, i) for i in range(n)], -1)
 
 

@@ -15,7 +15,7 @@ from kuai.core.primitive import Meta, Primitive, primitive
 from kuai.errors import DtypeError, ShapeError
 from kuai.ops import movement, reduce
 from kuai.ops.out import takes_out, write_out
-from kuai.ops.pointwise import broadcast_shapes, is_known_as, lowered, sum_to
+from kuai.ops.pointwise import broadcast_shapes, is_known_as, lowered, sum_to, to_dtype
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
@@ -353,7 +353,8 @@ def addbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1
 ) -> Tensor:
     """`beta * input + alpha *` the sum of the products of the batches."""
-    return _add_product(input, reduce.sum(bmm(batch1, batch2), 0), beta, alpha)
+    products = bmm(batch1, batch2)
+    return _add_product(input, reduce.sum(products, 0, dtype=products.dtype), beta, alpha)
 
 
 @takes_out
@@ -384,9 +385,9 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     x, y = a._payload.shape, b._payload.shape
     for i, j in zip(ours, theirs, strict=True):
         if x[i] == 1 and y[j] != 1:
-            b = reduce.sum(b, j, True)
+            b = reduce.sum(b, j, True, dtype=b.dtype)
         elif y[j] == 1 and x[i] != 1:
-            a = reduce.sum(a, i, True)
+            a = reduce.sum(a, i, True, dtype=a.dtype)
         elif x[i] != y[j]:
             raise ShapeError(
                 f"contracted dimensions need to match, but first has size {x[i]} in dim {i} and "
@@ -554,6 +555,9 @@ def _contract(
     a: Tensor, a_labels: list[str], b: Tensor, b_labels: list[str], needed: set[str]
 ) -> tuple[Tensor, list[str]]:
     """The product of two operands, as one batched product of matrices."""
+    if a.dtype is not b.dtype and not a.is_floating_point() and not b.is_floating_point():
+        common = dtypes.promote_types(a.dtype, b.dtype)  # one of them was summed, and is wider now
+        a, b = to_dtype(a, common), to_dtype(b, common)
     sizes_a = dict(zip(a_labels, a._payload.shape, strict=True))
     sizes_b = dict(zip(b_labels, b._payload.shape, strict=True))
     for label in a_labels:

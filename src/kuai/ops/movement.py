@@ -559,7 +559,7 @@ def sum_to_size(input: Tensor, *size: Any) -> Tensor:
     extra = len(shape) - len(target)
     if extra < 0 or any(n not in (1, m) for n, m in zip(target, shape[extra:], strict=True)):
         raise ShapeError(f"size {list(target)} is not expandable to size {list(shape)}.")
-    if input.dtype is dtypes.bool_ and (shape != target or not shape):
+    if not input.is_floating_point() and (shape != target or not shape):
         input = cast(input, dtype=dtypes.int64)  # as `sum` does
     return sum_to(input, target)
 

@@ -394,7 +394,7 @@ def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
     if any(n < 0 for n in shape):
         raise ValueError("'shape' cannot have negative values, but got " + str(shape))
     found = []
-    rest = indices
+    rest = to_dtype(indices, dtypes.int64)
     for n in reversed(shape):
         found.append(rest % n)
         rest = rest // n

@@ -74,6 +74,11 @@ class Reduction(Primitive):
         return Meta(reduced_shape(x.shape, dim, keepdim), x.dtype)
 
 
+def _own_type(x: np.ndarray) -> np.dtype | None:
+    """What NumPy is told to compute in, which takes a wider type for small integers by itself."""
+    return None if x.dtype.kind == "f" else x.dtype
+
+
 _FEW = 256
 # The product with ones sums a few values in half of the time that NumPy's reduction takes.
 _ONES = {
@@ -97,7 +102,7 @@ class sum_(Reduction):
                 return x.ravel().dot(_ONES[x.dtype][x.size])
             if x.ndim == 2 and dim == (0,):
                 return _ONES[x.dtype][len(x)].dot(x)
-        return np.add.reduce(x, dim, None, None, keepdim)  # type: ignore[call-overload]
+        return np.add.reduce(x, dim, _own_type(x), None, keepdim)  # type: ignore[call-overload]
 
     def to_shape(self, grad: Tensor, shape: tuple[int, ...]) -> Tensor:
         """The gradient of a broadcast input: summed over what broadcasting added."""
@@ -233,7 +238,7 @@ class prod_(Reduction):
     def kernel(self, x: np.ndarray, dim: tuple[int, ...], keepdim: bool) -> Any:
         if x.dtype.kind == "b":
             return np.logical_and.reduce(x, dim, None, None, keepdim)  # type: ignore[call-overload]
-        return np.multiply.reduce(x, dim, None, None, keepdim)  # type: ignore[call-overload]
+        return np.multiply.reduce(x, dim, _own_type(x), None, keepdim)  # type: ignore[call-overload]
 
     def gradient(self, grad, x, result, dim, keepdim):
         shape = x._payload.shape
@@ -728,6 +733,19 @@ def _need_softmax_float(name: str, x: Tensor) -> None:
 # -- running totals ------------------------------------------------------------------------------
 
 
+def _accumulated_in(dtype: dtypes.dtype) -> dtypes.dtype:
+    return dtypes.float32 if dtype.is_floating_point and dtype.itemsize == 2 else dtype
+
+
+def _accumulated(ufunc: Any, x: np.ndarray, dim: int) -> np.ndarray:
+    """The running results; those of 16-bit floats are rounded, but not what is carried on."""
+    if not x.ndim:
+        return x.copy()
+    wide = _accumulated_in(dtypes.from_numpy_dtype(x.dtype)).numpy
+    result: np.ndarray = ufunc.accumulate(x, dim, wide)
+    return result.astype(x.dtype, copy=False)
+
+
 @primitive
 class cumsum_(Primitive):
     """The sum up to each value along `dim`."""
@@ -735,13 +753,13 @@ class cumsum_(Primitive):
     gradient_name = "CumsumBackward0"
 
     def kernel(self, x: np.ndarray, dim: int) -> np.ndarray:
-        return np.add.accumulate(x, dim) if x.ndim else x.copy()
+        return _accumulated(np.add, x, dim)
 
     def fold_start(self, dtype: dtypes.dtype, counter: dtypes.dtype) -> Any:
-        return ((-0.0 if dtype.is_floating_point else 0, dtype),)
+        return ((-0.0 if dtype.is_floating_point else 0, _accumulated_in(dtype)),)
 
     def fold(self, emit, state, x, place):
-        return (emit.add(state[0], x),)
+        return (emit.add(state[0], emit.cast(x, state[0].dtype)),)
 
     def folded(self, emit, state):
         return state[0]
@@ -771,13 +789,13 @@ class cumprod_(Primitive):
     gradient_name = "CumprodBackward0"
 
     def kernel(self, x: np.ndarray, dim: int) -> np.ndarray:
-        return np.multiply.accumulate(x, dim) if x.ndim else x.copy()
+        return _accumulated(np.multiply, x, dim)
 
     def fold_start(self, dtype: dtypes.dtype, counter: dtypes.dtype) -> Any:
-        return ((1, dtype),)
+        return ((1, _accumulated_in(dtype)),)
 
     def fold(self, emit, state, x, place):
-        return (emit.mul(state[0], x),)
+        return (emit.mul(state[0], emit.cast(x, state[0].dtype)),)
 
     def folded(self, emit, state):
         return state[0]

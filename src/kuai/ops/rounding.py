@@ -12,6 +12,7 @@ from kuai.ops import elementwise as e
 from kuai.ops import return_types
 from kuai.ops.elementwise import Binary, TensorBinary, Unary
 from kuai.ops.out import takes_out
+from kuai.ops.pointwise import to_dtype
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
@@ -459,9 +460,8 @@ class copysign(Binary):
         return np.copysign(x, y)
 
     def gradient(self, grad, result, x):
-        same = e.eq(result, x)
-        ratio = e.where(e.eq(x, 0), 0.0, e.where(same, 1.0, -1.0))
-        return grad * ratio, lambda: grad * 0
+        turned = e.where(e.eq(result, x), grad, -grad)
+        return e.where(e.eq(x, 0), 0.0, turned), lambda: grad * 0
 
     def lower(self, emit, x, y):
         return emit.copysign(x, y)
@@ -532,7 +532,10 @@ class frexp_(Primitive):
         return x, Meta(x.shape, dtypes.int32)
 
     def gradient(self, grad, result):
-        return None if grad[0] is None else grad[0] / e.pow(2.0, result[1])
+        if grad[0] is None:
+            return None
+        scale = e.pow(2.0, to_dtype(result[1], dtypes.float64))
+        return to_dtype(grad[0] / scale, grad[0].dtype)
 
 
 @takes_out

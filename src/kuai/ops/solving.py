@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kuai import ops
+from kuai import dtypes, ops
 from kuai.core.base import wrap
-from kuai.core.primitive import Primitive, primitive
+from kuai.core.primitive import Meta, Primitive, checked_when_run, primitive
 from kuai.ops import return_types
 from kuai.ops.linalg import (
     LinAlgError,
@@ -127,17 +127,39 @@ class lu_factor_(Primitive):
 
     def gradient(self, grad, result):
         packed, pivots = result
-        rows, columns = packed._payload.shape[-2:]
-        if rows != columns:
-            raise NotImplementedError("the gradient of lu_factor is that of square matrices")
         if grad[0] is None:
             return None
-        p, lower, upper = lu_unpack(packed, pivots)
-        below = ops.tril(matrix_transpose(lower) @ ops.tril(grad[0], -1), -1)
-        above = ops.triu(ops.triu(grad[0]) @ matrix_transpose(upper))
-        left = solve_triangular(matrix_transpose(lower), below + above, upper=True)
-        inner = solve_triangular(matrix_transpose(upper), left, upper=False, left=False)
-        return p @ inner
+        return _lu_gradient(grad[0], *lu_unpack(packed, pivots))
+
+
+def _lu_gradient(grad: Tensor, permutation: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    """The gradient of the matrix.
+
+    The square part of it decides the other part of a factor: `L2 = A2 U1⁻¹` below it,
+    `U2 = L1⁻¹ A2` on its right.
+    """
+    rows, columns = grad.shape[-2:]
+    k = min(rows, columns)
+    l1, l2 = ops.narrow(lower, -2, 0, k), ops.narrow(lower, -2, k, rows - k)
+    u1, u2 = ops.narrow(upper, -1, 0, k), ops.narrow(upper, -1, k, columns - k)
+    square = ops.narrow(ops.narrow(grad, -2, 0, k), -1, 0, k)
+    right = ops.narrow(ops.narrow(grad, -2, 0, k), -1, k, columns - k)
+    below = ops.narrow(ops.narrow(grad, -2, k, rows - k), -1, 0, k)
+    of_lower = matrix_transpose(l1) @ ops.tril(square, -1) - right @ matrix_transpose(u2)
+    of_upper = ops.triu(square) @ matrix_transpose(u1) - matrix_transpose(l2) @ below
+
+    def after_lower(x: Tensor) -> Tensor:
+        return solve_triangular(matrix_transpose(l1), x, upper=True)
+
+    def before_upper(x: Tensor) -> Tensor:
+        return solve_triangular(matrix_transpose(u1), x, upper=False, left=False)
+
+    left = before_upper(after_lower(ops.tril(of_lower, -1) + ops.triu(of_upper)))
+    if rows > columns:
+        left = ops.cat([left, before_upper(below)], -2)
+    elif columns > rows:
+        left = ops.cat([left, after_lower(right)], -1)
+    return permutation @ left
 
 
 @takes_out
@@ -159,34 +181,62 @@ def lu_factor_ex(
     if not pivot:
         raise NotImplementedError("LU decompositions without pivoting are not supported on the CPU")
     packed, pivots = lu_factor_(A)
-    diagonal = np.diagonal(packed._payload, axis1=-2, axis2=-1)
-    zero = diagonal == 0
-    first = (np.argmax(zero, -1) + 1) * zero.any(-1) if diagonal.shape[-1] else np.zeros(())
-    if check_errors and np.any(first):
-        raise LinAlgError("linalg.lu_factor_ex: the factor U has a zero on its diagonal")
-    return return_types.linalg_lu_factor_ex(
-        (packed, pivots, wrap(np.broadcast_to(first, diagonal.shape[:-1]).astype(np.int32)))
-    )
+    zero = ops.eq(ops.diagonal(packed.detach(), 0, -2, -1), 0).to(dtypes.int32)
+    first = ops.sum(zero, -1, dtype=dtypes.int32)  # zeros: 0 where there is no diagonal
+    if zero.shape[-1]:
+        first = (ops.argmax(zero, -1) + 1).to(dtypes.int32) * ops.amax(zero, -1)
+    if check_errors:
+        message = "linalg.lu_factor_ex: the factor U has a zero on its diagonal"
+        if type(first._payload) is not np.ndarray:
+            checked_when_run(lambda: ops.all(ops.eq(first, 0)), LinAlgError, message)
+        elif first._payload.any():
+            raise LinAlgError(message)
+    return return_types.linalg_lu_factor_ex((packed, pivots, first))
+
+
+@primitive
+class exchanges_(Primitive):
+    """The matrix, of `rows` rows, that undoes exchanges of rows, which count from 1."""
+
+    differentiable = False
+
+    def kernel(self, pivots: np.ndarray, rows: int) -> np.ndarray:
+        batch = pivots.shape[:-1]
+        order = np.broadcast_to(np.arange(rows), (*batch, rows)).copy()
+        for place in np.ndindex(batch):
+            for i, p in enumerate(pivots[place] - 1):
+                order[(*place, [i, p])] = order[(*place, [p, i])]
+        return np.ascontiguousarray(np.swapaxes(np.eye(rows, dtype=bool)[order], -1, -2))
+
+    def infer(self, pivots: Meta, rows: int) -> Meta:
+        return Meta((*pivots.shape[:-1], rows, rows), dtypes.bool_)
 
 
 @takes_out
 def lu_unpack(
     LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool = True, unpack_pivots: bool = True
 ) -> return_types.Named:
-    """The factors `P`, `L`, `U` from what `lu_factor` returned."""
-    shape = LU_data._payload.shape
-    rows, columns = shape[-2:]
+    """The factors `P`, `L`, `U` from what `lu_factor` returned; what is not unpacked is empty.
+
+    Raises:
+        RuntimeError: `LU_pivots` is not int32.
+    """
+    rows, columns = LU_data._payload.shape[-2:]
     small = min(rows, columns)
-    dtype = LU_data._payload.dtype
-    order = np.broadcast_to(np.arange(rows), (*shape[:-2], rows)).copy()
-    for place in np.ndindex(shape[:-2]):
-        for i, p in enumerate(LU_pivots._payload[place] - 1):
-            order[(*place, [i, p])] = order[(*place, [p, i])]
-    permutation = np.swapaxes(np.eye(rows, dtype=dtype)[order], -1, -2)
-    eye = wrap(np.eye(rows, small, dtype=dtype))
-    lower = ops.tril(ops.narrow(LU_data, -1, 0, small), -1) + eye
-    upper = ops.triu(ops.narrow(LU_data, -2, 0, small))
-    return return_types.lu_unpack((wrap(np.ascontiguousarray(permutation)), lower, upper))
+    permutation = lower = upper = wrap(np.empty(0, LU_data._payload.dtype))
+    if unpack_pivots:
+        if LU_pivots.dtype is not dtypes.int32:
+            raise RuntimeError(
+                "torch.lu_unpack: LU_pivots is expected to be a contiguous tensor of torch.int32 "
+                "dtype. Note: this function is intended to be used with the output produced by "
+                "torch.linalg.lu_factor"
+            )
+        permutation = exchanges_(LU_pivots, rows=rows).to(LU_data.dtype)
+    if unpack_data:
+        eye = wrap(np.eye(rows, small, dtype=LU_data._payload.dtype))
+        lower = ops.tril(ops.narrow(LU_data, -1, 0, small), -1) + eye
+        upper = ops.triu(ops.narrow(LU_data, -2, 0, small))
+    return return_types.lu_unpack((permutation, lower, upper))
 
 
 @takes_out
@@ -209,7 +259,7 @@ def lu_solve(
 def lu_old(A: Tensor, pivot: bool = True, get_infos: bool = False) -> tuple[Tensor, ...]:
     """The LU decomposition in one matrix, the exchanges of rows, and where U has a zero."""
     packed = lu_factor_ex(A, pivot=pivot)
-    return tuple(packed) if get_infos else tuple(packed[:2])
+    return packed if get_infos else tuple(packed[:2])
 
 
 @takes_out

@@ -317,12 +317,12 @@ class logaddexp(TensorBinary):
     floating = True
     kernel = staticmethod(np.logaddexp)
 
-    def gradient(self, grad, result, x, y):
-        def share(a: Any) -> Any:
+    def gradient(self, grad, x, y):
+        def share(a: Any, b: Any) -> Any:
             # equal infinities share, as equal values do
-            return grad * where(e.eq(a, result), e.where(e.eq(x, y), 0.5, 1.0), exp(a - result))
+            return e.where(e.eq(a, b), grad * 0.5, grad * sigmoid(a - b))
 
-        return lambda: share(x), lambda: share(y)
+        return lambda: share(x, y), lambda: share(y, x)
 
     def lower(self, emit, x, y):
         return emit.logaddexp(x, y)

@@ -95,7 +95,8 @@ def rebuild(like: Any, items: list[Any]) -> Any:
             copy[key] = item
         return copy
     new = object.__new__(cls)
-    new.__dict__.update(getattr(like, "__dict__", {}))
+    if hasattr(like, "__dict__"):  # a class with slots has none
+        vars(new).update(vars(like))
     for name, item in zip(vars(cls)["__dataclass_fields__"], items, strict=True):
         object.__setattr__(new, name, item)
     return new

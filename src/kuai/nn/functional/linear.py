@@ -30,7 +30,7 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     y = ops.reshape(input2, -1, 1, in2)
     w = ops.reshape(ops.permute(weight, 1, 0, 2), in1, out * in2)
     partial = ops.reshape(ops.matmul(x, w), -1, out, in2)
-    result = ops.reshape(ops.sum(partial * y, -1), *batch, out)
+    result = ops.reshape(ops.sum(partial * y, -1, dtype=partial.dtype), *batch, out)
     return result if bias is None else result + bias
 
 
