@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from kuai.compiler.failing import failing
 from kuai.compiler.graph import Operation, Region, StackMeta, Value
-from kuai.compiler.kernels import Control, Kernels, Move, Nest, Product, Push, Step, may_refuse
+from kuai.compiler.kernels import Control, Kernels, Move, Nest, Product, Push, Step
 from kuai.compiler.layout import Layout, contiguous, within
 from kuai.compiler.sizes import identical, varies
 
@@ -242,13 +243,6 @@ def _updates(plan: Plan, order: _Order) -> None:
     plan.steps = order.sorted()
 
 
-def may_fail(step: Step) -> bool:
-    """Whether a step can end the program with an error, or be interrupted."""
-    if isinstance(step, Control):
-        return True
-    return step.name == "host" or any(may_refuse(op) for op in step.operations)
-
-
 def _reads_in_place(kernels: Kernels, step: Step, old: Value) -> bool:
     """Whether the step reads the old values only where it writes the new ones."""
     where = kernels.layout_of(old)
@@ -283,7 +277,7 @@ class _Order:
             for value in step.made:
                 self.maker[value] = i
         self.readers: dict[Value, list[int]] = {}
-        self.failing = [i for i, step in enumerate(self.steps) if may_fail(step)]
+        self.failing = failing(kernels, self.steps)
         self.before: list[set[int]] = []
         for i, step in enumerate(self.steps):
             needs = set()

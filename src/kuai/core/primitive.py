@@ -182,6 +182,10 @@ class Primitive:
     aliased: ClassVar[int] = 0  # the number of that input, where it is not the first
     may_fail: ClassVar[bool] = False  # whether the values can be refused when a program runs
     integers_may_fail: ClassVar[bool] = False  # the same, where the result is of integers
+    # Where that is because of indices out of range: `bounds(*metas, **parameters)` gives, for each
+    # input that is checked, its number, and below what its elements must be. What was checked once
+    # in a program need not be feared again.
+    bounds: ClassVar[Any] = None
     pieces: ClassVar[Any] = None  # the result is made of the inputs: what lies where
     zeros_between: ClassVar[bool] = False  # whether zeros lie where `pieces` puts nothing
     pull: ClassVar[Any] = None  # one element of the result, read at computed positions

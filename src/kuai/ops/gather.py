@@ -43,6 +43,9 @@ class AlongIndex(Primitive):
     onto = "x"
     may_fail = True
 
+    def bounds(self, x: Meta, index: Meta, src: Meta, dim: int, **parameters: Any) -> Any:
+        return ((1, x.shape[dim]),)
+
     def push_domain(self, x: Meta, index: Meta, src: Meta, **parameters: Any) -> tuple[int, ...]:
         return index.shape
 
@@ -59,6 +62,9 @@ class SlicesAtIndex(Primitive):
     onto = "x"
     may_fail = True
     refusal: type[Exception] = RuntimeError
+
+    def bounds(self, x: Meta, index: Meta, source: Meta, dim: int) -> Any:
+        return ((1, x.shape[dim]),)
 
     def push_domain(self, x: Meta, index: Meta, source: Meta, dim: int) -> tuple[int, ...]:
         return source.shape
@@ -94,6 +100,9 @@ class gather_(Primitive):
     def pull(self, emit, at, x, index, dim):
         place = x.checked(index, dim, RuntimeError, _out_of_bounds(x.shape[dim], dim))
         return x.at(*at[:dim], place, *at[dim + 1 :])
+
+    def bounds(self, x: Meta, index: Meta, dim: int) -> Any:
+        return ((1, x.shape[dim]),)
 
     def infer(self, x: Meta, index: Meta, dim: int) -> Meta:
         return Meta(index.shape, x.dtype)
@@ -303,6 +312,9 @@ class index_select_(Primitive):
         message = _out_of_bounds(x.shape[dim], dim)
         place = x.checked(index.at(at[dim]), dim, IndexError, message)
         return x.at(*at[:dim], place, *at[dim + 1 :])
+
+    def bounds(self, x: Meta, index: Meta, dim: int) -> Any:
+        return ((1, x.shape[dim]),)
 
     def infer(self, x: Meta, index: Meta, dim: int) -> Meta:
         return Meta((*x.shape[:dim], *index.shape, *x.shape[dim + 1 :]), x.dtype)

@@ -116,8 +116,15 @@ def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor
     return movement.reshape(result, shape)
 
 
+class Affine(Primitive):
+    """`x @ weight.T`, for any number of leading dimensions, and what is added to it."""
+
+    def product(self, kinds, x, weight, *bias):
+        return kinds.matrices(x, weight, turned=True)
+
+
 @primitive
-class linear_(Primitive):
+class linear_(Affine):
     """`x @ weight.T + bias`, for any number of leading dimensions."""
 
     inputs = ("x", "weight", "bias")
@@ -132,34 +139,55 @@ class linear_(Primitive):
         _check_linear(x, weight, bias)
         return Meta((*x.shape[:-1], weight.shape[0]), x.dtype)
 
-    def product(self, kinds, x, weight, bias):
-        return kinds.matrices(x, weight, turned=True)
-
     def gradient(self, grad, x, weight):
-        def of_weight() -> Any:
-            g, a = grad, x
-            if g._payload.ndim != 2:
-                g = movement.reshape(g, -1, g._payload.shape[-1])
-                a = movement.reshape(a, -1, a._payload.shape[-1])
-            return _product(movement.matrix_transpose(g), a)
-
         return (
             lambda: matmul(grad, weight),
-            of_weight,
+            lambda: _of_weight(grad, x),
             lambda: sum_to(grad, grad._payload.shape[-1:]),
         )
 
     def backward(self, grad, x, weight):
         rows = grad if grad.ndim == 2 else grad.reshape(-1, grad.shape[-1])
-
-        def of_weight() -> Any:
-            return _matmul(rows.T, x if x.ndim == 2 else x.reshape(-1, x.shape[-1]))
-
         return (
             lambda: _matmul(grad, weight),
-            of_weight,
+            lambda: _of_weight_on_arrays(rows, x),
             lambda: reduce.sum_.kernel(rows, dim=(0,), keepdim=False),  # type: ignore[call-arg]
         )
+
+
+@primitive
+class linear_without_bias(Affine):
+    """`x @ weight.T`, for any number of leading dimensions."""
+
+    inputs = ("x", "weight")
+    gradient_name = "MmBackward0"
+    used_by = ((1,), (0,))
+
+    def kernel(self, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        return _matmul(x, weight.T)
+
+    def infer(self, x: Meta, weight: Meta) -> Meta:
+        _check_linear(x, weight)
+        return Meta((*x.shape[:-1], weight.shape[0]), x.dtype)
+
+    def gradient(self, grad, x, weight):
+        return lambda: matmul(grad, weight), lambda: _of_weight(grad, x)
+
+    def backward(self, grad, x, weight):
+        rows = grad if grad.ndim == 2 else grad.reshape(-1, grad.shape[-1])
+        return lambda: _matmul(grad, weight), lambda: _of_weight_on_arrays(rows, x)
+
+
+def _of_weight(grad: Tensor, x: Tensor) -> Tensor:
+    """The gradient of a linear map's weight, as it lies: one product, over all rows."""
+    if grad._payload.ndim != 2:
+        grad = movement.reshape(grad, -1, grad._payload.shape[-1])
+        x = movement.reshape(x, -1, x._payload.shape[-1])
+    return _product(movement.matrix_transpose(grad), x)
+
+
+def _of_weight_on_arrays(rows: np.ndarray, x: np.ndarray) -> np.ndarray:
+    return _matmul(rows.T, x if x.ndim == 2 else x.reshape(-1, x.shape[-1]))
 
 
 def _check_linear(x: Meta, weight: Meta, bias: Meta | None = None) -> None:
@@ -216,6 +244,8 @@ def linear(
         return result if bias is None else result + bias
     if bias is not None and x.ndim > 1 and bias._payload.shape == w.shape[:1]:
         return linear_(input, weight, bias)
+    if bias is None and x.ndim > 1:
+        return linear_without_bias(input, weight)
     result = matmul(input, movement.matrix_transpose(weight))
     return result if bias is None else result + bias
 

@@ -39,6 +39,9 @@ class embedding_rows(Primitive):
         row = weight.checked(indices.at(*at[:count]), 0, IndexError, message)
         return weight.at(row, *at[count:])
 
+    def bounds(self, weight: Meta, indices: Meta, padding_idx: int, by_frequency: bool) -> Any:
+        return ((1, weight.shape[0]),)
+
     def infer(self, weight: Meta, indices: Meta, padding_idx: int, by_frequency: bool) -> Meta:
         return Meta((*indices.shape, *weight.shape[1:]), weight.dtype)
 
