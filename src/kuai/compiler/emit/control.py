@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kuai.compiler.emit import panels_step
 from kuai.compiler.emit.builder import Ref
 from kuai.compiler.emit.emitted import INTERRUPTED, OUT_OF_MEMORY, Failure
 from kuai.compiler.graph import Operation, Region, Value
@@ -63,6 +64,8 @@ def _while(program: Program, step: Control) -> None:
         f.store(Ref("0", "i64"), f.at(stack, 16, "i8"))
     rounds = f.variable(Ref("0", "i64"))
     head, inside, end = f.label("test"), f.label("round"), f.label("done")
+    known = dict(program.panels)
+    panels_step.before_loop(program, step)
     f.begin(head)
     program.steps(step.steps[0])
     f.branch_if(_truth(program, test.results[0]), inside, end)
@@ -80,6 +83,7 @@ def _while(program: Program, step: Control) -> None:
     _move(program, body.results[:carried], operation.results[:carried])
     rounds.set(f.add(rounds.get(), Ref("1", "i64")))
     f.branch(head)
+    program.panels = known
     f.begin_after(end)
     counted = program.plan.buffers.get(operation.results[carried])
     if counted is not None:

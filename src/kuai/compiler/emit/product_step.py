@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from kuai.compiler.emit import cost
+from kuai.compiler.emit import cost, panels_step
 from kuai.compiler.emit.builder import Function, Ref, number
 from kuai.compiler.emit.epilogue import Epilogue
 from kuai.compiler.emit.nests import Access, Part
@@ -23,21 +23,14 @@ if TYPE_CHECKING:
 
 def emit_step(program: Program, step: ProductStep, kind: Matrices) -> None:
     """Call the kernel of a product."""
-    kernels = program.kernels
-    operation = step.product
-    epilogue = Epilogue(program, operation.results[0], step.body)
-    bias = operation.inputs[2] if len(operation.inputs) > 2 else None
-    given = [*operation.inputs[:2], *epilogue.values]
-    if bias is not None and bias not in kernels.constants:
-        given.append(bias)
-    shape = _Shape(program, step, kind, epilogue.values, bias)
-    buffers = program.buffers_of(given)
     from kuai.compiler.emit.products import variants
 
+    epilogue = Epilogue(program, step.product.results[0], step.body)
+    shape = Shape(program, step, kind, epilogue.values)
     ways = variants(shape.product, program.target)
     if ways.within is ways.beyond:
         shape.product = ways.within
-        _call(program, step, shape, epilogue, buffers)
+        _call(program, step, shape, epilogue)
         return
     f = program.main
     within, beyond, end = f.label("within"), f.label("beyond"), f.label("end")
@@ -45,34 +38,43 @@ def emit_step(program: Program, step: ProductStep, kind: Matrices) -> None:
     for label, way in ((within, ways.within), (beyond, ways.beyond)):
         f.begin_after(label)
         shape.product = way
-        _call(program, step, shape, epilogue, buffers)
+        _call(program, step, shape, epilogue)
         f.branch(end)
     f.begin_after(end)
 
 
-def _call(
-    program: Program, step: ProductStep, shape: _Shape, epilogue: Epilogue, buffers: list[Buffer]
-) -> None:
+def _call(program: Program, step: ProductStep, shape: Shape, epilogue: Epilogue) -> None:
     """Call the kernel of a product of which it is known how it is computed."""
     from kuai.compiler.emit.products import workspace_bytes
 
+    buffers = program.buffers_of([*step.product.inputs[:2], *epilogue.values, *shape.bias])
     size = workspace_bytes(shape.product, program.target)
     parts = _parts(program, step, shape)
+    made = panels_step.of_loop(program, step, shape)
+    if made is None and (varies(parts) or parts > 1):
+        made = panels_step.of_parts(program, step, shape)
+    own = 0 if made is None or made.outlives else made.panels.size
     most = cost.PARTS if varies(parts) else parts
-    workspace = program.scratch(size * most) if size else None
+    workspace = program.scratch(own + size * most) if size else None
 
     def build(f: Function, pointers: dict[Buffer, Ref], part: Part | None) -> None:
-        kernel = _Kernel(program, step, shape, epilogue, f, pointers, workspace)
+        kernel = _Kernel(program, step, shape, epilogue, f, pointers)
+        if workspace is not None:
+            kernel.workspace = f.at(pointers[workspace], own, "i8")
         if part is not None and kernel.workspace is not None:
             offset = f.mul(part.number, Ref(str(size), "i64"))
             kernel.workspace = f.at(kernel.workspace, offset, "i8")
+        if made is not None:
+            kernel.shared = made.shared(pointers[workspace if own else made.buffer])  # type: ignore[index]
         kernel.emit(part)
 
     used = [*buffers, *([workspace] if workspace else [])]
+    if made is not None and made.outlives:
+        used.append(made.buffer)
     program.kernel(step.kernel_name, used, build, parts)
 
 
-def _parts(program: Program, step: ProductStep, shape: _Shape) -> int:
+def _parts(program: Program, step: ProductStep, shape: Shape) -> int:
     """Into how many parts the work is divided: blocks of one product, or whole products."""
     from kuai.compiler.emit.products import blocks
 
@@ -88,7 +90,7 @@ def _parts(program: Program, step: ProductStep, shape: _Shape) -> int:
     return -(-outermost // share)  # so that none is empty
 
 
-class _Shape:
+class Shape:
     """The product as one over rows and columns, and the batch of them.
 
     Leading dimensions are rows too where every array that is touched allows it.
@@ -100,12 +102,12 @@ class _Shape:
         step: ProductStep,
         kind: Matrices,
         values: Sequence[Value],
-        bias: Value | None,
     ) -> None:
         from kuai.compiler.emit.products import Product
 
         kernels = program.kernels
         domain = step.domain
+        self.bias = [v for v in step.product.inputs[2:] if v not in kernels.constants]
         x, y = step.product.inputs[:2]
         lx, ly = kernels.layout_of(x), kernels.layout_of(y)
         lead = domain[:-2]
@@ -117,7 +119,7 @@ class _Shape:
             a = lx.broadcast((*domain[:-1], self.k))
             b = ly.broadcast((*lead, self.k, domain[-1]))
         self.touched: dict[Value, tuple[int, ...]] = {}
-        for v in (*values, *([bias] if bias is not None else [])):
+        for v in (*values, *self.bias):
             if v not in kernels.constants:
                 self.touched[v] = kernels.layout_of(v).broadcast(domain)
         self.lead: list[int] = list(lead)
@@ -154,18 +156,20 @@ class _Kernel:
         self,
         program: Program,
         step: ProductStep,
-        shape: _Shape,
+        shape: Shape,
         epilogue: Epilogue,
         f: Function,
         pointers: dict[Buffer, Ref],
-        workspace: Buffer | None,
     ) -> None:
+        from kuai.compiler.emit.products import Shared
+
         self.program = program
         self.step = step
         self.shape = shape
         self.epilogue = epilogue
         self.f = f
-        self.workspace = pointers[workspace] if workspace else None
+        self.workspace: Ref | None = None
+        self.shared = Shared()
         kernels = program.kernels
         x, y = step.product.inputs[:2]
         self.a = self._start(pointers, x)
@@ -216,7 +220,9 @@ class _Kernel:
 
         product, target = self.shape.product, self.program.target
         share = part.range(self.f, blocks(product, target)) if part is not None else None
-        emit_product(self.f, product, a, b, store, target, self.workspace, share)
+        emit_product(
+            self.f, product, a, b, store, target, self.workspace, share, shared=self.shared
+        )
 
     def _moved(self, pointer: Ref, index: Ref, stride: int) -> Ref:
         if stride == 0:

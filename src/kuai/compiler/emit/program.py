@@ -88,6 +88,7 @@ class Program:
         ]
         self.aside_at = -(-plan.arena // ALIGNMENT) * ALIGNMENT
         self.workspace = 0
+        self.panels: dict[Any, Buffer] = {}  # those made before the loops that are being emitted
         self._prologue()
 
     def _prologue(self) -> None:
@@ -405,7 +406,10 @@ class Program:
 
     def aside(self, value: Value) -> Buffer:
         """Memory of its own for the elements of a value, for a moment."""
-        size = value.size * value.meta.dtype.itemsize
+        return self.memory(value.size * value.meta.dtype.itemsize)
+
+    def memory(self, size: int) -> Buffer:
+        """Memory that nothing else uses."""
         buffer = Buffer("arena", offset=self.aside_at, size=size)
         self.pointers[buffer] = self.main.at(self.arena, self.aside_at, "i8")
         self.aside_at += -(-size // ALIGNMENT) * ALIGNMENT

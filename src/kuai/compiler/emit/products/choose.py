@@ -9,7 +9,8 @@ from typing import NamedTuple, Protocol
 from kuai.compiler.emit.builder import Function, Ref
 from kuai.compiler.emit.products.direct import Direct
 from kuai.compiler.emit.products.dot import Dot
-from kuai.compiler.emit.products.packed import Packed
+from kuai.compiler.emit.products.packed import NOTHING_SHARED, Packed, Shared
+from kuai.compiler.emit.products.packed_sizes import Operand
 from kuai.compiler.emit.products.product import Part, Product, Put, Store, mask_of, plus
 from kuai.compiler.native.target import Target
 from kuai.compiler.sizes import hint, is_undecided, varies
@@ -110,6 +111,7 @@ def emit_product(
     part: Part | None = None,
     *,
     along_rows: bool = False,
+    shared: Shared = NOTHING_SHARED,
 ) -> None:
     """Build code into `f` that computes C = A B.
 
@@ -128,6 +130,7 @@ def emit_product(
             What an element of C becomes does not depend on the part that computes it.
         along_rows: whether the lanes of what is stored go along the rows where C has one column
             only; otherwise `store` gets scalars there.
+        shared: panels of A or B that were made before, as `panels` says; they outlive the call.
     """
     if not p.m or not p.n:
         return
@@ -143,7 +146,12 @@ def emit_product(
                 store(f, plus(f, column, lane), row, f.extract(value, lane), 0, None)
 
     a, b = (b, a) if turned else (a, b)
-    _strategy(p, target).emit(f, a, b, put, workspace, part)
+    found = _strategy(p, target)
+    if isinstance(found, Packed):
+        shared = Shared(*shared[::-1]) if turned else shared
+        found.emit(f, a, b, put, workspace, part, shared)
+    else:
+        found.emit(f, a, b, put, workspace, part)
 
 
 def workspace_bytes(p: Product, target: Target) -> int:
@@ -154,3 +162,51 @@ def workspace_bytes(p: Product, target: Target) -> int:
 def blocks(p: Product, target: Target) -> int:
     """Into how many blocks a product can be divided, for `emit_product`'s `part`."""
     return _strategy(p, target).blocks if p.m and p.n else 0
+
+
+class Panels(NamedTuple):
+    """Panels of all of an operand, which may be made before the product itself, and for several.
+
+    Attributes:
+        operand: which of the two.
+        strategy: what makes and reads them.
+        place: where the operand stands for it.
+    """
+
+    operand: Operand
+    strategy: Packed
+    place: Operand
+
+    @property
+    def size(self) -> int:
+        """Their bytes, aligned to 64."""
+        return self.strategy.shared_bytes(self.place)
+
+    @property
+    def blocks(self) -> int:
+        """Into how many blocks making them can be divided."""
+        return self.strategy.shared_blocks(self.place)
+
+    def emit(self, f: Function, source: Ref, to: Ref, part: Part | None) -> None:
+        """Build code that makes them, or a part of the blocks, of the operand at `source`."""
+        self.strategy.emit_panels(f, self.place, source, to, part)
+
+
+def panels(p: Product, target: Target, operand: Operand | None = None) -> Panels | None:
+    """The panels that should be made before, where the product is computed in several parts.
+
+    Args:
+        p, target: the product, and the machine.
+        operand: the operand that is wanted, whether or not several parts need it.
+    """
+    found = _strategy(p, target) if p.m and p.n else None
+    if not isinstance(found, Packed):
+        return None
+    turned: dict[Operand, Operand] = {"a": "b", "b": "a"}
+    if operand is None:
+        place = found.shared
+        if place is None:
+            return None
+        return Panels(turned[place] if _turned(p) else place, found, place)
+    place = turned[operand] if _turned(p) else operand
+    return Panels(operand, found, place) if found.can_share(place) else None

@@ -3,6 +3,9 @@
 The method is that of Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication"
 (2008): a block of B stays in the second cache, a panel of A in the first one, a tile of C in
 registers.
+
+Parts of the work that need the same panels do not each make their own: `shared` names the operand
+whose panels are made before, in memory that all of them read.
 """
 
 from __future__ import annotations
@@ -10,168 +13,53 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import NamedTuple
 
-from kuai.compiler.emit.builder import BITS, Function, Ref, number, vector
-from kuai.compiler.emit.products.kernel import Kernel, tile_of
+from kuai.compiler.emit.builder import Function, Ref, number, vector
+from kuai.compiler.emit.products.kernel import Kernel
+from kuai.compiler.emit.products.packed_sizes import Operand, PackedSizes, up
 from kuai.compiler.emit.products.panels import pack_columns, pack_panel, pack_row
 from kuai.compiler.emit.products.product import (
     Part,
-    Product,
     Put,
-    balanced,
     index,
     pieces,
     plus,
     smaller,
 )
 from kuai.compiler.emit.products.tile import put_from
-from kuai.compiler.native.target import Target
-from kuai.compiler.sizes import SizeError, hint, varies
+from kuai.compiler.sizes import varies
 
-DEPTH = 384  # of a panel: how much of k is summed before the sums leave the registers
-LINE, SPAN = 64, 4096  # bytes of a cache line; of memory after which the sets of L1 repeat
-ROWS = 960  # of which the sums are kept in memory, where k is deeper than that
+
+class Shared(NamedTuple):
+    """Panels that were made before, of all of A, or of all of B."""
+
+    a: Ref | None = None
+    b: Ref | None = None
+
+
+NOTHING_SHARED = Shared()
 
 
 @dataclass(frozen=True)
-class Packed:
+class Packed(PackedSizes):
     """Panels of B, and of A where its rows lie badly, in the workspace."""
 
-    product: Product
-    target: Target
-
-    # -- sizes -----------------------------------------------------------------------------
-
-    @cached_property
-    def lanes(self) -> int:
-        """Lanes of a vector."""
-        return self.product.numbers.lanes(self.target)
-
-    @cached_property
-    def height(self) -> int:
-        """Rows of a tile."""
-        return balanced(self.product.m, tile_of(self.target, self.product.numbers)[0])
-
-    @cached_property
-    def vectors(self) -> int:
-        """Vectors in a row of a tile."""
-        needed = -(-hint(self.product.n) // self.lanes)
-        return min(needed, tile_of(self.target, self.product.numbers)[1])
-
-    @property
-    def width(self) -> int:
-        """Columns of a tile."""
-        return self.vectors * self.lanes
-
-    @cached_property
-    def depth(self) -> int:
-        """How much of k is summed at once."""
-        most = DEPTH * 4 // self.sumsize
-        if varies(self.product.k):
-            return most
-        return balanced(self.product.k, most) if self.product.k > most else self.product.k
-
-    @cached_property
-    def columns(self) -> int:
-        """Columns of B in a block, which fill most of the second cache."""
-        fit = self.target.l2 * 5 // 8 // max(1, self.depth * self.sumsize)
-        if varies(self.product.n):
-            raise SizeError(f"{self.product.n!r} columns in panels")
-        blocks = -(-self.product.n // self.width)
-        return balanced(blocks, max(1, fit // self.width)) * self.width
-
-    @property
-    def is_shallow(self) -> bool:
-        """Whether all of k is summed at once."""
-        return not varies(self.product.k) and self.product.k <= self.depth
-
-    @cached_property
-    def rows(self) -> int:
-        """Rows of C that are treated with one block of B after the other."""
-        if varies(self.product.m):
-            return _up(ROWS, self.height)
-        if self.is_shallow:
-            return _up(self.product.m, self.height)
-        return min(_up(self.product.m, self.height), _up(ROWS, self.height))
-
-    @cached_property
-    def panel_rows(self) -> int:
-        """Rows of A that are packed at once, into a sixteenth of the second cache."""
-        fit = self.target.l2 // 16 // max(1, self.depth * self.sumsize)
-        return min(self.rows, max(1, fit // self.height) * self.height)
-
-    @cached_property
-    def sumsize(self) -> int:
-        """Bytes of a sum."""
-        return BITS[self.product.numbers.sum] // 8
-
-    @cached_property
-    def packs_a(self) -> bool:
-        """Whether A is copied, too."""
-        p = self.product
-        return (
-            p.numbers.memory != p.numbers.sum
-            or p.a[1] != 1
-            or varies(p.a[0])
-            or self._collisions > self.target.l1 // SPAN // 2  # half of the ways
-        )
-
-    @property
-    def _collisions(self) -> int:
-        """How many rows of a tile fall into the same set of the first cache."""
-        step = self.product.a[0] * self.product.itemsize
-        sets = [r * step % SPAN // LINE for r in range(self.height)]
-        return max(map(sets.count, sets))
-
-    @cached_property
-    def a_strides(self) -> tuple[int, int]:
-        """The strides within a panel of A."""
-        if not self.packs_a:
-            return self.product.a
-        if self.product.a[1] == 1:
-            return self.depth + 16 // self.sumsize, 1
-        return 1, self.height
-
-    @cached_property
-    def by_rows(self) -> bool:
-        """Whether the blocks of a part are of rows, not of columns."""
-        tall, wide = (
-            hint(-(-n // size))
-            for n, size in ((self.product.m, self.height), (self.product.n, self.width))
-        )
-        return wide < 8 and tall > wide
-
-    @property
-    def blocks(self) -> int:
-        """Into how many blocks the work can be divided."""
-        p = self.product
-        return -(-p.m // self.height) if self.by_rows else -(-p.n // self.width)
-
-    @cached_property
-    def _room(self) -> tuple[int, int, int]:
-        """Bytes of the panels of B, of A, and of the sums."""
-        b = self.columns * self.depth
-        if self.product.a[1] == 1:
-            a = self.panel_rows * self.a_strides[0]
-        else:
-            a = self.panel_rows * self.depth + self.lanes
-        c = 0 if self.is_shallow else self.rows * self.columns
-        sizes = (b, a if self.packs_a else 0, c)
-        return tuple([_up(size * self.sumsize, 64) for size in sizes])  # type: ignore[return-value]
-
-    @property
-    def workspace(self) -> int:
-        """Bytes of scratch memory."""
-        return sum(self._room)
-
-    # -- code ------------------------------------------------------------------------------
-
     def emit(
-        self, f: Function, a: Ref, b: Ref, put: Put, workspace: Ref | None, part: Part | None
+        self,
+        f: Function,
+        a: Ref,
+        b: Ref,
+        put: Put,
+        workspace: Ref | None,
+        part: Part | None,
+        shared: Shared = NOTHING_SHARED,
     ) -> None:
-        """Build the loops over blocks, panels and tiles."""
+        """Build the loops over blocks, panels and tiles.
+
+        Args:
+            shared: panels of all of A or B, made by `emit_panels`.
+        """
         assert workspace is not None
         p = self.product
         b_room, a_room, _ = self._room
@@ -186,14 +74,19 @@ class Packed:
             _steps(f, number(0), number(p.k), self.depth, p.k) as (p0, p1),
         ):
             block = _Block(top, left, p0, f.sub(p1, p0), sums, tile)
-            self._pack_b(f, b, panels_b, block, right)
+            if shared.b is None:
+                self._pack_b(f, b, panels_b, block, right)
+            else:
+                panels_b = self._panel_at(f, shared.b, "b", p0, left, self.depth)
             with _steps(f, top, bottom, self.panel_rows, p.m) as (i0, i1):
-                if self.packs_a:
+                if self.packs_a and shared.a is None:
                     self._pack_a(f, a, panels_a, block, i0, i1)
+                elif self.packs_a and shared.a is not None:
+                    panels_a = self._panel_at(f, shared.a, "a", p0, i0, self.panel)
                 with f.loop(i0, i1, self.height) as i:
                     if self.packs_a:
                         line = f.sub(i, i0)
-                        panel_a = f.at(panels_a, index(f, line, self._panel), p.numbers.sum)
+                        panel_a = f.at(panels_a, index(f, line, self.panel), p.numbers.sum)
                     else:
                         panel_a = f.at(a, index(f, i, p.a[0]), p.numbers.memory)
                         panel_a = f.at(panel_a, p0, p.numbers.memory)
@@ -203,10 +96,31 @@ class Packed:
                         panel_b = f.at(panels_b, offset, p.numbers.sum)
                         self._tile(f, panel_a, panel_b, block, i, height, j, width, put)
 
-    @property
-    def _panel(self) -> int:
-        """Elements of a packed panel of A, for each of its rows."""
-        return self.a_strides[0] if self.product.a[1] == 1 else self.depth
+    def emit_panels(
+        self, f: Function, operand: Operand, source: Ref, to: Ref, part: Part | None
+    ) -> None:
+        """Build what makes the panels of all of A or B, or of a part of `shared_blocks`."""
+        p = self.product
+        size, count = (self.height, p.m) if operand == "a" else (self.width, p.n)
+        start, stop = number(0), number(count)
+        if part is not None:
+            start, stop = index(f, part[0], size), smaller(f, index(f, part[1], size), count)
+        with _steps(f, number(0), number(p.k), self.depth, p.k) as (p0, p1):
+            block = _Block(start, start, p0, f.sub(p1, p0), to, to)
+            if operand == "a":
+                panels = self._panel_at(f, to, "a", p0, start, self.panel)
+                self._pack_a(f, source, panels, block, start, stop)
+            else:
+                panels = self._panel_at(f, to, "b", p0, start, self.depth)
+                self._pack_b(f, source, panels, block, stop)
+
+    def _panel_at(
+        self, f: Function, panels: Ref, operand: Operand, first: Ref, at: Ref, each: int
+    ) -> Ref:
+        """The panels from a part of k, and a row or column, on; `each` element of that has some."""
+        depths = f.binary("udiv", first, number(self.depth))
+        place = f.add(index(f, depths, self.shared_step(operand)), index(f, at, each))
+        return f.at(panels, place, self.product.numbers.sum)
 
     def _bounds(self, f: Function, part: Part | None) -> tuple[Part, Part]:
         p = self.product
@@ -238,7 +152,7 @@ class Packed:
                 line = f.at(start, index(f, k, p.b[0]), numbers.memory)
                 for j, width in self._columns(f, left, right):
                     panel = f.at(to, f.mul(f.sub(j, left), number(self.depth)), numbers.sum)
-                    panel = f.at(panel, index(f, k, _up(width, self.lanes)), numbers.sum)
+                    panel = f.at(panel, index(f, k, up(width, self.lanes)), numbers.sum)
                     pack_row(
                         f,
                         numbers,
@@ -259,14 +173,14 @@ class Packed:
                 source,
                 p.b,
                 panel,
-                _up(width, self.lanes),
+                up(width, self.lanes),
                 depth,
                 width,
                 self.lanes,
             )
 
     def _pack_a(self, f: Function, a: Ref, to: Ref, block: _Block, i0: Ref, i1: Ref) -> None:
-        p, panel, lanes = self.product, self._panel, self.lanes
+        p, panel, lanes = self.product, self.panel, self.lanes
         start = f.at(a, index(f, block.first, p.a[1]), p.numbers.memory)
         pack_columns(f, p, self.target, start, to, block.depth, i0, i1, self.height, panel, lanes)
 
@@ -374,7 +288,3 @@ def _steps(f: Function, start: Ref, stop: Ref, size: int, count: int) -> Iterato
         return
     with f.loop(start, stop, size) as first:
         yield first, smaller(f, stop, plus(f, first, size))
-
-
-def _up(n: int, size: int) -> int:
-    return -(-n // size) * size
