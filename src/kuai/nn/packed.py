@@ -14,7 +14,7 @@ from kuai.tensor import Tensor
 class UnknownLengthsError(DataDependentError):
     """The lengths of sequences, as a tensor of which a program has no values yet."""
 
-    advice = "give the lengths as a list of ints, or pack the sequences outside of the program"
+    advice = "pack the sequences inside of the program, with their lengths as a list of ints"
 
 
 class _Parts(NamedTuple):
