@@ -114,6 +114,10 @@ _ON_FIRST_USE: dict[str, str | None] = {
         ],
         "kuai.nn.functional.top_level",
     ),
+    **dict.fromkeys(
+        ["affine_grid_generator", "grid_sampler", "grid_sampler_2d", "grid_sampler_3d"],
+        "kuai.nn.functional.grid",
+    ),
     **dict.fromkeys(["summary", "draw"], "kuai.show"),
     **dict.fromkeys(
         ["autocast", "get_autocast_dtype", "is_autocast_enabled"],

@@ -106,7 +106,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         nn.functional.adaptive_max_pool3d nn.functional.batch_norm nn.functional.instance_norm
         nn.functional.group_norm nn.functional.scaled_dot_product_attention
         nn.functional.multi_head_attention_forward nn.functional.interpolate
-        nn.functional.upsample_nearest nn.functional.upsample_bilinear
+        nn.functional.upsample_nearest nn.functional.upsample_bilinear nn.functional.unfold
+        nn.functional.grid_sample grid_sampler_2d grid_sampler_3d
         """.split()
     ),
     "losses": tuple(

@@ -64,6 +64,8 @@ def test_an_adaptive_softmax_gives_the_log_probabilities_and_gradients_of_pytorc
         ("LocalResponseNorm", (2,)),
         ("Upsample", (None, 2, "bilinear")),
         ("UpsamplingNearest2d", (3,)),
+        ("Fold", ((4, 5), 3, 1, 0, 2)),
+        ("Unfold", ((2, 3),)),
     ],
 )
 def test_a_layer_has_the_text_and_the_attributes_of_pytorch(

@@ -93,6 +93,10 @@ from kuai.nn.flatten import (
     Flatten,
     Unflatten,
 )
+from kuai.nn.folding import (
+    Fold,
+    Unfold,
+)
 from kuai.nn.linear import (
     Bilinear,
     Identity,
@@ -240,6 +244,7 @@ __all__ = [
     "EmbeddingBag",
     "FeatureAlphaDropout",
     "Flatten",
+    "Fold",
     "GELU",
     "GLU",
     "GRU",
@@ -340,6 +345,7 @@ __all__ = [
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
     "Unflatten",
+    "Unfold",
     "UninitializedBuffer",
     "UninitializedParameter",
     "Upsample",

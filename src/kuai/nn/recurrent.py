@@ -10,6 +10,7 @@ from kuai import dtypes, ops
 from kuai.nn import init
 from kuai.nn.functional import recurrent as F
 from kuai.nn.module import Module
+from kuai.nn.packed import PackedSequence, batch_sizes_of
 from kuai.nn.parameter import Parameter
 from kuai.tensor import Tensor
 
@@ -308,8 +309,10 @@ class RNNBase(Module):
         """Draw initial values anew: uniform up to `1 / √hidden_size`, both signs."""
         _draw(self)
 
-    def _run(self, function: Any, input: Tensor, hx: Any) -> tuple[Tensor, list[Tensor]]:
+    def _run(self, function: Any, input: Any, hx: Any) -> tuple[Any, list[Tensor]]:
         """The output and the last states of `function` from the states `hx`, zeros by default."""
+        if isinstance(input, PackedSequence):
+            return self._run_packed(function, input, hx)
         name = self.mode.partition("_")[0]
         if input.ndim not in (2, 3):
             raise ValueError(f"{name}: Expected input to be 2D or 3D, got {input.ndim}D instead")
@@ -327,21 +330,40 @@ class RNNBase(Module):
             input, states = input.unsqueeze(batch_dim), [h.unsqueeze(1) for h in states]
         self._check_input(input)
         states = self._checked_states(states, input.shape[batch_dim], input.dtype)
-        weights = [w for layer in self.all_weights for w in layer]
-        output, *last = function(
+        output, *last = self._called(function, input, states)
+        if not batched:
+            output, last = output.squeeze(batch_dim), [h.squeeze(1) for h in last]
+        return output, last
+
+    def _run_packed(
+        self, function: Any, input: PackedSequence, hx: Any
+    ) -> tuple[PackedSequence, list[Tensor]]:
+        sizes = batch_sizes_of(input)
+        self._check_input(input.data)
+        states = list(hx) if isinstance(hx, (tuple, list)) else [] if hx is None else [hx]
+        if input.sorted_indices is not None:
+            states = [ops.index_select(h, 1, input.sorted_indices) for h in states]
+        states = self._checked_states(states, sizes[0], input.data.dtype)
+        output, *last = self._called(function, input.data, states, sizes)
+        if input.unsorted_indices is not None:
+            last = [ops.index_select(h, 1, input.unsorted_indices) for h in last]
+        return input.with_data(output), last
+
+    def _called(
+        self, function: Any, input: Tensor, states: list[Tensor], sizes: list[int] | None = None
+    ) -> Any:
+        return function(
             input,
             states if self.mode == "LSTM" else states[0],
-            weights,
+            [w for layer in self.all_weights for w in layer],
             self.bias,
             self.num_layers,
             self.dropout,
             self.training,
             self.bidirectional,
             self.batch_first,
+            sizes,
         )
-        if not batched:
-            output, last = output.squeeze(batch_dim), [h.squeeze(1) for h in last]
-        return output, last
 
     def _check_input(self, input: Tensor) -> None:
         weight = self.weight_ih_l0

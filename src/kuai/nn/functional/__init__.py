@@ -69,6 +69,14 @@ from kuai.nn.functional.dropout import (
     feature_alpha_dropout,
 )
 from kuai.nn.functional.embedding import embedding, embedding_bag, one_hot
+from kuai.nn.functional.folding import (
+    fold,
+    unfold,
+)
+from kuai.nn.functional.grid import (
+    affine_grid,
+    grid_sample,
+)
 from kuai.nn.functional.interpolation import (
     interpolate,
     upsample,
@@ -135,6 +143,7 @@ __all__ = [
     "adaptive_max_pool1d",
     "adaptive_max_pool2d",
     "adaptive_max_pool3d",
+    "affine_grid",
     "alpha_dropout",
     "avg_pool1d",
     "avg_pool2d",
@@ -164,9 +173,11 @@ __all__ = [
     "embedding",
     "embedding_bag",
     "feature_alpha_dropout",
+    "fold",
     "gaussian_nll_loss",
     "gelu",
     "glu",
+    "grid_sample",
     "group_norm",
     "gumbel_softmax",
     "hardshrink",
@@ -236,6 +247,7 @@ __all__ = [
     "threshold_",
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
+    "unfold",
     "upsample",
     "upsample_bilinear",
     "upsample_nearest",

@@ -190,6 +190,7 @@ def rnn_tanh(
     train: bool,
     bidirectional: bool,
     batch_first: bool,
+    batch_sizes: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """`rnn_tanh_cell` over a sequence.
 
@@ -204,12 +205,13 @@ def rnn_tanh(
         train: whether they are.
         bidirectional: whether each layer also goes over the sequence from its end.
         batch_first: whether the batch dimension comes first.
+        batch_sizes: of a packed input, `(rows, input_size)`: how many rows each position has.
 
     Returns:
         the states of the last layer at each position, `(L, N, directions · hidden_size)`, and the
         last states of all layers, in the form of `hx`.
     """
-    form = (has_biases, num_layers, dropout, train, bidirectional, batch_first)
+    form = (has_biases, num_layers, dropout, train, bidirectional, batch_first, batch_sizes)
     output, (h,) = _network(_rnn_tanh, input, (hx,), params, *form)
     return output, h
 
@@ -224,9 +226,10 @@ def rnn_relu(
     train: bool,
     bidirectional: bool,
     batch_first: bool,
+    batch_sizes: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """`rnn_relu_cell` over a sequence; arguments as of `rnn_tanh`."""
-    form = (has_biases, num_layers, dropout, train, bidirectional, batch_first)
+    form = (has_biases, num_layers, dropout, train, bidirectional, batch_first, batch_sizes)
     output, (h,) = _network(_rnn_relu, input, (hx,), params, *form)
     return output, h
 
@@ -241,9 +244,10 @@ def gru(
     train: bool,
     bidirectional: bool,
     batch_first: bool,
+    batch_sizes: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """`gru_cell` over a sequence; arguments as of `rnn_tanh`."""
-    form = (has_biases, num_layers, dropout, train, bidirectional, batch_first)
+    form = (has_biases, num_layers, dropout, train, bidirectional, batch_first, batch_sizes)
     output, (h,) = _network(_gru, input, (hx,), params, *form)
     return output, h
 
@@ -258,6 +262,7 @@ def lstm(
     train: bool,
     bidirectional: bool,
     batch_first: bool,
+    batch_sizes: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`lstm_cell` over a sequence; arguments as of `rnn_tanh`, but for the two states in `hx`.
 
@@ -269,7 +274,7 @@ def lstm(
     """
     if len(hx) != 2:
         raise RuntimeError("lstm expects two hidden states")
-    form = (has_biases, num_layers, dropout, train, bidirectional, batch_first)
+    form = (has_biases, num_layers, dropout, train, bidirectional, batch_first, batch_sizes)
     output, (h, c) = _network(_lstm, input, tuple(hx), params, *form)
     return output, h, c
 
@@ -285,10 +290,12 @@ def _network(
     train: bool,
     bidirectional: bool,
     batch_first: bool,
+    batch_sizes: Sequence[int] | None,
 ) -> tuple[Tensor, State]:
     directions = 2 if bidirectional else 1
     each = len(params) // (num_layers * directions)
-    x = ops.transpose(input, 0, 1) if batch_first else input
+    turned = batch_first and batch_sizes is None
+    x = ops.transpose(input, 0, 1) if turned else input
     last: list[State] = []
     for layer in range(num_layers):
         outputs = []
@@ -296,14 +303,18 @@ def _network(
             n = layer * directions + direction
             weights = _unpacked(params[n * each : (n + 1) * each], has_biases)
             first = tuple([s[n] for s in state])
-            output, final = _over_time(step, x, first, *weights, reverse=direction == 1)
+            reverse = direction == 1
+            if batch_sizes is None:
+                output, final = _over_time(step, x, first, *weights, reverse)
+            else:
+                output, final = _over_packed(step, x, batch_sizes, first, *weights, reverse)
             outputs.append(output)
             last.append(final)
         x = outputs[0] if directions == 1 else ops.cat(outputs, -1)
         if dropout and train and layer < num_layers - 1:
             x = drop(x, dropout)
     finals = tuple([ops.stack(list(s)) for s in zip(*last, strict=True)])
-    return (ops.transpose(x, 0, 1) if batch_first else x), finals
+    return (ops.transpose(x, 0, 1) if turned else x), finals
 
 
 def _unpacked(params: Sequence[Any], has_biases: bool) -> tuple[Any, Any, Weights]:
@@ -332,6 +343,41 @@ def _over_time(
         outputs.append(state[0])
     output = ops.stack(outputs)
     return (ops.flip(output, (0,)) if reverse else output), state
+
+
+def _over_packed(
+    step: Step,
+    x: Tensor,
+    batch_sizes: Sequence[int],
+    state: State,
+    w_ih: Tensor,
+    b_ih: Tensor | None,
+    weights: Weights,
+    reverse: bool,
+) -> tuple[Tensor, State]:
+    """As `_over_time`, where the batch has fewer sequences at each later position.
+
+    The sequences stand in the order of their lengths: those that have ended are the last rows.
+    """
+    rows = list(ops.split(ops.linear(x, w_ih, b_ih), list(batch_sizes)))
+    first, ended, outputs = state, [], []
+    have = batch_sizes[-1] if reverse else batch_sizes[0]
+    state = tuple([s[:have] for s in first])
+    for gates in reversed(rows) if reverse else rows:
+        wanted = gates.shape[0]
+        if wanted < have:
+            ended.append([s[wanted:] for s in state])
+            state = tuple([s[:wanted] for s in state])
+        elif wanted > have:
+            begin = [s[have:wanted] for s in first]
+            state = tuple([ops.cat([s, b]) for s, b in zip(state, begin, strict=True)])
+        have = wanted
+        state = step(gates, state, weights)
+        outputs.append(state[0])
+    if ended:
+        parts = zip(state, *reversed(ended), strict=True)
+        state = tuple([ops.cat(list(part)) for part in parts])
+    return ops.cat(outputs[::-1] if reverse else outputs), state
 
 
 __all__ = [

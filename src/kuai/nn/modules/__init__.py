@@ -18,6 +18,7 @@ _FILES = {
     "distance": ("distance",),
     "dropout": ("dropout",),
     "flatten": ("flatten",),
+    "fold": ("folding",),
     "instancenorm": ("batch_norm",),
     "lazy": ("lazy",),
     "linear": ("linear",),
