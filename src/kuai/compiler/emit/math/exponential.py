@@ -70,8 +70,13 @@ def whole_part(x: Number, factor: float) -> tuple[Number, Number]:
 def reduced(x: Number) -> tuple[Number, Number]:
     """`(n, r)` with `x = n log 2 + r`, `n` an integer, `|r|` at most about half of log 2."""
     n, whole = whole_part(x, LOG2_E)
+    return whole, remainder(x, n)
+
+
+def remainder(x: Number, n: Number) -> Number:
+    """`x - n log 2`, for a whole float `n`."""
     high, low = LN2_DOUBLE if x.double else LN2_SINGLE
-    return whole, n.times(-low, n.times(-high, x))
+    return n.times(-low, n.times(-high, x))
 
 
 def exp_rest(r: Number) -> Number:
@@ -89,8 +94,11 @@ def exp_shifted(x: Number, shift: int) -> Number:
     """`2 ** shift * e ** x`, without overflow where that has none; `shift` is small."""
     low, high = (-747.0, 711.0) if x.double else (-105.0, 90.0)
     nothing, x = _apart(x.at_most(high), low)
-    n, r = reduced(x)
-    return where(nothing, 0.0, scaled(exp_rest(r) + 1, n + shift if shift else n))
+    n, whole = whole_part(x, LOG2_E)
+    result = exp_rest(remainder(x, n)) + 1
+    if shift:
+        n, whole = n + shift, whole + shift
+    return where(nothing, 0.0, scaled(result, whole, n))
 
 
 def _apart(x: Number, low: float) -> tuple[Number, Number]:
@@ -109,7 +117,7 @@ def exp2(x: Number) -> Number:
     nothing, x = _apart(x.at_most(high), low)
     n, whole = whole_part(x, 1.0)
     q = polynomial2(x - n, EXP2_DOUBLE if x.double else EXP2_SINGLE)
-    return where(nothing, 0.0, scaled((x - n).times(q, 1.0), whole))
+    return where(nothing, 0.0, scaled((x - n).times(q, 1.0), whole, n))
 
 
 def power_of_two(n: Number) -> Number:

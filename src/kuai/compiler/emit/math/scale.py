@@ -18,10 +18,14 @@ def has_scale_instruction(lanes: int, double: bool) -> bool:
     return bits in (128, 256, 512) and host().has("avx512f") and host().has("avx512vl")
 
 
-def scaled(x: Number, n: Number) -> Number:
-    """`x * 2 ** n` for `x` near 1 and an integer `n`, also where that is subnormal or too much."""
+def scaled(x: Number, n: Number, real: Number | None = None) -> Number:
+    """`x * 2 ** n` for `x` near 1 and an integer `n`, also where that is subnormal or too much.
+
+    Args:
+        real: `n` as a float, where that is known.
+    """
     if has_scale_instruction(x.ref.lanes, x.double):
-        return _by_instruction(x, n)
+        return _by_instruction(x, n.to_float() if real is None else real)
     # In two steps, since 2 ** n itself may be outside the range of normal numbers.
     digits, bias = DIGITS[x.double], BIAS[x.double]
     first = n >> 1
@@ -34,7 +38,7 @@ def _by_instruction(x: Number, n: Number) -> Number:
     bits = x.ref.lanes * (64 if x.double else 32)
     name = f"llvm.x86.avx512.mask.scalef.{'pd' if x.double else 'ps'}.{bits}"
     mask = Ref("-1", f"i{max(8, x.ref.lanes)}")
-    arguments = [x.ref, n.to_float().ref, Ref("zeroinitializer", type), mask]
+    arguments = [x.ref, n.ref, Ref("zeroinitializer", type), mask]
     if bits == 512:
         arguments.append(Ref("4", "i32"))  # rounding as it is set
     f.module.declare(name, type, [a.type for a in arguments])

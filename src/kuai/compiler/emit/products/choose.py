@@ -10,7 +10,7 @@ from kuai.compiler.emit.builder import Function, Ref
 from kuai.compiler.emit.products.direct import Direct
 from kuai.compiler.emit.products.dot import Dot
 from kuai.compiler.emit.products.packed import NOTHING_SHARED, Packed, Shared
-from kuai.compiler.emit.products.packed_sizes import Operand
+from kuai.compiler.emit.products.packed_sizes import LINE, Operand
 from kuai.compiler.emit.products.product import Part, Product, Put, Store, mask_of, plus
 from kuai.compiler.native.target import Target
 from kuai.compiler.sizes import hint, is_undecided, varies
@@ -43,7 +43,9 @@ def strategy(p: Product, target: Target) -> Strategy:
     if p.n == 1 and along_k and p.k:
         return Dot(p, target)
     in_rows = p.b[1] == 1
-    if p.k == 0 or (in_rows and (varies(p.n) or _has_few_rows(p) or _is_near(p, target))):
+    if p.k == 0 or (in_rows and (varies(p.n) or _has_few_rows(p))):
+        return Direct(p, target)
+    if in_rows and _is_near(p, target) and not _is_scattered(p, target):
         return Direct(p, target)
     if along_k and (_has_few_rows(p) or p.k == 1 or varies(p.n)):
         return Dot(p, target)
@@ -86,6 +88,12 @@ def _is_near(p: Product, target: Target) -> bool:
     if p.near is not None:
         return p.near
     return p.k * p.n * p.itemsize <= NEAR * target.l2
+
+
+def _is_scattered(p: Product, target: Target) -> bool:
+    """Whether a row of A takes a line of the first cache for each element, more than it holds."""
+    is_far = not varies(p.a[1]) and abs(p.a[1]) * p.itemsize >= LINE
+    return is_far and not varies(p.k) and p.k * LINE > target.l1 // 2
 
 
 def _turned(p: Product) -> bool:
