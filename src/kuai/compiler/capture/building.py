@@ -230,7 +230,9 @@ def _found(known: dict[Value, Tensor], value: Value) -> Tensor:
 
 
 def replay(recorder: Recorder, region: Region, known: dict[Value, Tensor]) -> Tensors:
-    """Record a region's operations once more.
+    """Record a region's operations once more, without what matters beyond their results.
+
+    What was printed is not printed again, and a check that held once holds.
 
     Args:
         region: which.
@@ -241,6 +243,8 @@ def replay(recorder: Recorder, region: Region, known: dict[Value, Tensor]) -> Te
         What it yields.
     """
     for operation in list(region.operations):
+        if operation.primitive.has_effects:
+            continue
         with recorder.differentiating(operation), set_grad_enabled(operation in recorder.tracked):
             results = _again(recorder, operation, known)
         known.update(zip(operation.results, results, strict=True))

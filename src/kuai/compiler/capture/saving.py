@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kuai.compiler.graph import Operation, Region, StackMeta, Value
-from kuai.compiler.simplify import has_effects, is_view
+from kuai.compiler.simplify import is_view
 
 
 class Replayed:
@@ -60,7 +60,7 @@ def keep(replayed: Replayed, item: Callable[[Value], tuple[Operation, Value]]) -
         else:
             operation, read[value] = item(forward[value])
             new.append(operation)
-    survivors = [op for op in again if op in kept or has_effects(op)]
+    survivors = [op for op in again if op in kept]
     for operation in [*survivors, *others]:
         _substitute(operation, read)
     region.results = [read.get(v, v) for v in region.results]

@@ -84,8 +84,9 @@ def load_program(
     Args:
         object_file: its machine code.
         exports: the functions that it defines.
-        run_host: what it calls for Python kernels, if not `hosts.run`: a `Host`, which gets the number of the kernel
-            and the address of a table of pointers, and returns whether it raised.
+        run_host: what it calls for Python kernels, if not `hosts.run`: a `Host`, which gets the
+            number of the kernel and the address of a table of pointers, and returns whether it
+            raised.
         interrupted: what its loops ask whether they shall end, if not `kuai_interrupted`: an
             `Interrupted`.
     """
