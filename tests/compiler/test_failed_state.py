@@ -545,3 +545,34 @@ def test_an_interrupt_ends_a_loop_of_numpys_kernels(tmp_path):
         """,
     )
     assert out == "True 3.0\n"
+
+
+def test_the_backward_part_repeats_no_checks_and_no_prints(capsys):
+    layer = nn.Linear(3, 3)
+
+    def step(x, last):
+        n = torch.zeros((), dtype=torch.int64)
+        while n < last:
+            x = layer(x).tanh()
+            if n >= 5:
+                raise ArithmeticError("the fifth round")
+            kuai.debug.print("round", n)
+            if n > 0:
+                kuai.debug.print("late")
+                x = x * 2
+            n = n + 1
+        loss = x.sum()
+        loss.backward()
+        return loss.detach()
+
+    printed = []
+    for f in (step, kuai.compile(step)):
+        layer.zero_grad()
+        results = []
+        for last in (3, 3, 5):
+            f(torch.ones(2, 3), torch.tensor(last))
+            results.append(layer.weight.grad.clone())
+        printed.append((capsys.readouterr().out, results))
+    assert printed[0][0] == printed[1][0]
+    for a, b in zip(printed[0][1], printed[1][1], strict=True):
+        assert kuai.allclose(a, b, rtol=1e-4)

@@ -65,7 +65,7 @@ def is_view(operation: Operation) -> bool:
 
 def has_effects(operation: Operation) -> bool:
     """Whether an operation matters beyond its results, as a check or a print does."""
-    if getattr(operation.primitive, "has_effects", False):
+    if operation.primitive.has_effects:
         return True
     return any(has_effects(op) for region in operation.regions for op in region.operations)
 
@@ -177,7 +177,7 @@ class _Substitution:
             )
             for inner in operation.regions:
                 self._region(inner, seen)
-            if operation.regions or has_effects(operation) or operation.primitive.name == "check":
+            if operation.regions or has_effects(operation):
                 kept.append(operation)
                 continue
             if self._folded(operation) or self._idle(operation):

@@ -181,6 +181,7 @@ class Primitive:
     is_identity: ClassVar[bool] = False  # whether the results are just the first inputs
     aliased: ClassVar[int] = 0  # the number of that input, where it is not the first
     may_fail: ClassVar[bool] = False  # whether the values can be refused when a program runs
+    has_effects: ClassVar[bool] = False  # whether it matters beyond its results, as printing does
     integers_may_fail: ClassVar[bool] = False  # the same, where the result is of integers
     # Where that is because of indices out of range: `bounds(*metas, **parameters)` gives, for each
     # input that is checked, its number, and below what its elements must be. What was checked once

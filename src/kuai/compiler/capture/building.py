@@ -245,7 +245,9 @@ def _share_hooks(recorder: Recorder, value: Value, new: Any) -> None:
 
 
 def replay(recorder: Recorder, region: Region, known: dict[Value, Tensor]) -> Tensors:
-    """Record a region's operations once more, without their effects: those are done.
+    """Record a region's operations once more, without what matters beyond their results.
+
+    What was printed is not printed again, and a check that held once holds.
 
     Args:
         region: which.

@@ -21,7 +21,6 @@ class Control(Primitive):
 
     is_control = True
     differentiable = False
-    has_effects = False
 
     def evaluate(self, operation: Operation, found: dict[Any, Any]) -> list[Any]:
         """The arrays of the results, where `found` has those of the values so far."""
