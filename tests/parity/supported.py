@@ -107,7 +107,9 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         nn.functional.group_norm nn.functional.scaled_dot_product_attention
         nn.functional.multi_head_attention_forward nn.functional.interpolate
         nn.functional.upsample_nearest nn.functional.upsample_bilinear nn.functional.unfold
-        nn.functional.grid_sample grid_sampler_2d grid_sampler_3d
+        nn.functional.grid_sample grid_sampler_2d grid_sampler_3d nn.functional.max_unpool1d
+        nn.functional.max_unpool2d nn.functional.max_unpool3d nn.functional.fractional_max_pool2d
+        nn.functional.fractional_max_pool3d
         """.split()
     ),
     "losses": tuple(
@@ -120,7 +122,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         nn.functional.hinge_embedding_loss nn.functional.triplet_margin_loss
         nn.functional.triplet_margin_with_distance_loss nn.functional.soft_margin_loss
         nn.functional.multi_margin_loss nn.functional.multilabel_margin_loss
-        nn.functional.multilabel_soft_margin_loss
+        nn.functional.multilabel_soft_margin_loss nn.functional.ctc_loss
         """.split()
     ),
 }
@@ -144,7 +146,8 @@ MODULES: tuple[str, ...] = tuple(
     nn.AdaptiveMaxPool1d nn.AdaptiveMaxPool2d nn.AdaptiveMaxPool3d nn.BatchNorm1d nn.BatchNorm2d
     nn.BatchNorm3d nn.InstanceNorm1d nn.InstanceNorm2d nn.InstanceNorm3d nn.GroupNorm
     nn.MultiheadAttention nn.RNNCell nn.LSTMCell nn.GRUCell nn.RNN nn.LSTM nn.GRU
-    nn.TransformerEncoderLayer nn.TransformerDecoderLayer
+    nn.TransformerEncoderLayer nn.TransformerDecoderLayer nn.LPPool1d nn.LPPool2d nn.LPPool3d
+    nn.FractionalMaxPool2d nn.FractionalMaxPool3d nn.CTCLoss
     """.split()
 )
 

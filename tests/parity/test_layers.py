@@ -66,6 +66,11 @@ def test_an_adaptive_softmax_gives_the_log_probabilities_and_gradients_of_pytorc
         ("UpsamplingNearest2d", (3,)),
         ("Fold", ((4, 5), 3, 1, 0, 2)),
         ("Unfold", ((2, 3),)),
+        ("MaxUnpool1d", (2,)),
+        ("MaxUnpool2d", (2, 1, 1)),
+        ("LPPool2d", (2, 3)),
+        ("FractionalMaxPool2d", (2, None, 0.5)),
+        ("CTCLoss", (1,)),
     ],
 )
 def test_a_layer_has_the_text_and_the_attributes_of_pytorch(

@@ -52,6 +52,7 @@ from kuai.nn.class_losses import (
     BCELoss,
     BCEWithLogitsLoss,
     CrossEntropyLoss,
+    CTCLoss,
     LinearCrossEntropyLoss,
     MultiLabelSoftMarginLoss,
     NLLLoss,
@@ -97,6 +98,10 @@ from kuai.nn.folding import (
     Fold,
     Unfold,
 )
+from kuai.nn.fractional_pooling import (
+    FractionalMaxPool2d,
+    FractionalMaxPool3d,
+)
 from kuai.nn.linear import (
     Bilinear,
     Identity,
@@ -113,6 +118,11 @@ from kuai.nn.margin_losses import (
     TripletMarginWithDistanceLoss,
 )
 from kuai.nn.module import Module
+from kuai.nn.norm_pooling import (
+    LPPool1d,
+    LPPool2d,
+    LPPool3d,
+)
 from kuai.nn.normalization import (
     GroupNorm,
     LayerNorm,
@@ -193,6 +203,11 @@ from kuai.nn.transformer import (
     TransformerEncoder,
     TransformerEncoderLayer,
 )
+from kuai.nn.unpooling import (
+    MaxUnpool1d,
+    MaxUnpool2d,
+    MaxUnpool3d,
+)
 from kuai.nn.upsampling import (
     Upsample,
     UpsamplingBilinear2d,
@@ -219,6 +234,7 @@ __all__ = [
     "Bilinear",
     "Buffer",
     "CELU",
+    "CTCLoss",
     "ChannelShuffle",
     "CircularPad1d",
     "CircularPad2d",
@@ -245,6 +261,8 @@ __all__ = [
     "FeatureAlphaDropout",
     "Flatten",
     "Fold",
+    "FractionalMaxPool2d",
+    "FractionalMaxPool3d",
     "GELU",
     "GLU",
     "GRU",
@@ -263,6 +281,9 @@ __all__ = [
     "InstanceNorm3d",
     "KLDivLoss",
     "L1Loss",
+    "LPPool1d",
+    "LPPool2d",
+    "LPPool3d",
     "LSTM",
     "LSTMCell",
     "LayerNorm",
@@ -290,6 +311,9 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
+    "MaxUnpool1d",
+    "MaxUnpool2d",
+    "MaxUnpool3d",
     "Mish",
     "Module",
     "ModuleDict",

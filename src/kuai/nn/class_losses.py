@@ -276,7 +276,51 @@ class MultiLabelSoftMarginLoss(_WeightedLoss):
         )
 
 
+class CTCLoss(_Loss):
+    """Connectionist temporal classification: labels of a sequence without their places.
+
+    Args:
+        blank: the class that is no label.
+        reduction: `"mean"` (of the losses divided by the numbers of labels), `"sum"` or `"none"`.
+        zero_infinity: whether labels that have no place count 0, and not infinity.
+
+    Shape:
+        log_probs `(T, N, C)` or `(T, C)`, targets `(N, S)` or `(sum of target_lengths,)`,
+        input_lengths and target_lengths `(N,)`; output `()`, or with `"none"` `(N,)`.
+
+    Raises:
+        RuntimeError: shapes, lengths or types do not fit.
+
+    Source: Graves et al. (2006), Connectionist Temporal Classification.
+    """
+
+    blank: int
+    zero_infinity: bool
+
+    def __init__(
+        self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False
+    ) -> None:
+        super().__init__(reduction=reduction)
+        self.blank = blank
+        self.zero_infinity = zero_infinity
+
+    def forward(
+        self, log_probs: Tensor, targets: Tensor, input_lengths: Any, target_lengths: Any
+    ) -> Tensor:
+        """The loss."""
+        return F.ctc_loss(
+            log_probs,
+            targets,
+            input_lengths,
+            target_lengths,
+            self.blank,
+            self.reduction,
+            self.zero_infinity,
+        )
+
+
 __all__ = [
+    "CTCLoss",
     "BCELoss",
     "BCEWithLogitsLoss",
     "CrossEntropyLoss",

@@ -59,6 +59,9 @@ from kuai.nn.functional.convolution import (
     conv_transpose2d,
     conv_transpose3d,
 )
+from kuai.nn.functional.ctc import (
+    ctc_loss,
+)
 from kuai.nn.functional.distance import cosine_similarity, pairwise_distance, pdist
 from kuai.nn.functional.dropout import (
     alpha_dropout,
@@ -72,6 +75,10 @@ from kuai.nn.functional.embedding import embedding, embedding_bag, one_hot
 from kuai.nn.functional.folding import (
     fold,
     unfold,
+)
+from kuai.nn.functional.fractional_pooling import (
+    fractional_max_pool2d,
+    fractional_max_pool3d,
 )
 from kuai.nn.functional.grid import (
     affine_grid,
@@ -92,6 +99,11 @@ from kuai.nn.functional.margin import (
     multilabel_margin_loss,
     triplet_margin_loss,
     triplet_margin_with_distance_loss,
+)
+from kuai.nn.functional.norm_pooling import (
+    lp_pool1d,
+    lp_pool2d,
+    lp_pool3d,
 )
 from kuai.nn.functional.normalization import (
     group_norm,
@@ -134,6 +146,11 @@ from kuai.nn.functional.shuffle import (
     pixel_unshuffle,
 )
 from kuai.nn.functional.softmax import gumbel_softmax, log_softmax, softmax, softmin
+from kuai.nn.functional.unpooling import (
+    max_unpool1d,
+    max_unpool2d,
+    max_unpool3d,
+)
 from kuai.ops.arguments import explain_all
 
 __all__ = [
@@ -164,6 +181,7 @@ __all__ = [
     "cosine_embedding_loss",
     "cosine_similarity",
     "cross_entropy",
+    "ctc_loss",
     "dropout",
     "dropout1d",
     "dropout2d",
@@ -174,6 +192,8 @@ __all__ = [
     "embedding_bag",
     "feature_alpha_dropout",
     "fold",
+    "fractional_max_pool2d",
+    "fractional_max_pool3d",
     "gaussian_nll_loss",
     "gelu",
     "glu",
@@ -199,6 +219,9 @@ __all__ = [
     "local_response_norm",
     "log_softmax",
     "logsigmoid",
+    "lp_pool1d",
+    "lp_pool2d",
+    "lp_pool3d",
     "margin_ranking_loss",
     "max_pool1d",
     "max_pool1d_with_indices",
@@ -206,6 +229,9 @@ __all__ = [
     "max_pool2d_with_indices",
     "max_pool3d",
     "max_pool3d_with_indices",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
     "mish",
     "mse_loss",
     "multi_head_attention_forward",

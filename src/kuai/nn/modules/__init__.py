@@ -27,7 +27,7 @@ _FILES = {
     "normalization": ("normalization",),
     "padding": ("padding",),
     "pixelshuffle": ("shuffle",),
-    "pooling": ("pooling",),
+    "pooling": ("pooling", "norm_pooling", "unpooling", "fractional_pooling"),
     "rnn": ("recurrent",),
     "sparse": ("embedding",),
     "upsampling": ("upsampling",),
