@@ -28,6 +28,7 @@ from kuai.compiler import layout
 from kuai.compiler.graph import Graph, Operation, Region, StackMeta, Value
 from kuai.compiler.layout import Layout
 from kuai.compiler.products import Attended, Kind, Matrices, kind_of
+from kuai.compiler.recompute import Recompute, drop_unused
 from kuai.core.primitive import PRIMITIVES
 
 ELEMENTWISE_LIMIT = 200  # operations in one nest; more make its registers overflow
@@ -170,10 +171,12 @@ class Product(Step):
     Attributes:
         product: that operation, such as a product of matrices or a convolution.
         body: elementwise operations of the result's shape.
+        is_recomputed: whether later steps compute parts of the body once more.
     """
 
     def __init__(self, product: Operation) -> None:
         super().__init__([product])
+        self.is_recomputed = False
         self.product = product
         self.domain = product.results[0].shape
         self.body: list[Operation] = []
@@ -312,6 +315,7 @@ class Kernels:
             *(g for _, g in graph.gradients if g is not None),
         ]:
             self.store(value)
+        drop_unused(self, self.steps)
 
     def store(self, value: Value) -> Value:
         """Note that a value needs memory; returns the one whose memory it is."""
@@ -388,6 +392,7 @@ class _Grouping:
             ends = {*region.outputs, *(new for _, new in region.updates)}
             ends.update(g for _, g in region.gradients if g is not None)
             self.inner = {r for op in region.operations for r in op.results} - ends
+        self.recompute = Recompute(self.kernels, region)
         for operation in self.numbers_first(region.operations):
             self.add(operation)
         if isinstance(region, Graph):
@@ -556,6 +561,8 @@ class _Grouping:
             last = len(self.steps)
             self.steps.append(step)
         assert step is not None
+        if shape == step.domain:  # type: ignore[attr-defined]
+            operation = self.recomputing(operation, step, last, place)
         for value in operation.inputs:
             if isinstance(value, Value) and (
                 self.made_by.get(value, -1) != last or value in self.kernels.aliases
@@ -564,6 +571,29 @@ class _Grouping:
         place.append(operation)
         step.operations.append(operation)
         self.made_by[operation.results[0]] = last
+
+    def recomputing(
+        self, operation: Operation, step: Step, number: int, place: list[Operation]
+    ) -> Operation:
+        """The operation, on copies of what products before its step make on the way."""
+        given = list(operation.inputs)
+        for i, value in enumerate(given):
+            before = self.made_by.get(value, number) if isinstance(value, Value) else number
+            source = self.steps[before]
+            if before >= number or not isinstance(source, Product) or value in self.kernels.aliases:
+                continue
+            given[i], added = self.recompute.instead(value, source, place)
+            for copy in added:
+                for v in copy.inputs:
+                    if isinstance(v, Value) and self.made_by.get(v, -1) != number:
+                        self.kernels.store(v)
+                place.append(copy)
+                step.operations.append(copy)
+                self.made_by[copy.results[0]] = number
+        if given == list(operation.inputs):
+            return operation
+        o = operation
+        return Operation(o.primitive, given, o.parameters, o.results, (), o.path, o.line)
 
     def join_free(self, operation: Operation) -> None:
         """Bring the makers of an operation's inputs together, where that is one step more.
