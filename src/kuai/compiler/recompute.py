@@ -74,7 +74,8 @@ class Recompute:
     def _chain(self, value: Value, source: Product) -> list[Operation] | None:
         """The operations from the product to a value, in order, if they are a short way."""
         makers = {op.results[0]: op for op in source.body}
-        root, chain = source.product.results[0], dict.fromkeys(())
+        root = source.product.results[0]
+        chain: dict[Operation, None] = {}
         waiting = [value]
         while waiting:
             operation = makers.get(waiting.pop())
