@@ -386,6 +386,10 @@ SAMPLES: dict[str, list[Sample]] = {
         Sample(numbers(2, 3, 4), numbers(2, 4), numbers(2)),
         Sample(numbers(4), numbers(2, 4), numbers(2)),
     ],
+    "linear_without_bias": [
+        Sample(X, numbers(2, 4)),
+        Sample(numbers(2, 3, 4), numbers(2, 4)),
+    ],
     # convolution
     "convolution": [
         Sample(numbers(2, 2, 4), numbers(3, 2, 2, seed=1), **GEOMETRY),
@@ -606,6 +610,7 @@ for _name, _samples in {
         Sample(np.zeros((2, 0)), np.zeros((0, 3))),
     ],
     "linear": [Sample(np.zeros((0, 4)), numbers(2, 4), numbers(2))],
+    "linear_without_bias": [Sample(np.zeros((0, 4)), numbers(2, 4))],
     "argsort": [Sample(EMPTY, dim=1, descending=False)],
     "unique": [Sample(np.zeros(0), dim=None)],
     "searchsorted": [Sample(np.zeros(0), X, right=False)],

@@ -129,9 +129,7 @@ def _key(program: Program, value: Value, found: Panels) -> Any:
     return kernels.base_of(value), kernels.layout_of(value), s.product.k, s.depth, of, s.lanes
 
 
-def _make(
-    program: Program, step: ProductStep, found: Panels, value: Value, buffer: Buffer
-) -> None:
+def _make(program: Program, step: ProductStep, found: Panels, value: Value, buffer: Buffer) -> None:
     """Call the kernel that makes panels of a value."""
     where = program.kernels.layout_of(value)
     source = program.plan.buffer_of(value)
