@@ -50,7 +50,10 @@ class Step:
 
     Attributes:
         operations: what it computes, in order.
+        is_recomputed: whether later steps compute parts of it once more.
     """
+
+    is_recomputed = False
 
     def __init__(self, operations: Iterable[Operation] = ()) -> None:
         self.operations = list(operations)
@@ -58,6 +61,11 @@ class Step:
     @property
     def steps(self) -> list[list[Step]]:
         """The steps inside, a list for each region."""
+        return []
+
+    @property
+    def lists(self) -> list[list[Operation]]:
+        """Where else its operations stand."""
         return []
 
     @property
@@ -128,6 +136,20 @@ class Nest(Step):
         self.keepdim = False
 
     @property
+    def root(self) -> Value | None:
+        """What the operations of the body begin at, if that is one value that it makes."""
+        return None
+
+    @property
+    def bodies(self) -> list[list[Operation]]:
+        """The elementwise operations on the domain, pass by pass."""
+        return [p.body for p in self.passes]
+
+    @property
+    def lists(self) -> list[list[Operation]]:
+        return [x for p in self.passes for x in (p.body, p.reductions, p.tail)]
+
+    @property
     def reduced_shape(self) -> tuple[int, ...] | None:
         """The shape of what the reductions give."""
         first = next((op for p in self.passes for op in p.reductions), None)
@@ -171,15 +193,27 @@ class Product(Step):
     Attributes:
         product: that operation, such as a product of matrices or a convolution.
         body: elementwise operations of the result's shape.
-        is_recomputed: whether later steps compute parts of the body once more.
     """
 
     def __init__(self, product: Operation) -> None:
         super().__init__([product])
-        self.is_recomputed = False
         self.product = product
         self.domain = product.results[0].shape
         self.body: list[Operation] = []
+
+    @property
+    def root(self) -> Value | None:
+        """What the operations of the body begin at."""
+        return self.product.results[0]
+
+    @property
+    def bodies(self) -> list[list[Operation]]:
+        """The elementwise operations on the domain."""
+        return [self.body]
+
+    @property
+    def lists(self) -> list[list[Operation]]:
+        return self.bodies
 
     @property
     def kind(self) -> Kind:
@@ -579,8 +613,10 @@ class _Grouping:
         given = list(operation.inputs)
         for i, value in enumerate(given):
             before = self.made_by.get(value, number) if isinstance(value, Value) else number
-            source = self.steps[before]
-            if before >= number or not isinstance(source, Product) or value in self.kernels.aliases:
+            source = self.steps[before]  # the step itself, or a later one, where it is not earlier
+            if before >= number or before < 0 or value in self.kernels.aliases:
+                continue
+            if not isinstance(source, (Product, Nest)):
                 continue
             given[i], added = self.recompute.instead(value, source, place)
             for copy in added:
