@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 
 from kuai.compiler.emit.builder import Function, Module, Ref
-from kuai.compiler.emit.products import Product, blocks, emit_product, workspace_bytes
+from kuai.compiler.emit.products import (
+    Product,
+    Shared,
+    blocks,
+    emit_product,
+    panels,
+    workspace_bytes,
+)
 from kuai.compiler.native import jit
 from kuai.compiler.native.target import Target, host
 from kuai.dtypes import from_numpy_dtype
@@ -254,3 +261,55 @@ def test_lanes_go_along_the_rows_of_a_single_column_only_if_asked() -> None:
         emit_product(f, p, *f.arguments, store, host(), along_rows=along_rows)
         assert (max(seen) > 0) == along_rows
     assert_is_product(multiply(a, b), a, b)
+
+
+SHARED = [(40, 70, 300, "ab"), (130, 33, 1000, "b"), (50, 130, 900, "a"), (12, 1, 64, "b")]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(("m", "n", "k", "operands"), SHARED)
+@pytest.mark.parametrize("first", ["plain", "transposed"])
+@pytest.mark.parametrize("second", ["plain", "transposed", "spread"])
+def test_panels_that_were_made_before_serve_all_parts(
+    m: int, n: int, k: int, operands: str, first: str, second: str, target: str
+) -> None:
+    machine = TARGETS[target]()
+    a, b = matrix(m, k, first), matrix(k, n, second)
+    strides = [tuple(s // x.itemsize for s in x.strides) for x in (a, b)]
+    p = Product(m, n, k, *strides, from_numpy_dtype(a.dtype))
+    module = Module()
+    arguments = [("ptr", name) for name in ("a", "b", "c", "w", "for_a", "for_b")]
+    f = module.function("program", "void", arguments, internal=False, attributes=WIDE)
+    given = dict(zip("abcw", f.arguments, strict=False))
+    memory = {}
+    made: dict[str, Ref] = {}
+    for operand in operands:
+        found = panels(p, machine, operand)
+        to = f.arguments[4 + "ab".index(operand)]
+        memory[operand] = np.full(64 if found is None else found.size + 128, 0xFF, np.uint8)
+        if found is None:
+            continue
+        for i in range(found.blocks):
+            found.emit(f, given[operand], to, (Ref(str(i), "i64"), Ref(str(i + 1), "i64")))
+        made[operand] = to
+
+    def store(f: Function, row: Ref, column: Ref, value: Ref, lanes: int, mask: Ref | None) -> None:
+        at = f.at(given["c"], f.add(f.mul(row, Ref(str(n), "i64")), column), value.element)
+        if mask is None:
+            f.store(value, at)
+        else:
+            f.store_masked(value, at, mask)
+
+    for i in range(blocks(p, machine)):
+        part = Ref(str(i), "i64"), Ref(str(i + 1), "i64")
+        operands_ = given["a"], given["b"]
+        emit_product(f, p, *operands_, store, machine, given["w"], part, shared=Shared(**made))
+    f.ret()
+    library = jit.load(jit.assemble(str(module), verify=True, target=machine))
+    c = np.full((m, n), np.nan, a.dtype)
+    workspace = np.full(workspace_bytes(p, machine) + 64, 0xFF, np.uint8)
+    kept = [memory.get(x, np.zeros(64, np.uint8)) for x in "ab"]
+    pointers = [x.ctypes.data for x in (a, b, c)]
+    pointers += [x.ctypes.data + -x.ctypes.data % 64 for x in (workspace, *kept)]
+    ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 6)(library["program"])(*pointers)
+    assert_is_product(c, a, b)

@@ -5,6 +5,7 @@ import pytest
 
 import kuai.compiler.capture.control  # noqa: F401  (its primitives)
 from kuai import dtypes
+from kuai.compiler.failing import failing
 from kuai.compiler.graph import Graph, Operation, Region, StackMeta, Value
 from kuai.compiler.kernels import Kernels, Nest, Product
 from kuai.compiler.layout import contiguous, views
@@ -182,6 +183,37 @@ def test_bias_activation_and_further_arithmetic_join_the_product():
     assert [op.primitive.name for op in step.body] == ["relu", "mul"]
 
 
+def test_what_an_activation_s_gradient_reads_is_computed_of_the_product_again():
+    b = Builder()
+    x, w, back = b.input(8, 4), b.captured(4, 16), b.input(8, 16)
+    product = b("matmul", x, w)
+    half, bent = b("mul", product, 0.5), b("tanh", product)
+    y = b("mul", half, b("plus", bent, 1.0))
+    slope = b("matmul", b("exp", y), b.captured(16, 16))
+    of_half, of_bent = b("mul", slope, bent), b("mul", slope, half)
+    b.graph.outputs = [y, b("plus", of_half, b("mul", of_bent, back))]
+    kernels = Kernels(b.graph)
+    first, later = kernels.steps
+    assert isinstance(later, Product)
+    assert product in kernels.stored
+    assert half not in kernels.stored
+    assert bent not in kernels.stored
+    assert [op.primitive.name for op in later.body][:3] == ["tanh", "mul", "mul"]
+    assert later.body[0].inputs == (product,)
+    assert isinstance(first, Product)
+
+
+def test_a_sum_with_something_else_is_not_computed_again():
+    b = Builder()
+    x, w = b.input(8, 16), b.captured(16, 16)
+    total = b("plus", b("matmul", x, w), x)
+    once = b("matmul", total, w)
+    b.graph.outputs = [b("mul", once, total), b("plus", once, b("neg", total))]
+    kernels = Kernels(b.graph)
+    assert total in kernels.stored
+    assert len(kernels.steps) == 2
+
+
 def test_a_reduction_is_computed_with_what_it_reduces_and_what_is_made_of_it():
     b = Builder()
     x = b.input(5, 7)
@@ -273,3 +305,26 @@ def test_a_value_that_is_used_before_it_is_made_is_no_program():
         graph.verify()
     graph.parameters = [x]
     assert graph.verify() is graph
+
+
+def test_the_gradient_at_an_index_that_was_checked_cannot_fail():
+    b = Builder()
+    table, grad = b.captured(5, 4), b.input(3, 4)
+    index = b.value(Meta((3,), dtypes.int64), "i")
+    b.graph.inputs.append(index)
+    rows = b("index_select", table, index, dim=0)
+    new = b("minus", table, b("index_add", b("mul", table, 0.0), index, grad, dim=0))
+    b.graph.updates = [(table, new)]
+    b.graph.outputs = [rows]
+    kernels = Kernels(b.graph)
+    assert failing(kernels, kernels.steps) == [0]
+
+
+def test_an_index_into_something_smaller_can_fail_again():
+    b = Builder()
+    index = b.value(Meta((3,), dtypes.int64), "i")
+    b.graph.inputs.append(index)
+    rows = b("index_select", b.captured(5, 4), index, dim=0)
+    b.graph.outputs = [b("index_add", b.captured(4, 4), index, rows, dim=0)]
+    kernels = Kernels(b.graph)
+    assert failing(kernels, kernels.steps) == [0, 1]

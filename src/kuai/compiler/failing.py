@@ -20,17 +20,12 @@ def failing(kernels: Kernels, steps: Sequence[Step]) -> list[int]:
     checked: set[Bound] = set()
     found = []
     for number, step in enumerate(steps):
-        if any(
-            _may_fail(kernels, operation, checked) for operation in step.operations
-        ) or not _is_certain(step):
+        operations = step.operations
+        is_open = isinstance(step, Control) or step.name == "host"  # to what Python does
+        if is_open or any(_may_fail(kernels, operation, checked) for operation in operations):
             found.append(number)
-        checked.update(b for op in step.operations for b in _checks(kernels, op))
+        checked.update(bound for operation in operations for bound in _checks(kernels, operation))
     return found
-
-
-def _is_certain(step: Step) -> bool:
-    """Whether a kind of step never fails by itself."""
-    return not isinstance(step, Control) and step.name != "host"
 
 
 def _may_fail(kernels: Kernels, operation: Operation, checked: set[Bound]) -> bool:

@@ -28,6 +28,7 @@ from kuai.compiler import layout
 from kuai.compiler.graph import Graph, Operation, Region, StackMeta, Value
 from kuai.compiler.layout import Layout
 from kuai.compiler.products import Attended, Kind, Matrices, kind_of
+from kuai.compiler.recompute import Recompute, drop_unused
 from kuai.core.primitive import PRIMITIVES
 
 ELEMENTWISE_LIMIT = 200  # operations in one nest; more make its registers overflow
@@ -49,7 +50,10 @@ class Step:
 
     Attributes:
         operations: what it computes, in order.
+        is_recomputed: whether later steps compute parts of it once more.
     """
+
+    is_recomputed = False
 
     def __init__(self, operations: Iterable[Operation] = ()) -> None:
         self.operations = list(operations)
@@ -57,6 +61,11 @@ class Step:
     @property
     def steps(self) -> list[list[Step]]:
         """The steps inside, a list for each region."""
+        return []
+
+    @property
+    def lists(self) -> list[list[Operation]]:
+        """Where else its operations stand."""
         return []
 
     @property
@@ -127,6 +136,20 @@ class Nest(Step):
         self.keepdim = False
 
     @property
+    def root(self) -> Value | None:
+        """What the operations of the body begin at, if that is one value that it makes."""
+        return None
+
+    @property
+    def bodies(self) -> list[list[Operation]]:
+        """The elementwise operations on the domain, pass by pass."""
+        return [p.body for p in self.passes]
+
+    @property
+    def lists(self) -> list[list[Operation]]:
+        return [x for p in self.passes for x in (p.body, p.reductions, p.tail)]
+
+    @property
     def reduced_shape(self) -> tuple[int, ...] | None:
         """The shape of what the reductions give."""
         first = next((op for p in self.passes for op in p.reductions), None)
@@ -177,6 +200,20 @@ class Product(Step):
         self.product = product
         self.domain = product.results[0].shape
         self.body: list[Operation] = []
+
+    @property
+    def root(self) -> Value | None:
+        """What the operations of the body begin at."""
+        return self.product.results[0]
+
+    @property
+    def bodies(self) -> list[list[Operation]]:
+        """The elementwise operations on the domain."""
+        return [self.body]
+
+    @property
+    def lists(self) -> list[list[Operation]]:
+        return self.bodies
 
     @property
     def kind(self) -> Kind:
@@ -312,6 +349,7 @@ class Kernels:
             *(g for _, g in graph.gradients if g is not None),
         ]:
             self.store(value)
+        drop_unused(self, self.steps)
 
     def store(self, value: Value) -> Value:
         """Note that a value needs memory; returns the one whose memory it is."""
@@ -396,6 +434,7 @@ class _Grouping:
             ends = {*region.outputs, *(new for _, new in region.updates)}
             ends.update(g for _, g in region.gradients if g is not None)
             self.inner = {r for op in region.operations for r in op.results} - ends
+        self.recompute = Recompute(self.kernels, region)
         for operation in self.numbers_first(region.operations):
             self.add(operation)
         if isinstance(region, Graph):
@@ -564,6 +603,8 @@ class _Grouping:
             last = len(self.steps)
             self.steps.append(step)
         assert step is not None
+        if shape == step.domain:  # type: ignore[attr-defined]
+            operation = self.recomputing(operation, step, last, place)
         for value in operation.inputs:
             if isinstance(value, Value) and (
                 self.made_by.get(value, -1) != last or value in self.kernels.aliases
@@ -572,6 +613,31 @@ class _Grouping:
         place.append(operation)
         step.operations.append(operation)
         self.made_by[operation.results[0]] = last
+
+    def recomputing(
+        self, operation: Operation, step: Step, number: int, place: list[Operation]
+    ) -> Operation:
+        """The operation, on copies of what products before its step make on the way."""
+        given = list(operation.inputs)
+        for i, value in enumerate(given):
+            before = self.made_by.get(value, number) if isinstance(value, Value) else number
+            source = self.steps[before]  # the step itself, or a later one, where it is not earlier
+            if before >= number or before < 0 or value in self.kernels.aliases:
+                continue
+            if not isinstance(source, (Product, Nest)):
+                continue
+            given[i], added = self.recompute.instead(value, source, place)
+            for copy in added:
+                for v in copy.inputs:
+                    if isinstance(v, Value) and self.made_by.get(v, -1) != number:
+                        self.kernels.store(v)
+                place.append(copy)
+                step.operations.append(copy)
+                self.made_by[copy.results[0]] = number
+        if given == list(operation.inputs):
+            return operation
+        o = operation
+        return Operation(o.primitive, given, o.parameters, o.results, (), o.origin)
 
     def join_free(self, operation: Operation) -> None:
         """Bring the makers of an operation's inputs together, where that is one step more.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from kuai.compiler.emit.builder import Function, Ref, number
+from kuai.compiler.emit.cheap import CHEAP
 from kuai.compiler.kernels import Nest, Product, Step
 from kuai.compiler.layout import Layout as Layout
 from kuai.compiler.sizes import Batch, hint, varies
@@ -17,12 +18,6 @@ PER_PACKED = 0.2  # an element copied into panels of a product
 PER_CALL = 5.0
 WORTH_A_PART = 15_000.0  # nanoseconds for which waking another thread pays
 PARTS = 16  # at most; several for each thread, so that none waits long for the last
-
-CHEAP = frozenset(
-    "plus minus mul quotient neg abs relu gate eq ne lt le gt ge logical_and logical_or "
-    "logical_not select_where maximum minimum clamp clamp_below clamp_above cast square "
-    "sign".split()
-)
 
 
 def of_step(step: Step) -> float:

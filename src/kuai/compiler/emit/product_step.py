@@ -15,7 +15,7 @@ from kuai.compiler.graph import Value
 from kuai.compiler.kernels import Product as ProductStep
 from kuai.compiler.plan import Buffer
 from kuai.compiler.products import Matrices
-from kuai.compiler.sizes import identical, varies
+from kuai.compiler.sizes import hint, identical, varies
 
 if TYPE_CHECKING:
     from kuai.compiler.emit.program import Program
@@ -195,6 +195,7 @@ class _Kernel:
     ) -> None:
         """The leading dimensions that are not rows, one by one."""
         from kuai.compiler.emit.products import blocks, emit_product
+        from kuai.compiler.emit.products.kernel import prefetch
 
         lead = self.shape.lead
         if level < len(lead):
@@ -220,9 +221,32 @@ class _Kernel:
 
         product, target = self.shape.product, self.program.target
         share = part.range(self.f, blocks(product, target)) if part is not None else None
+        far = [v for v in starts if self._is_far(v)]
+
+        def ahead(f: Function, row: Ref, column: Ref) -> None:
+            for v in far:
+                place, _ = self._place(starts, v, row, column)
+                prefetch(f, place, writes=v in self.epilogue.stored)
+
+        given = self.workspace, share
         emit_product(
-            self.f, product, a, b, store, target, self.workspace, share, shared=self.shared
+            self.f,
+            product,
+            a,
+            b,
+            store,
+            target,
+            *given,
+            ahead=ahead if far else None,
+            shared=self.shared,
         )
+
+    def _is_far(self, value: Value) -> bool:
+        """Whether what the epilogue needs of a value is likely not in the nearer caches."""
+        access = self.accesses[value]
+        size, rows = hint(value.size) * access.dtype.itemsize, access.strides[-2:-1]
+        in_lines = access.strides[-1:] == (access.dtype.itemsize,)
+        return in_lines and size > self.program.target.l2 // 8 and any(rows)
 
     def _moved(self, pointer: Ref, index: Ref, stride: int) -> Ref:
         if stride == 0:

@@ -64,7 +64,8 @@ class AttentionForward(Blocks):
                 value = f.mul(value, f.splat(factor, value.lanes))
                 storing(numbers, store)(f, row, column, value, live)
 
-            self.by_query(f, at["scores"], at["v"], at["tile"], a.value_width, live, first, put)
+            weights, width = at["scores"], a.value_width
+            self.by_query(f, weights, at["v"], at["tile"], width, live, first, stop, put)
 
     def _softmax(
         self,
@@ -76,7 +77,7 @@ class AttentionForward(Blocks):
         denominators: Ref | None,
     ) -> None:
         """Exponentials in the place of scores, and what is to be multiplied with their sums."""
-        a, element = self.attention, self.attention.numbers.sum
+        element = self.attention.numbers.sum
         type = vector(element, self.lanes)
         least = f.const(-math.inf, type)
         largest = [f.variable(least) for _ in range(2)]
@@ -99,11 +100,6 @@ class AttentionForward(Blocks):
                 x = functions.apply(f, "exp", f.sub(self.read(f, there), largest[v].get()))
                 f.store(x, there)
                 sums[v].set(f.add(sums[v].get(), x))
-        if a.causal:
-            rest = f.mul(f.sub(number(a.keys), stop), number(self.block))
-            beyond = f.at(at["scores"], index(f, stop, self.block), element)
-            with self.vectors(f, rest, beyond) as (there,):
-                f.store(f.const(0, type), there)
         for v in range(2):
             sum = sums[v].get()
             nothing = f.compare("oeq", sum, f.const(0, type))

@@ -260,10 +260,11 @@ class Blocks:
         width: int,
         live: Ref,
         first: Ref,
+        stop: Ref,
         put: Put,
     ) -> None:
-        """Sums over the keys of rows in panels, weighted for each query of a block; `put` gets them
-        as they are.
+        """Sums over the keys before `stop` of rows in panels, weighted for each query of a block;
+        `put` gets them as they are.
         """
         numbers, panel = self.attention.numbers, self.panel(width)
         sums = Numbers(numbers.sum, numbers.sum)
@@ -277,7 +278,7 @@ class Blocks:
         def tiles(column: Ref, columns: int) -> None:
             b = f.at(panels, index(f, column, keys), numbers.sum)
             with f.loop(0, live, height) as r:
-                kernel.call(f, f.at(weights, r, numbers.sum), b, at, number(keys))
+                kernel.call(f, f.at(weights, r, numbers.sum), b, at, stop)
                 rows = smaller(f, height, f.sub(live, r))
                 given = pieces(columns, self.lanes, self.target)
                 put_from(f, sums, at, panel, rows, given, f.add(first, r), column, put)

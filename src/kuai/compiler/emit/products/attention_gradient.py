@@ -89,29 +89,40 @@ class AttentionGradient(Blocks):
             self.pack_lanes(f, given.result, self.result, at["result"], first, live, a.value_width)
             if given.mask is not None:
                 self.pack_mask(f, given.mask, at["mask"], first, live)
-            every = number(a.keys)
-            self.by_key(f, keys, key_strides, at["q"], at["scores"], a.width, every)
-            self.by_key(f, values, value_strides, at["grad"], at["weights"], a.value_width, every)
-            self._gradients(f, at, first, live, given.denominators)
+            stop = self._limit_of_tiles(f, first)
+            self.by_key(f, keys, key_strides, at["q"], at["scores"], a.width, stop)
+            self.by_key(f, values, value_strides, at["grad"], at["weights"], a.value_width, stop)
+            self._gradients(f, at, first, live, stop, given.denominators)
             narrow = storing(numbers, stores[0])
-            self.by_query(
-                f, at["scores"], at["key panels"], at["tile"], a.width, live, first, narrow
-            )
+            scores, tile = at["scores"], at["tile"]
+            self.by_query(f, scores, at["key panels"], tile, a.width, live, first, stop, narrow)
             for source, strides, width, panels, weights, to in (
                 (given.q, a.q, a.width, "query panels", "scores", "of keys"),
                 (given.grad, self.grad, a.value_width, "grad panels", "weights", "of values"),
             ):
                 start = f.at(source, index(f, first, strides[0]), numbers.memory)
                 self.pack_panels(f, start, strides, at[panels], live, width, self.block)
-                self._add(f, at[weights], at[panels], at[to], at["tile"], width, live)
+                self._add(f, at[weights], at[panels], at[to], at["tile"], width, live, stop)
         for store, name, width in (
             (stores[1], "of keys", a.width),
             (stores[2], "of values", a.value_width),
         ):
             self._store(f, at[name], width, store)
 
+    def _limit_of_tiles(self, f: Function, first: Ref) -> Ref:
+        """How many keys a block of queries attends to, at most, in whole tiles of keys."""
+        keys, rows = self.attention.keys, self.rows
+        tiles = f.binary("udiv", f.add(self.limit(f, first), number(rows - 1)), number(rows))
+        return smaller(f, index(f, tiles, rows), keys)
+
     def _gradients(
-        self, f: Function, at: dict[str, Ref], first: Ref, live: Ref, denominators: Ref
+        self,
+        f: Function,
+        at: dict[str, Ref],
+        first: Ref,
+        live: Ref,
+        stop: Ref,
+        denominators: Ref,
     ) -> None:
         """The weights in their place, and the gradients of the scores in that of the scores."""
         a, element = self.attention, self.attention.numbers.sum
@@ -130,7 +141,7 @@ class AttentionGradient(Blocks):
                 y = self.read(f, f.at(at["result"], place, element))
                 total.set(a.numbers.multiply_add(f, x, y, total.get()))
             f.store(total.get(), f.at(at["sum"], v * self.lanes, element))
-        with f.loop(0, a.keys) as s:
+        with f.loop(0, stop) as s:
             for v in range(2):
                 place = f.add(index(f, s, self.block), number(v * self.lanes))
                 score = self.score(f, at, first, s, v)
@@ -152,9 +163,17 @@ class AttentionGradient(Blocks):
         return [(c, min(panel, width - c)) for c in range(0, width, panel)]
 
     def _add(
-        self, f: Function, weights: Ref, panels: Ref, to: Ref, tile: Ref, width: int, live: Ref
+        self,
+        f: Function,
+        weights: Ref,
+        panels: Ref,
+        to: Ref,
+        tile: Ref,
+        width: int,
+        live: Ref,
+        stop: Ref,
     ) -> None:
-        """Add to each key's row the rows of a block's panels, weighted."""
+        """Add to the row of each key before `stop` the rows of a block's panels, weighted."""
         numbers, keys = self.attention.numbers, self.attention.keys
         panel = self.panel(width)
         kernel = Kernel(numbers, self.rows, panel // self.lanes, self.lanes, (self.block, 1))
@@ -170,10 +189,11 @@ class AttentionGradient(Blocks):
                 f.store(f.add(self.read(f, x), self.read(f, y)), y)
 
         with f.loop(0, self.panels(width), panel) as column:
-            with f.loop(0, full * self.rows, self.rows) as s:
+            with f.loop(0, smaller(f, stop, full * self.rows), self.rows) as s:
                 add(s, column, kernel)
             if rest:
-                add(number(full * self.rows), column, replace(kernel, rows=rest))
+                with f.when(f.compare("sgt", stop, number(full * self.rows))):
+                    add(number(full * self.rows), column, replace(kernel, rows=rest))
 
     def _store(self, f: Function, sums: Ref, width: int, store: Store) -> None:
         """Hand the sums of all keys to `store`."""

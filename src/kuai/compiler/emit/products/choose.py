@@ -10,8 +10,17 @@ from kuai.compiler.emit.builder import Function, Ref
 from kuai.compiler.emit.products.direct import Direct
 from kuai.compiler.emit.products.dot import Dot
 from kuai.compiler.emit.products.packed import NOTHING_SHARED, Packed, Shared
-from kuai.compiler.emit.products.packed_sizes import LINE, Operand
-from kuai.compiler.emit.products.product import Part, Product, Put, Store, mask_of, plus
+from kuai.compiler.emit.products.packed_sizes import Operand
+from kuai.compiler.emit.products.product import (
+    Ahead,
+    Part,
+    Product,
+    Put,
+    Store,
+    mask_of,
+    plus,
+)
+from kuai.compiler.emit.products.tile import LINE
 from kuai.compiler.native.target import Target
 from kuai.compiler.sizes import hint, is_undecided, varies
 
@@ -119,6 +128,7 @@ def emit_product(
     part: Part | None = None,
     *,
     along_rows: bool = False,
+    ahead: Ahead | None = None,
     shared: Shared = NOTHING_SHARED,
 ) -> None:
     """Build code into `f` that computes C = A B.
@@ -138,6 +148,7 @@ def emit_product(
             What an element of C becomes does not depend on the part that computes it.
         along_rows: whether the lanes of what is stored go along the rows where C has one column
             only; otherwise `store` gets scalars there.
+        ahead: asks for memory that `store` will need, before: see `Ahead`.
         shared: panels of A or B that were made before, as `panels` says; they outlive the call.
     """
     if not p.m or not p.n:
@@ -155,9 +166,12 @@ def emit_product(
 
     a, b = (b, a) if turned else (a, b)
     found = _strategy(p, target)
+    ahead = None if turned else ahead
     if isinstance(found, Packed):
         shared = Shared(*shared[::-1]) if turned else shared
-        found.emit(f, a, b, put, workspace, part, shared)
+        found.emit(f, a, b, put, workspace, part, ahead, shared)
+    elif isinstance(found, Direct):
+        found.emit(f, a, b, put, workspace, part, ahead)
     else:
         found.emit(f, a, b, put, workspace, part)
 

@@ -9,6 +9,7 @@ from functools import cached_property
 
 from kuai.compiler.emit.builder import Function, Ref, number
 from kuai.compiler.emit.products.product import (
+    Ahead,
     Part,
     Piece,
     Product,
@@ -18,7 +19,7 @@ from kuai.compiler.emit.products.product import (
     pieces,
     smaller,
 )
-from kuai.compiler.emit.products.tile import AT_ONCE, ReadB, accumulate, put_tile
+from kuai.compiler.emit.products.tile import AT_ONCE, ReadB, accumulate, ask_ahead, put_tile
 from kuai.compiler.native.target import Target
 from kuai.compiler.sizes import hint, varies
 
@@ -92,7 +93,14 @@ class Direct:
         return -(-p.m // self.height) if self.by_rows else -(-p.n // self.width)
 
     def emit(
-        self, f: Function, a: Ref, b: Ref, put: Put, workspace: Ref | None, part: Part | None
+        self,
+        f: Function,
+        a: Ref,
+        b: Ref,
+        put: Put,
+        workspace: Ref | None,
+        part: Part | None,
+        ahead: Ahead | None = None,
     ) -> None:
         """Build the loops over the tiles."""
         p = self.product
@@ -102,6 +110,7 @@ class Direct:
             columns = pieces(width, self.lanes, self.target)
             read_b = self._reader(f, b, column, columns)
             for row, height in blocks_of(f, p.m, self.height, rows):
+                ask_ahead(f, p.numbers, p.k, height, width, row, column, ahead)
                 self._tile(f, a, row, height, column, columns, read_b, put)
 
     def _reader(self, f: Function, b: Ref, column: Ref, columns: list[Piece]) -> ReadB:

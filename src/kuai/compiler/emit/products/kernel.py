@@ -64,7 +64,7 @@ class Kernel:
             here = f.at(a, index(f, p, self.a[1]), element)
             bs = [f.load(type, f.at(line, v * lanes, element)) for v in range(self.vectors)]
             for v in range(self.vectors):
-                _prefetch(f, f.at(line, AHEAD * self.width + v * lanes, element))
+                prefetch(f, f.at(line, AHEAD * self.width + v * lanes, element))
             for r in range(self.rows):
                 one = f.load(element, f.at(here, r * self.a[0], element))
                 wide = f.splat(one, lanes)
@@ -83,10 +83,10 @@ def shared(module: Module, name: str, arguments: list[tuple[str, str]]) -> Funct
     return module.function(name, "void", arguments, attributes=f"noinline nounwind {WIDE}")
 
 
-def _prefetch(f: Function, pointer: Ref) -> None:
-    """Ask for a line of memory that will be read soon."""
+def prefetch(f: Function, pointer: Ref, writes: bool = False) -> None:
+    """Ask for a line of memory that will be read, or written, soon."""
     f.module.declare("llvm.prefetch.p0", "void", ["ptr", "i32", "i32", "i32"])
-    f.line(f"call void @llvm.prefetch.p0({pointer}, i32 0, i32 3, i32 1)")
+    f.line(f"call void @llvm.prefetch.p0({pointer}, i32 {int(writes)}, i32 3, i32 1)")
 
 
 def tile_of(target: Target, numbers: Numbers) -> tuple[int, int]:

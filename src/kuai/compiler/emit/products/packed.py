@@ -20,6 +20,7 @@ from kuai.compiler.emit.products.kernel import Kernel
 from kuai.compiler.emit.products.packed_sizes import Operand, PackedSizes, up
 from kuai.compiler.emit.products.panels import pack_columns, pack_panel, pack_row
 from kuai.compiler.emit.products.product import (
+    Ahead,
     Part,
     Put,
     index,
@@ -27,7 +28,7 @@ from kuai.compiler.emit.products.product import (
     plus,
     smaller,
 )
-from kuai.compiler.emit.products.tile import put_from
+from kuai.compiler.emit.products.tile import ask_ahead, put_from
 from kuai.compiler.sizes import varies
 
 
@@ -53,6 +54,7 @@ class Packed(PackedSizes):
         put: Put,
         workspace: Ref | None,
         part: Part | None,
+        ahead: Ahead | None = None,
         shared: Shared = NOTHING_SHARED,
     ) -> None:
         """Build the loops over blocks, panels and tiles.
@@ -94,7 +96,9 @@ class Packed(PackedSizes):
                     for j, width in self._columns(f, left, right):
                         offset = f.mul(f.sub(j, left), number(self.depth))
                         panel_b = f.at(panels_b, offset, p.numbers.sum)
-                        self._tile(f, panel_a, panel_b, block, i, height, j, width, put)
+                        if self.is_shallow:
+                            ask_ahead(f, p.numbers, p.k, height, width, i, j, ahead)
+                        self._tile(f, panel_a, panel_b, block, i, height, j, width, put, ahead)
 
     def emit_panels(
         self, f: Function, operand: Operand, source: Ref, to: Ref, part: Part | None
@@ -195,6 +199,7 @@ class Packed(PackedSizes):
         j: Ref,
         width: int,
         put: Put,
+        ahead: Ahead | None,
     ) -> None:
         """Compute a tile from its panels; hand it on once the sums are whole."""
         p, numbers = self.product, self.product.numbers
@@ -208,6 +213,11 @@ class Packed(PackedSizes):
         column = f.mul(f.sub(j, block.left), number(self.height))
         sums = f.at(block.sums, f.add(row, column), numbers.sum)
         more = f.compare("ne", block.first, number(0))
+        end = f.add(block.first, block.depth)
+        is_last = f.compare("eq", end, number(p.k))
+        if ahead is not None:
+            with f.when(is_last):
+                ask_ahead(f, numbers, p.k, height, width, i, j, ahead)
         to = f.select(more, block.tile, sums)
         self._call(f, kernel, a, b, to, block.depth, height)
         with (
@@ -218,8 +228,7 @@ class Packed(PackedSizes):
             place = f.at(sums, at, numbers.sum)
             value = f.load(type, f.at(block.tile, at, numbers.sum))
             f.store(f.add(f.load(type, place), value), place)
-        end = f.add(block.first, block.depth)
-        with f.when(f.compare("eq", end, number(p.k))):
+        with f.when(is_last):
             put_from(f, numbers, sums, kernel.width, height, columns, i, j, put)
 
     def _call(

@@ -9,11 +9,12 @@ from typing import Literal
 from kuai.compiler.emit.builder import BITS
 from kuai.compiler.emit.products.kernel import tile_of
 from kuai.compiler.emit.products.product import Product, balanced
+from kuai.compiler.emit.products.tile import LINE
 from kuai.compiler.native.target import Target
 from kuai.compiler.sizes import SizeError, hint, varies
 
 LEAST_DEPTH, DEPTH = 256, 768  # of a panel: how much of k is summed before sums leave registers
-LINE, SPAN = 64, 4096  # bytes of a cache line; of memory after which the sets of L1 repeat
+SPAN = 4096  # bytes of memory after which the sets of L1 repeat
 ROWS = 960  # of which the sums are kept in memory, where k is deeper than that
 MOST_SHARED = 1 << 23  # bytes of panels that are made before all parts of the work
 

@@ -38,6 +38,11 @@ Put = Callable[[Function, Ref, Ref, Ref, int], None]
 of the value count.
 """
 
+Ahead = Callable[[Function, Ref, Ref], None]
+"""`ahead(f, row, column)` asks for the memory that a `Store` will need for this element and those
+beside it in a line of the cache: while a tile is being computed, it comes nearer.
+"""
+
 Part = tuple[Ref, Ref]
 """The first block and the one after the last (i64) of a part of a product."""
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from kuai.compiler.emit.builder import Function, Ref, Variable, number, vector
-from kuai.compiler.emit.products.product import Numbers, Piece, Put, plus
+from kuai.compiler.emit.builder import BITS, Function, Ref, Variable, number, vector
+from kuai.compiler.emit.products.product import Ahead, Numbers, Piece, Put, plus
 from kuai.compiler.sizes import hint, varies
 
 LATENCY = 8  # sums that must be under way at once to keep the multipliers busy
 UNROLLED = 96  # up to so many multiplications are written out, without a loop
+LONG = 64  # products to sum, in whose time memory can come nearer
+LINE = 64  # bytes of a line of the cache
 AT_ONCE = 8  # vectors of a tile whose stores are written out; those of larger ones in a loop
 
 ReadA = Callable[[Function, Ref, int, int], Ref]
@@ -124,6 +126,25 @@ def _pairwise(f: Function, ways: list[Sums]) -> Sums:
             for i in range(half)
         ]
     return ways[0]
+
+
+def ask_ahead(
+    f: Function,
+    numbers: Numbers,
+    k: int,
+    rows: Ref | int,
+    width: int,
+    row: Ref,
+    column: Ref,
+    ahead: Ahead | None,
+) -> None:
+    """Ask for the memory that a tile will need when its sums over `k` are known."""
+    if ahead is None or hint(k) < LONG:
+        return
+    line = LINE * 8 // BITS[numbers.memory]
+    with f.loop(0, rows) as r:
+        for c in range(0, width, line):
+            ahead(f, plus(f, row, r), plus(f, column, c))
 
 
 def put_tile(
