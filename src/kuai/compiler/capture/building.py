@@ -258,8 +258,10 @@ def replay(recorder: Recorder, region: Region, known: dict[Value, Tensor]) -> Te
         What it yields.
     """
     for operation in list(region.operations):
-        if not operation.results:
-            continue  # a check, or a print
+        if operation.primitive.has_effects:  # a check, which gives what it looks at, or a print
+            for value, given in zip(operation.results, operation.inputs, strict=False):
+                known[value] = _found(known, given)
+            continue
         with recorder.differentiating(operation), set_grad_enabled(operation in recorder.tracked):
             results = _again(recorder, operation, known)
         for value, new in zip(operation.results, results, strict=True):
