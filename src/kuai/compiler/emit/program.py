@@ -18,13 +18,14 @@ from kuai.compiler.emit import (
     sorts,
 )
 from kuai.compiler.emit.builder import Function, Module, Ref, number
-from kuai.compiler.emit.control import emit_control
+from kuai.compiler.emit.control import emit_control, emit_item
 from kuai.compiler.emit.emitted import HOST_FAILED, Emitted, Failure, HostCall
 from kuai.compiler.graph import Operation, StackMeta, Value
 from kuai.compiler.kernels import (
     Control,
     Fold,
     Host,
+    Item,
     Move,
     Nest,
     Product,
@@ -196,6 +197,8 @@ class Program:
             elif isinstance(step, Special):
                 operation = step.operations[0]
                 operation.primitive.emit_special(self, operation)  # type: ignore[attr-defined]
+            elif isinstance(step, Item):
+                emit_item(self, step)
             elif isinstance(step, Control):
                 emit_control(self, step)
             else:

@@ -77,7 +77,7 @@ class AttentionForward(Blocks):
         denominators: Ref | None,
     ) -> None:
         """Exponentials in the place of scores, and what is to be multiplied with their sums."""
-        a, element = self.attention, self.attention.numbers.sum
+        element = self.attention.numbers.sum
         type = vector(element, self.lanes)
         least = f.const(-math.inf, type)
         largest = [f.variable(least) for _ in range(2)]
