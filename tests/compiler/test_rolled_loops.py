@@ -160,3 +160,51 @@ def test_what_rounds_that_are_not_alike_have_changed_is_as_it_was():
         return y, kuai.zeros(place)
 
     agrees(counted, (doubles(12, 2),))
+
+
+def constants(*shape):
+    return doubles(*shape, seed=len(shape), requires_grad=False)
+
+
+@kuai.compile
+def walk(rows, weight, start):
+    state, i = rows[0] * 0, start
+    while i < 3:
+        state = kuai.tanh(state @ weight + rows[i])
+        i = i + 1
+    return state
+
+
+@pytest.mark.parametrize("start", [0, -2])
+def test_a_slice_that_a_round_reads_is_no_copy(start, capsys):
+    rows, weight = constants(3, 5, 4), constants(4, 4)
+    expected = walk.__wrapped__(rows, weight, kuai.tensor(start))
+    np.testing.assert_allclose(walk(rows, weight, kuai.tensor(start)), expected, rtol=1e-9)
+    walk.explain("kernels")
+    assert "item index" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("start", [-4, -9])
+def test_a_slice_that_is_not_there_is_refused(start):
+    rows, weight = constants(3, 5, 4), constants(4, 4)
+    for run in (walk.__wrapped__, walk):
+        with pytest.raises(IndexError, match=f"index {start} is out of bounds for dimension 0"):
+            run(rows, weight, kuai.tensor(start))
+
+
+def test_what_all_rounds_multiply_by_is_packed_before_the_loop(capsys):
+    @kuai.compile
+    def recur(x, weight, rounds):
+        while rounds > 0:
+            x = kuai.tanh(x @ weight.T)
+            rounds = rounds - 1
+        return x
+
+    given = constants(20, 64), constants(64, 64)
+    for rounds in (0, 1, 5):
+        expected = recur.__wrapped__(*given, kuai.tensor(rounds))
+        np.testing.assert_allclose(recur(*given, kuai.tensor(rounds)), expected, atol=1e-9)
+    recur.explain("llvm")
+    text = capsys.readouterr().out.split("define i32 @program")[1]
+    assert text.count("call void @panels") == 1
+    assert text.index("call void @panels") < text.index("\ntest")

@@ -10,6 +10,7 @@ A graph's operations become `Step`s:
 * a `Fold` goes along a dimension with a state: running totals, and where the extremes stand;
 * a `Sort` says in which order the elements along a dimension come;
 * a `Host` step runs one primitive's NumPy kernel, for which there is no native form;
+* an `Item` finds a slice of an array, which a loop reads where it lies;
 * a `Special` step runs one primitive that emits itself;
 * a `Loop` and a `Branch` hold steps of their own.
 
@@ -288,6 +289,13 @@ class Special(Step):
         return f"special {self.operations[0].primitive.name}"
 
 
+class Item(Step):
+    """One slice of an array along its first dimension, at a computed place: where it lies."""
+
+    def title(self) -> str:
+        return f"item {self.operations[0].primitive.name}"
+
+
 class Control(Step):
     """A loop, a branch, a check, an item of a stack: one operation of `capture/control.py`."""
 
@@ -426,6 +434,8 @@ class _Grouping:
         self.kernels = kernels
         self.steps: list[Step] = []
         self.made_by: dict[Value, int] = {}
+        self.parameters: set[Value] = set()
+        self.is_inner = False
         self.inner: set[Value] = set()  # what only the program itself uses, outside of loops
 
     def region(self, region: Region) -> list[Step]:
@@ -435,6 +445,8 @@ class _Grouping:
             ends.update(g for _, g in region.gradients if g is not None)
             self.inner = {r for op in region.operations for r in op.results} - ends
         self.recompute = Recompute(self.kernels, region)
+        self.parameters = set(region.parameters)
+        self.is_inner = not isinstance(region, Graph)
         for operation in self.numbers_first(region.operations):
             self.add(operation)
         if isinstance(region, Graph):
@@ -480,6 +492,8 @@ class _Grouping:
             self.reduction(operation)
         elif kind_of(operation) is not None:
             self.product(operation)
+        elif self.is_item(operation):
+            self.finish(Item([operation]), operation)
         elif is_pull(operation):
             self.pull(operation)
         elif (pieces := self.pieces(operation)) is not None:
@@ -580,6 +594,27 @@ class _Grouping:
         ]
         whole = kernels.layout_of(operation.results[0])
         return layout.pieces(operation.primitive, operation.parameters, whole, given)
+
+    def is_item(self, operation: Operation) -> bool:
+        """Whether a round of a loop takes a slice of what stays as it is meanwhile.
+
+        Then the slice is read where it lies.
+        """
+        primitive, kernels = operation.primitive, self.kernels
+        values = [v for v in operation.inputs if isinstance(v, Value)]
+        if primitive.item is None or not self.is_inner or len(values) < len(operation.inputs):
+            return False
+        x, index = values[0], values[1]
+        base, (result,) = kernels.base_of(x), operation.results
+        if not primitive.item(*[v.meta for v in values], **operation.parameters):
+            return False
+        if any(v in kernels.constants for v in values) or index.dtype.kind != "i":
+            return False
+        if any(v in self.made_by or v in self.parameters for v in (x, base)):
+            return False
+        where = kernels.layout_of(x)
+        rest = where._replace(shape=where.shape[1:], strides=where.strides[1:], offset=0)
+        return result.size > 1 and rest == layout.contiguous(result.shape, result.meta.dtype)
 
     def pull(self, operation: Operation) -> None:
         """A member of a nest, which reads arrays that are finished before."""

@@ -190,6 +190,10 @@ class Primitive:
     pieces: ClassVar[Any] = None  # the result is made of the inputs: what lies where
     zeros_between: ClassVar[bool] = False  # whether zeros lie where `pieces` puts nothing
     pull: ClassVar[Any] = None  # one element of the result, read at computed positions
+    # Whether that is one slice of the first input along its first dimension, at the number that the
+    # second one is (negative: from the end): `item(*metas, **parameters)`. A loop that reads it in
+    # each round then needs no copy.
+    item: ClassVar[Any] = None
     here: ClassVar[tuple[str, ...]] = ()  # the inputs that `pull` takes from its own position
     # How a product's elements are computed, one after the other, `product(kinds, *metas,
     # **parameters)`, with `kuai.compiler.products.Kinds`; `None` where programs call the kernel.

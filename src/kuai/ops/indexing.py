@@ -104,6 +104,9 @@ class index_(Primitive):
     def pull(self, emit, at, x, *indices, positions):
         return x.at(*_indexed_place(x, indices, at, positions))
 
+    def item(self, x: Meta, *indices: Meta, positions: tuple[int, ...]) -> bool:
+        return positions == (0,) and not indices[0].shape
+
     def infer(self, x: Meta, *indices: Meta, positions: tuple[int, ...]) -> Meta:
         return Meta(indexed_shape(x.shape, [i.shape for i in indices], positions), x.dtype)
 

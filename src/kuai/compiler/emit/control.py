@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kuai.compiler.emit import panels_step
-from kuai.compiler.emit.builder import Ref
+from kuai.compiler.emit.builder import Ref, number
 from kuai.compiler.emit.emitted import INTERRUPTED, OUT_OF_MEMORY, Failure
 from kuai.compiler.graph import Operation, Region, Value
-from kuai.compiler.kernels import Control, Step
+from kuai.compiler.kernels import Control, Item, Step
 from kuai.compiler.layout import contiguous
 from kuai.compiler.plan import STACK_START, Buffer
 from kuai.compiler.sizes import hint
@@ -41,13 +41,15 @@ def _truth(program: Program, value: Value) -> Ref:
 
 
 def _number(program: Program, value: Value) -> Ref:
-    """An int64 in memory, or a constant one."""
+    """An integer in memory, or a constant one, as an i64."""
     f = program.main
     if value in program.kernels.constants:
         return Ref(str(int(program.kernels.constants[value])), "i64")
     where = program.kernels.layout_of(value)
     pointer = f.at(program.pointers[program.plan.buffer_of(value)], where.offset, "i8")
-    return f.load("i64", pointer)
+    bits = 8 * value.meta.dtype.itemsize
+    found = f.load(f"i{bits}", pointer)
+    return found if bits == 64 else f.cast("sext", found, "i64")
 
 
 def _while(program: Program, step: Control) -> None:
@@ -170,6 +172,23 @@ def _stack_item(program: Program, step: Control) -> None:
     size = max(result.size * result.meta.dtype.itemsize, 1)
     start = f.mul(_number(program, index), Ref(str(size), "i64"))
     program.pointers[program.plan.buffers[result]] = f.at(memory, start, "i8")
+
+
+def emit_item(program: Program, step: Item) -> None:
+    """Find where a slice of an array lies."""
+    f, operation = program.main, step.operations[0]
+    x, index = operation.inputs[:2]
+    (result,) = operation.results
+    where, count = program.kernels.layout_of(x), x.shape[0]
+    given = _number(program, index)
+    place = f.select(f.compare("slt", given, number(0)), f.add(given, number(count)), given)
+    message = f"index {{}} is out of bounds for dimension 0 with size {count}"
+    failed = program.failure(Failure(IndexError, message, 1, operation))
+    with f.when(f.compare("uge", place, number(count)), rarely=True):
+        program.fail(Ref(str(failed), "i32"), given)
+    start = f.at(program.pointers[program.plan.buffer_of(x)], where.offset, "i8")
+    pointer = f.at(start, f.mul(place, number(where.strides[0])), "i8")
+    program.pointers[program.plan.buffers[result]] = pointer
 
 
 def _cond(program: Program, step: Control) -> None:

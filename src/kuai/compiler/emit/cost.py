@@ -6,7 +6,7 @@ import math
 
 from kuai.compiler.emit.builder import Function, Ref, number
 from kuai.compiler.emit.cheap import CHEAP
-from kuai.compiler.kernels import Nest, Product, Step
+from kuai.compiler.kernels import Item, Nest, Product, Step
 from kuai.compiler.layout import Layout as Layout
 from kuai.compiler.sizes import Batch, hint, varies
 
@@ -32,6 +32,8 @@ def of_step(step: Step) -> float:
         depth = hint(step.kind.depth)
         size = hint(math.prod(step.domain))
         return PER_CALL + size * (2 * depth * PER_FLOP + PER_OPERATION * len(step.body))
+    if isinstance(step, Item):
+        return 0.0
     return PER_CALL + sum(hint(r.size) for op in step.operations for r in op.results)
 
 

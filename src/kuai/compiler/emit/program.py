@@ -19,13 +19,14 @@ from kuai.compiler.emit import (
 )
 from kuai.compiler.emit.builder import Function, Module, Ref, number
 from kuai.compiler.emit.checks import Refusal
-from kuai.compiler.emit.control import emit_control
+from kuai.compiler.emit.control import emit_control, emit_item
 from kuai.compiler.emit.emitted import HOST_FAILED, MOST_VALUES, Emitted, Failure, HostCall
 from kuai.compiler.graph import Operation, StackMeta, Value
 from kuai.compiler.kernels import (
     Control,
     Fold,
     Host,
+    Item,
     Move,
     Nest,
     Product,
@@ -195,13 +196,17 @@ class Program:
             elif isinstance(step, Special):
                 operation = step.operations[0]
                 operation.primitive.emit_special(self, operation)  # type: ignore[attr-defined]
+            elif isinstance(step, Item):
+                emit_item(self, step)
             elif isinstance(step, Control):
                 emit_control(self, step)
             else:
                 raise TypeError(f"no way to emit a {step.name}")
 
-    def fail(self, number: Ref) -> None:
-        """End the program with this status."""
+    def fail(self, number: Ref, *values: Ref) -> None:
+        """End the program with this status, and tell these i64 with it."""
+        for i, value in enumerate(values):
+            self.main.store(value, self.main.at(self._failure_slot(), 1 + i, "i64"))
         self.status.set(number)
         self.main.branch(self.exit)
 
