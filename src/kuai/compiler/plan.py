@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kuai.compiler.graph import Operation, Region, StackMeta, Value
-from kuai.compiler.kernels import Control, Kernels, Move, Nest, Product, Push, Step, may_refuse
+from kuai.compiler.kernels import Control, Kernels, Move, Nest, Product, Push, Step, may_fail
 from kuai.compiler.layout import Layout, contiguous, within
 from kuai.compiler.sizes import identical, varies
 
@@ -240,13 +240,6 @@ def _updates(plan: Plan, order: _Order) -> None:
         plan.buffers[new] = target
         kernels.layouts[new] = kernels.layouts[old]
     plan.steps = order.sorted()
-
-
-def may_fail(step: Step) -> bool:
-    """Whether a step can end the program with an error, or be interrupted."""
-    if isinstance(step, Control):
-        return True
-    return step.name == "host" or any(may_refuse(op) for op in step.operations)
 
 
 def _reads_in_place(kernels: Kernels, step: Step, old: Value) -> bool:

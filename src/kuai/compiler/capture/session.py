@@ -500,6 +500,9 @@ class Session:
                 f"an item of a {type(owner).__name__} that the value of a tensor chooses",
                 "stack the tensors into one, and index that",
             )
+        n, place = len(items), wrap(index._payload)
+        inside = ops.logical_and(ops.ge(place, -n), ops.lt(place, n))
+        self.recorder.check(inside, IndexError, f"{type(owner).__name__} index out of range")
         if all(is_number(x) for x in items):
             dtype = common_dtype(*items)
             table = ops.stack([as_tensor(x, dtype) for x in items])
