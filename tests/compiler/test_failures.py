@@ -1,5 +1,6 @@
 """A compiled program that fails says what eager says: the error, its values, and where it arose."""
 
+import re
 import traceback
 
 import pytest
@@ -229,6 +230,69 @@ def test_linear_algebra_fails_as_in_eager():
 
     fails_alike(f, [torch.eye(3)], [torch.zeros(3, 3)])
     fails_alike(lambda x: kuai.linalg.cholesky(x), [torch.eye(3)], [-torch.eye(3)])
+
+
+DISTRIBUTIONS = kuai.distributions
+
+
+@pytest.mark.parametrize("name", ["parameter", "value", "one number", "gamma", "geometric"])
+def test_distributions_refuse_what_eager_refuses(name):
+    functions = {
+        "parameter": lambda p: DISTRIBUTIONS.Normal(p, p).sample(),
+        "value": lambda p: DISTRIBUTIONS.Bernoulli(torch.full((2,), 0.5)).log_prob((p > 0) + p * 0),
+        "one number": lambda p: DISTRIBUTIONS.Normal(p[0], p[1]).sample(),
+        "gamma": lambda p: DISTRIBUTIONS.Gamma(p, p).sample(),
+        "geometric": lambda p: DISTRIBUTIONS.Geometric(p).sample(),
+    }
+    function = functions[name]
+    bad = torch.tensor([0.5, float("nan") if name == "value" else -0.5])
+    expected = failure_of(function, bad)
+    compiled = kuai.compile(function)
+    compiled(torch.tensor([0.5, 0.25]))
+    error = failure_of(compiled, bad)
+    assert type(error) is type(expected) is ValueError
+    assert re.split("of (the )?distribution", str(error))[0] in str(expected)
+
+
+def test_python_numbers_are_divided_and_chosen_as_in_eager():
+    def indexed(x, i):
+        return [x, x + 1][i]
+
+    fails_alike(indexed, [torch.ones(2), torch.tensor(-2)], [torch.ones(2), torch.tensor(2)])
+    divisions = {
+        "//": lambda x: int(x) // int(x - 1),
+        "%": lambda x: int(x) % int(x - 1),
+        "/": lambda x: float(x) / float(x - 1),
+        "float //": lambda x: float(x) // float(x - 1),
+    }
+    for divide in divisions.values():
+        error = fails_alike(divide, [torch.tensor(3)], [torch.tensor(1)])
+        assert type(error) is ZeroDivisionError
+
+
+def test_take_and_put_tell_the_index_as_in_eager():
+    x = torch.arange(6.0).reshape(2, 3)
+    for f in (lambda i: x.take(i), lambda i: x.clone().put_(i, torch.ones(2))):
+        fails_alike(f, [numbers(0, -6)], [numbers(0, 6)])
+
+
+def test_what_fails_first_in_eager_fails_first_though_it_is_computed_elsewhere():
+    def f(x, i, j):
+        y = x * 2
+        z = kuai.linalg.inv(x[i].reshape(1, 1)).sum()
+        return (y // j).sum() + z
+
+    x, good = torch.arange(1, 9), numbers(1)
+    fails_alike(lambda i, j: f(x.float(), i, j), [good, x], [numbers(9), x])
+
+    def g(x, i, j):
+        y = x * 2
+        z = TABLE[i].sum()
+        return (y // j).sum() + z
+
+    zero = x.clone()
+    zero[3] = 0
+    fails_alike(lambda i, j: g(x, i, j), [good, x], [numbers(10), zero])
 
 
 def test_a_message_may_have_braces_of_its_own():

@@ -422,6 +422,13 @@ def may_refuse(operation: Operation) -> bool:
     return primitive.may_fail
 
 
+def may_fail(step: Step) -> bool:
+    """Whether a step can end the program with an error, or be interrupted."""
+    if isinstance(step, (Control, Host)):
+        return True
+    return any(may_refuse(op) for op in step.operations)
+
+
 def is_reduction(operation: Operation) -> bool:
     """Whether the primitive says how two partial results combine."""
     return getattr(operation.primitive, "combine", None) is not None
@@ -437,6 +444,7 @@ class _Grouping:
         self.parameters: set[Value] = set()
         self.is_inner = False
         self.inner: set[Value] = set()  # what only the program itself uses, outside of loops
+        self.failing = -1  # the last step that may fail
 
     def region(self, region: Region) -> list[Step]:
         """The steps of a region."""
@@ -469,6 +477,7 @@ class _Grouping:
             if (
                 is_elementwise(operation)
                 and operation.results[0].size == 1
+                and not may_refuse(operation)
                 and all(v.size == 1 and v not in made_late for v in inputs)
             ):
                 early.append(operation)
@@ -528,6 +537,8 @@ class _Grouping:
         self.elementwise(Operation(PRIMITIVES["cast"], (number,), {"dtype": dtype}, (value,)))
 
     def append(self, step: Step, operation: Operation) -> None:
+        if may_fail(step):
+            self.failing = len(self.steps)
         for value in operation.results:
             self.made_by[value] = len(self.steps)
         self.steps.append(step)
@@ -627,7 +638,10 @@ class _Grouping:
         self.join_free(operation)
         last = self.latest(operation)
         step = self.steps[last] if last >= 0 else None
-        place = self.place_in(step, operation, last, shape)
+        refuses = may_refuse(operation)
+        place = None
+        if not refuses or last >= self.failing:  # what fails first in eager mode fails first
+            place = self.place_in(step, operation, last, shape)
         if place is None and self.shares_with_last(operation):
             last = len(self.steps) - 1
             step = self.steps[last]
@@ -645,6 +659,8 @@ class _Grouping:
                 self.made_by.get(value, -1) != last or value in self.kernels.aliases
             ):
                 self.kernels.store(value)
+        if refuses:
+            self.failing = max(self.failing, last)
         place.append(operation)
         step.operations.append(operation)
         self.made_by[operation.results[0]] = last

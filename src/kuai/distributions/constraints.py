@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from kuai import dtypes, ops
+from kuai.core.primitive import checked_when_run
 from kuai.tensor import Tensor
 
 
@@ -19,6 +20,23 @@ def holds(condition: Tensor) -> bool:
     """Whether a condition holds everywhere; taken for granted in a capture, which has no values."""
     values = condition._payload
     return type(values) is not np.ndarray or bool(values.all())
+
+
+def require(condition: Tensor, expected: Callable[[], str], invalid: Callable[[], Any]) -> None:
+    """Refuse values of which a condition does not hold, also in a program that is being captured.
+
+    Args:
+        condition: a bool tensor.
+        expected: gives the message.
+        invalid: gives what it shows of the values, if there are any yet.
+
+    Raises:
+        ValueError: it does not hold everywhere.
+    """
+    if type(condition._payload) is not np.ndarray:
+        checked_when_run(lambda: ops.all(condition), ValueError, expected())
+    elif not holds(condition):
+        raise ValueError(f"{expected()}:\n{invalid()}")
 
 
 class Constraint:
@@ -316,7 +334,7 @@ class _PositiveSemidefinite(_Symmetric):
         symmetric = super().check(value)
         if not holds(symmetric):
             return symmetric
-        return (ops.linalg.eigvalsh(value) >= 0).all(-1)
+        return symmetric & (ops.linalg.eigvalsh(value) >= 0).all(-1)
 
 
 class _PositiveDefinite(_Symmetric):
@@ -324,7 +342,7 @@ class _PositiveDefinite(_Symmetric):
         symmetric = super().check(value)
         if not holds(symmetric):
             return symmetric
-        return (ops.linalg.eigvalsh(value.detach()) > 0).all(-1)
+        return symmetric & (ops.linalg.eigvalsh(value.detach()) > 0).all(-1)
 
 
 class _Cat(Constraint):

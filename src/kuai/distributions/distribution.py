@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import numpy as np
+
 from kuai import ops
 from kuai.core.base import Size, TensorBase
 from kuai.core.tape import no_grad
@@ -70,13 +72,19 @@ class Distribution:
                 getattr(type(self), name, None), lazy_property
             ):
                 continue  # computed from another parameter, which is checked
-            value = getattr(self, name)
-            if not constraints.holds(constraint.check(value)):
-                raise ValueError(
-                    f"Expected parameter {name} ({type(value).__name__} of shape "
-                    f"{tuple(value.shape)}) of distribution {self!r} to satisfy the constraint "
-                    f"{constraint!r}, but found invalid values:\n{value}"
-                )
+            self._check_parameter(name, constraint)
+
+    def _check_parameter(self, name: str, constraint: Any) -> None:
+        value = getattr(self, name)
+        constraints.require(
+            constraint.check(value),
+            lambda: (
+                f"Expected parameter {name} ({type(value).__name__} of shape "
+                f"{tuple(value.shape)}) of distribution {self!r} to satisfy the constraint "
+                f"{constraint!r}, but found invalid values"
+            ),
+            lambda: value,
+        )
 
     @property
     def batch_shape(self) -> Size:
@@ -218,17 +226,23 @@ class Distribution:
             return
         if support is None:
             raise AssertionError("support is None")
-        if not constraints.holds(support.check(value)):
-            raise ValueError(
+        constraints.require(
+            support.check(value),
+            lambda: (
                 f"Expected value argument ({type(value).__name__} of shape {tuple(value.shape)}) "
                 f"to be within the support ({support!r}) of the distribution {self!r}, but found "
-                f"invalid values:\n{value}"
-            )
+                "invalid values"
+            ),
+            lambda: value,
+        )
 
     def __repr__(self) -> str:
         names = [name for name in self.arg_constraints if name in self.__dict__]
-        parts = [
-            f"{n}: {self.__dict__[n] if self.__dict__[n].numel() == 1 else self.__dict__[n].size()}"
-            for n in names
-        ]
+        parts = [f"{n}: {_shown(self.__dict__[n])}" for n in names]
         return f"{type(self).__name__}({', '.join(parts)})"
+
+
+def _shown(parameter: Any) -> Any:
+    """A parameter of one number, that number; else, and while it has no values yet, its shape."""
+    has_values = type(parameter._payload) is np.ndarray
+    return parameter if has_values and parameter.numel() == 1 else parameter.size()

@@ -48,11 +48,15 @@ class Geometric(Distribution):
             self.probs = parameter
         single = isinstance(given, Number)
         super().__init__(Size() if single else parameter.shape, validate_args=validate_args)
-        if self._validate_args and probs is not None and not constraints.holds(self.probs > 0):
-            raise ValueError(
-                f"Expected parameter probs ({type(self.probs).__name__} of shape "
-                f"{tuple(self.probs.shape)}) of distribution {self!r} to be positive but found "
-                f"invalid values:\n{self.probs[self.probs <= 0]}"
+        if self._validate_args and probs is not None:
+            constraints.require(
+                self.probs > 0,
+                lambda: (
+                    f"Expected parameter probs ({type(self.probs).__name__} of shape "
+                    f"{tuple(self.probs.shape)}) of distribution {self!r} to be positive but found "
+                    "invalid values"
+                ),
+                lambda: self.probs[self.probs <= 0],
             )
 
     @lazy_property

@@ -8,7 +8,7 @@ import numpy as np
 
 from kuai import dtypes
 from kuai.core.base import TensorBase, wrap
-from kuai.core.primitive import Meta, Primitive, primitive
+from kuai.core.primitive import Meta, Primitive, checked_when_run, primitive
 from kuai.errors import DtypeError, ShapeError
 from kuai.ops import movement
 from kuai.ops.indexing import index_, index_put_
@@ -527,13 +527,13 @@ def _check_flat(name: str, index: Tensor) -> None:
 def _wrapped(index: Tensor, n: int) -> Tensor:
     """`index` with negative positions counted from the end, checked where there are values."""
     payload = index._payload
+    message = f"out of range: tried to access index {{}} on a tensor of {n} elements."
     if type(payload) is not np.ndarray:
+        checked_when_run(lambda: (index >= -n) & (index < n), IndexError, message, index)
         return index + n * (index < 0)
     if payload.size and (payload.min() < -n or payload.max() >= n):
         wrong = int(payload[(payload < -n) | (payload >= n)].flat[0])
-        raise IndexError(
-            f"out of range: tried to access index {wrong} on a tensor of {n} elements."
-        )
+        raise IndexError(message.format(wrong))
     return index
 
 

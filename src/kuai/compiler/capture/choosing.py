@@ -36,6 +36,7 @@ def chosen(session: Session, owner: Any, index: Any) -> Any:
             f"an item of a {type(owner).__name__} that the value of a tensor chooses",
             "stack the tensors into one, and index that",
         )
+    _check_place(session, owner, items, index)
     if all(is_number(x) for x in items):
         dtype = common_dtype(*items)
         table = ops.stack([as_tensor(x, dtype) for x in items])
@@ -47,10 +48,16 @@ def _object(session: Session, owner: Any, items: list[Any], index: Any) -> Any:
     recorder = session.recorder
     if session.rolled is not None and recorder.comes_from_round(index):
         recorder.refuse("an object for each round of a loop")  # the rounds run one by one then
+    place = _check_place(session, owner, items, index)
+    return _choice(items, number(ops.remainder(as_tensor(place, int64), len(items))))
+
+
+def _check_place(session: Session, owner: Any, items: list[Any], index: Any) -> Number:
+    """The index as a number, of which the program checks that the list has it."""
     place = index if isinstance(index, Number) else to_kind(index, int)
     inside = ops.logical_and(place >= -len(items), place < len(items))
-    recorder.check(inside, IndexError, f"{type(owner).__name__} index out of range")
-    return _choice(items, number(ops.remainder(as_tensor(place, int64), len(items))))
+    session.recorder.check(inside, IndexError, f"{type(owner).__name__} index out of range")
+    return place
 
 
 def _of_dict(session: Session, owner: dict[Any, Any], index: Any) -> Any:

@@ -7,6 +7,7 @@ with `/` always a float, and gives way to tensors in the promotion of types.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -103,23 +104,29 @@ def _at_least_int(*numbers: Any) -> dtypes.dtype:
     return common_dtype(0, *numbers)
 
 
+def _words(operation: Callable[[Any, Any], Any], x: Any, y: Any) -> str:
+    """What this Python says of a division by zero, of numbers of these types."""
+    floating = common_dtype(x, y) is dtypes.float64
+    try:
+        operation(1.0 if floating else 1, 0.0 if floating else 0)
+    except ZeroDivisionError as error:
+        return str(error)
+    raise AssertionError("a number could be divided by zero")
+
+
 def _divide(x: Any, y: Any) -> Any:
-    _check_divisor(y, "division by zero")
+    _check_divisor(y, _words(operator.truediv, x, y))
     double = dtypes.float64
     return number(ops.div(as_tensor(x, double), as_tensor(y, double)))
 
 
 def _floor_divide(x: Any, y: Any) -> Any:
-    floating = common_dtype(x, y) is dtypes.float64
-    words = "float floor division by zero" if floating else "integer division or modulo by zero"
-    _check_divisor(y, words)
+    _check_divisor(y, _words(operator.floordiv, x, y))
     return _arithmetic(ops.floor_divide, x, y)
 
 
 def _remainder(x: Any, y: Any) -> Any:
-    floating = common_dtype(x, y) is dtypes.float64
-    words = "float modulo" if floating else "integer modulo by zero"
-    _check_divisor(y, words)
+    _check_divisor(y, _words(operator.mod, x, y))
     return _arithmetic(ops.remainder, x, y)
 
 

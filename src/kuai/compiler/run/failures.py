@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -17,8 +18,8 @@ from kuai.errors import CompileError
 if TYPE_CHECKING:
     from kuai.compiler.graph import Origin
 
-_OWN = str(Path(kuai.__file__).parent)
-_COMPILER = str(Path(_OWN) / "compiler")
+_OWN = str(Path(kuai.__file__).parent) + os.sep
+_COMPILER = str(Path(_OWN) / "compiler") + os.sep
 _FOR_USERS = tuple(
     str(Path(_COMPILER) / name)
     for name in (
