@@ -14,6 +14,10 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         bernoulli multinomial uniform exponential geometric cauchy log_normal zero_ fill clone
         contiguous to bfloat16 half float double char short int long byte bool item
         tril_indices triu_indices
+        signal.windows.bartlett signal.windows.blackman signal.windows.cosine
+        signal.windows.exponential signal.windows.gaussian signal.windows.general_cosine
+        signal.windows.general_hamming signal.windows.hamming signal.windows.hann
+        signal.windows.kaiser signal.windows.nuttall
         """.split()
     ),
     "elementwise": tuple(
@@ -49,6 +53,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         flip fliplr flipud roll rot90 narrow narrow_copy select diagonal diag diag_embed diagflat
         tril triu meshgrid atleast_1d atleast_2d atleast_3d as_strided unfold combinations
         cartesian_prod select_scatter slice_scatter diagonal_scatter as_strided_scatter
+        alias_copy as_strided_copy diagonal_copy expand_copy permute_copy split_with_sizes_copy
+        squeeze_copy t_copy transpose_copy unbind_copy unfold_copy unsqueeze_copy view_copy
         """.split()
     ),
     "indexing": tuple(
