@@ -451,10 +451,12 @@ def linspace(
 ) -> Tensor:
     """`steps` evenly spaced numbers from `start` to `end`, both among them."""
     d = dtypes.named(dtype) or _default(options)
-    return finish(convert(_line(start, end, steps, d), d), requires_grad, options)
+    line = _line(start, end, steps, d)
+    values = convert(line, d) if type(line) is np.ndarray else to_dtype(line, d)
+    return finish(values, requires_grad, options)
 
 
-def _line(start: Any, end: Any, steps: int, dtype: dtypes.dtype) -> np.ndarray:
+def _line(start: Any, end: Any, steps: int, dtype: dtypes.dtype) -> Any:
     """Evenly spaced numbers, counted from both ends; an integer type has integer ends."""
     if not isinstance(steps, int):
         raise TypeError(f"the number of steps must be an int, not {type(steps).__name__}")
@@ -466,6 +468,8 @@ def _line(start: Any, end: Any, steps: int, dtype: dtypes.dtype) -> np.ndarray:
                 "linspace and logspace only support 0-dimensional start and end tensors, but got "
                 f"one of {x._payload.ndim} dimensions"
             )
+    if not (_is_known(start) and _is_known(end)):
+        return _line_of_tensors(start, end, steps, dtype)
     a, b = _number(start), _number(end)
     if dtype.category == dtypes.INTEGER:
         a, b = int(a), int(b)
@@ -474,6 +478,28 @@ def _line(start: Any, end: Any, steps: int, dtype: dtypes.dtype) -> np.ndarray:
     step = (b - a) / (steps - 1)
     index = np.arange(steps)
     return np.where(index < steps // 2, a + step * index, b - step * (steps - 1 - index))
+
+
+def _is_known(x: Any) -> bool:
+    return not isinstance(x, TensorBase) or type(x._payload) is np.ndarray
+
+
+def _line_of_tensors(start: Any, end: Any, steps: int, dtype: dtypes.dtype) -> Tensor:
+    """`_line` for ends of which a capture has no values yet."""
+    from kuai.ops import elementwise, rounding
+
+    a, b = [
+        to_dtype(tensor(x) if _is_known(x) else x.detach(), dtypes.float64) for x in (start, end)
+    ]
+    if dtype.category == dtypes.INTEGER:
+        a, b = rounding.trunc(a), rounding.trunc(b)
+    index = wrap(np.arange(steps, dtype=np.float64))
+    if steps <= 1:
+        return a + index
+    step = (b - a) / (steps - 1)
+    from_end = b - step * (steps - 1 - index)
+    result: Tensor = elementwise.where(index < steps // 2, a + step * index, from_end)
+    return result
 
 
 def logspace(
@@ -488,8 +514,13 @@ def logspace(
 ) -> Tensor:
     """`base` to the power of evenly spaced numbers from `start` to `end`."""
     d = dtypes.named(dtype) or _default(options)
+    line = _line(start, end, steps, d)
+    if isinstance(line, TensorBase):
+        from kuai.ops import elementwise
+
+        return finish(to_dtype(elementwise.pow(base, line), d), requires_grad, options)
     with np.errstate(all="ignore"):
-        values = np.power(np.float64(base), _line(start, end, steps, d))
+        values = np.power(np.float64(base), line)
         return finish(convert(values, d), requires_grad, options)
 
 
