@@ -34,6 +34,12 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         __radd__ __rsub__ __rmul__ __rdiv__ __rmod__ __rpow__ __rand__ __ror__ __rxor__
         special.entr special.erfcx special.ndtr special.ndtri special.log_ndtr special.xlog1py
         special.i0e special.i1 special.i1e i0 polygamma mvlgamma igamma igammac frexp
+        special.chebyshev_polynomial_t special.chebyshev_polynomial_u
+        special.chebyshev_polynomial_v special.chebyshev_polynomial_w
+        special.shifted_chebyshev_polynomial_t special.shifted_chebyshev_polynomial_u
+        special.shifted_chebyshev_polynomial_v special.shifted_chebyshev_polynomial_w
+        special.hermite_polynomial_h special.hermite_polynomial_he special.laguerre_polynomial_l
+        special.legendre_polynomial_p
         """.split()
     ),
     "reductions": tuple(
@@ -153,7 +159,7 @@ MODULES: tuple[str, ...] = tuple(
     nn.BatchNorm3d nn.InstanceNorm1d nn.InstanceNorm2d nn.InstanceNorm3d nn.GroupNorm
     nn.MultiheadAttention nn.RNNCell nn.LSTMCell nn.GRUCell nn.RNN nn.LSTM nn.GRU
     nn.TransformerEncoderLayer nn.TransformerDecoderLayer nn.LPPool1d nn.LPPool2d nn.LPPool3d
-    nn.FractionalMaxPool2d nn.FractionalMaxPool3d nn.CTCLoss
+    nn.FractionalMaxPool2d nn.FractionalMaxPool3d nn.CTCLoss nn.TransformerEncoder nn.Transformer
     """.split()
 )
 
