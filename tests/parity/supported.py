@@ -159,7 +159,7 @@ MODULES: tuple[str, ...] = tuple(
     nn.BatchNorm3d nn.InstanceNorm1d nn.InstanceNorm2d nn.InstanceNorm3d nn.GroupNorm
     nn.MultiheadAttention nn.RNNCell nn.LSTMCell nn.GRUCell nn.RNN nn.LSTM nn.GRU
     nn.TransformerEncoderLayer nn.TransformerDecoderLayer nn.LPPool1d nn.LPPool2d nn.LPPool3d
-    nn.FractionalMaxPool2d nn.FractionalMaxPool3d nn.CTCLoss nn.TransformerEncoder nn.Transformer
+    nn.FractionalMaxPool2d nn.FractionalMaxPool3d nn.CTCLoss nn.TransformerEncoder
     """.split()
 )
 
