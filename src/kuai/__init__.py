@@ -76,7 +76,7 @@ _ON_FIRST_USE: dict[str, str | None] = {
     **dict.fromkeys(
         [
             "amp", "autograd", "backends", "cuda", "data", "debug", "distributions", "func", "io",
-            "linalg", "nn", "optim", "random", "special", "testing", "utils",
+            "linalg", "nn", "optim", "random", "signal", "special", "testing", "utils",
         ]
     ),
     **dict.fromkeys(

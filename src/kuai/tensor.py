@@ -836,6 +836,10 @@ class Tensor(TensorBase):
         self._payload = array
         return self
 
+    def resize_as_(self, other: Tensor, *, memory_format: Any = None) -> Tensor:
+        """Change the shape in place to that of another tensor."""
+        return self.resize_(other._payload.shape)
+
     def new_tensor(self, data: Any, *, dtype: Any = None, **options: Any) -> Tensor:
         """A new tensor of `data`, in this one's type where nothing else is said."""
         return ops.tensor(data, dtype=dtype or self.dtype, **options)

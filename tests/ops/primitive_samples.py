@@ -197,6 +197,7 @@ BINARY = {
     "lcm": (whole(1, 6, 12), whole(3, 4, 18)),
 }
 
+DEGREES = np.array([0.0, 1.0, 5.0, -1.0])
 SAMPLES: dict[str, list[Sample]] = {
     **{name: [Sample(x)] for name, x in UNARY.items()},
     **{name: [Sample(*pair)] for name, pair in BINARY.items()},
@@ -532,6 +533,18 @@ SAMPLES: dict[str, list[Sample]] = {
         Sample(matrix()[:, :2], atol=None, rtol=None, hermitian=False),
         Sample(matrix(2)[..., :2, :], atol=0.1, rtol=0.01, hermitian=False),
     ],
+    "chebyshev_polynomial_t": [Sample(X, DEGREES)],
+    "chebyshev_polynomial_u": [Sample(X, DEGREES)],
+    "chebyshev_polynomial_v": [Sample(X, DEGREES)],
+    "chebyshev_polynomial_w": [Sample(X, DEGREES)],
+    "hermite_polynomial_h": [Sample(X, DEGREES)],
+    "hermite_polynomial_he": [Sample(X, DEGREES)],
+    "laguerre_polynomial_l": [Sample(X, DEGREES)],
+    "legendre_polynomial_p": [Sample(X, DEGREES)],
+    "shifted_chebyshev_polynomial_t": [Sample(X, DEGREES)],
+    "shifted_chebyshev_polynomial_u": [Sample(X, DEGREES)],
+    "shifted_chebyshev_polynomial_v": [Sample(X, DEGREES)],
+    "shifted_chebyshev_polynomial_w": [Sample(X, DEGREES)],
     "lu_factor": [Sample(matrix()), Sample(matrix()[:2]), Sample(matrix()[:, :2])],
     "exchanges": [Sample(np.array([[2, 3, 3], [1, 2, 3]], np.int32), rows=4)],
     "svd": [Sample(matrix(), full_matrices=False)],

@@ -54,3 +54,18 @@ def test_numpys_names_of_arguments_are_taken() -> None:
         x.softmax(1, axis=1)
     with pytest.raises(TypeError):
         kuai.flatten(x, axis=1)
+
+
+@pytest.mark.parametrize(
+    "name",
+    "remainder pow bitwise_and bitwise_left_shift xlogy ldexp clamp_min clamp_max rsub".split(),
+)
+def test_numbers_alone_are_no_operands(name: str) -> None:
+    with pytest.raises(TypeError):
+        getattr(kuai, name)(2, 3)
+
+
+@pytest.mark.parametrize("tolerance", ["rtol", "atol"])
+def test_a_tolerance_is_not_negative(tolerance: str) -> None:
+    with pytest.raises(RuntimeError, match=tolerance):
+        kuai.isclose(kuai.ones(1), kuai.ones(1), **{tolerance: -0.1})

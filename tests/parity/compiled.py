@@ -34,9 +34,6 @@ PARTLY_REFUSED = frozenset(
         "as_strided|partial_views",  # memory around the argument is shown
         "index_put",  # with masks
         "linalg.pinv",  # with tolerances given as tensors
-        "linspace|tensor_overload",
-        "logspace|tensor_overload",
-        "narrow",  # with a start given as a tensor
         "nn.functional.one_hot",  # without a number of classes
         "tensor_split",  # at places given as a tensor
     }

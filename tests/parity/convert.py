@@ -123,7 +123,8 @@ class Converter:
 
     def module(self, value: torch.nn.Module) -> Any:
         """A block of the same class and contents, attribute by attribute."""
-        kind = getattr(self.target.nn, type(value).__name__)
+        name = type(value).__name__
+        kind = getattr(self.target.nn, name, None) or getattr(self.target.nn.modules.linear, name)
         converted = kind.__new__(kind)
         self.target.nn.Module.__init__(converted)
         for name, item in vars(value).items():

@@ -14,6 +14,10 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         bernoulli multinomial uniform exponential geometric cauchy log_normal zero_ fill clone
         contiguous to bfloat16 half float double char short int long byte bool item
         tril_indices triu_indices
+        signal.windows.bartlett signal.windows.blackman signal.windows.cosine
+        signal.windows.exponential signal.windows.gaussian signal.windows.general_cosine
+        signal.windows.general_hamming signal.windows.hamming signal.windows.hann
+        signal.windows.kaiser signal.windows.nuttall
         """.split()
     ),
     "elementwise": tuple(
@@ -30,6 +34,12 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         __radd__ __rsub__ __rmul__ __rdiv__ __rmod__ __rpow__ __rand__ __ror__ __rxor__
         special.entr special.erfcx special.ndtr special.ndtri special.log_ndtr special.xlog1py
         special.i0e special.i1 special.i1e i0 polygamma mvlgamma igamma igammac frexp
+        special.chebyshev_polynomial_t special.chebyshev_polynomial_u
+        special.chebyshev_polynomial_v special.chebyshev_polynomial_w
+        special.shifted_chebyshev_polynomial_t special.shifted_chebyshev_polynomial_u
+        special.shifted_chebyshev_polynomial_v special.shifted_chebyshev_polynomial_w
+        special.hermite_polynomial_h special.hermite_polynomial_he special.laguerre_polynomial_l
+        special.legendre_polynomial_p
         """.split()
     ),
     "reductions": tuple(
@@ -49,6 +59,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         flip fliplr flipud roll rot90 narrow narrow_copy select diagonal diag diag_embed diagflat
         tril triu meshgrid atleast_1d atleast_2d atleast_3d as_strided unfold combinations
         cartesian_prod select_scatter slice_scatter diagonal_scatter as_strided_scatter
+        alias_copy as_strided_copy diagonal_copy expand_copy permute_copy split_with_sizes_copy
+        squeeze_copy t_copy transpose_copy unbind_copy unfold_copy unsqueeze_copy view_copy
         """.split()
     ),
     "indexing": tuple(
@@ -147,7 +159,7 @@ MODULES: tuple[str, ...] = tuple(
     nn.BatchNorm3d nn.InstanceNorm1d nn.InstanceNorm2d nn.InstanceNorm3d nn.GroupNorm
     nn.MultiheadAttention nn.RNNCell nn.LSTMCell nn.GRUCell nn.RNN nn.LSTM nn.GRU
     nn.TransformerEncoderLayer nn.TransformerDecoderLayer nn.LPPool1d nn.LPPool2d nn.LPPool3d
-    nn.FractionalMaxPool2d nn.FractionalMaxPool3d nn.CTCLoss
+    nn.FractionalMaxPool2d nn.FractionalMaxPool3d nn.CTCLoss nn.TransformerEncoder
     """.split()
 )
 

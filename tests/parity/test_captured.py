@@ -26,8 +26,6 @@ NEEDS_VALUES = {
     "index_put",  # with masks
     "item",
     "linalg.pinv",  # with tolerances given as tensors
-    "linspace|tensor_overload",
-    "logspace|tensor_overload",
     "masked_select",
     "narrow",  # with a start given as a tensor
     "nn.functional.one_hot",  # without a number of classes

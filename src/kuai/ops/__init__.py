@@ -5,6 +5,7 @@ Public here is what PyTorch has; what only the floors above need is imported fro
 
 import sys
 
+from kuai.ops.copies import *
 from kuai.ops.creation import *
 from kuai.ops.diagonals import *
 from kuai.ops.differences import *
@@ -29,6 +30,7 @@ from kuai.ops.linalg import (
 from kuai.ops.linalg import norm_old as norm
 from kuai.ops.linalg import qr_old as qr
 from kuai.ops.linalg import svd_old as svd
+from kuai.ops.low_rank import *
 from kuai.ops.masking import *
 from kuai.ops.matmul import *
 from kuai.ops.movement import *
@@ -51,9 +53,9 @@ from kuai.ops.transcendental import *
 from kuai.ops.windows import *
 
 _FAMILIES = (
-    "creation diagonals differences elementwise gather indexing joining masking matmul movement "
-    "ordering random rearranging reduce rounding scatter_reduce slicing solving special tapers "
-    "thresholds transcendental windows"
+    "copies creation diagonals differences elementwise gather indexing joining low_rank "
+    "masking matmul movement ordering random rearranging reduce rounding scatter_reduce "
+    "slicing solving special tapers thresholds transcendental windows"
 )
 __all__ = [
     "broadcast_shapes",

@@ -473,36 +473,41 @@ def linspace(
 ) -> Tensor:
     """`steps` evenly spaced numbers from `start` to `end`, both among them."""
     d = dtypes.named(dtype) or _default(options)
-    if primitives.intercept is not None and isinstance(start + end, TensorBase):
-        return finish(_line_between(start, end, steps, d), requires_grad, options)
-    return finish(convert(_line(start, end, steps, d), d), requires_grad, options)
+    return finish(_converted(_line(start, end, steps, d), d), requires_grad, options)
 
 
-def _line_between(start: Any, end: Any, steps: int, dtype: dtypes.dtype) -> Any:
-    """`_line` between tensors, or numbers, that may have no value yet."""
-    from kuai.ops.elementwise import where
+def _line(start: Any, end: Any, steps: int, dtype: dtypes.dtype) -> Any:
+    """Evenly spaced numbers, counted from both ends; an integer type has integer ends.
 
+    They are in an array, or in a tensor where a capture has no value of an end yet.
+    """
     _check_line(start, end, steps)
-    a, b = (scalar_tensor(x, dtype=dtypes.float64) for x in (start, end))
-    if dtype.category == dtypes.INTEGER:
-        a, b = a.trunc(), b.trunc()
-    step = (b - a) / max(steps - 1, 1)
-    index = wrap(np.arange(steps))
-    line = where(index < max(steps // 2, 1), a + step * index, b - step * (steps - 1 - index))
-    return to_dtype(line, dtype)
+    if _has_value(start) and _has_value(end):
+        where: Any = np.where
+        index: Any = np.arange(steps)
+        a, b = _number(start), _number(end)
+        if dtype.category == dtypes.INTEGER:
+            a, b = int(a), int(b)
+    else:
+        from kuai.ops import elementwise
 
-
-def _line(start: Any, end: Any, steps: int, dtype: dtypes.dtype) -> np.ndarray:
-    """Evenly spaced numbers, counted from both ends; an integer type has integer ends."""
-    _check_line(start, end, steps)
-    a, b = _number(start), _number(end)
-    if dtype.category == dtypes.INTEGER:
-        a, b = int(a), int(b)
+        where = elementwise.where
+        index = wrap(np.arange(steps))
+        a, b = (scalar_tensor(x, dtype=dtypes.float64).detach() for x in (start, end))
+        if dtype.category == dtypes.INTEGER:
+            a, b = a.trunc(), b.trunc()
     if steps <= 1:
-        return np.full(steps, a, np.float64)
+        return a + 0.0 * index
     step = (b - a) / (steps - 1)
-    index = np.arange(steps)
-    return np.where(index < steps // 2, a + step * index, b - step * (steps - 1 - index))
+    return where(index < steps // 2, a + step * index, b - step * (steps - 1 - index))
+
+
+def _has_value(x: Any) -> bool:
+    return not isinstance(x, TensorBase) or type(x._payload) is np.ndarray
+
+
+def _converted(line: Any, dtype: dtypes.dtype) -> Any:
+    return convert(line, dtype) if type(line) is np.ndarray else to_dtype(line, dtype)
 
 
 def _check_line(start: Any, end: Any, steps: int) -> None:
@@ -531,8 +536,8 @@ def logspace(
     """`base` to the power of evenly spaced numbers from `start` to `end`."""
     d = dtypes.named(dtype) or _default(options)
     with np.errstate(all="ignore"):
-        values = np.power(np.float64(base), _line(start, end, steps, d))
-        return finish(convert(values, d), requires_grad, options)
+        values = np.float64(base) ** _line(start, end, steps, d)
+        return finish(_converted(values, d), requires_grad, options)
 
 
 def eye(

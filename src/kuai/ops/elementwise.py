@@ -15,7 +15,14 @@ from kuai.core.inplace import inplace
 from kuai.core.primitive import NO_PARAMETERS, SILENT, Meta, primitive, silence, unsilence
 from kuai.core.tape import called, mode
 from kuai.ops.out import takes_out, write_out
-from kuai.ops.pointwise import Elementwise, Number, as_operand, is_known_as, result_type
+from kuai.ops.pointwise import (
+    Elementwise,
+    Number,
+    as_operand,
+    is_known_as,
+    require_tensor,
+    result_type,
+)
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
@@ -694,6 +701,7 @@ def sub(input: Any, other: Any, *, alpha: Number = 1, out: Tensor | None = None)
 
 def rsub(input: Any, other: Any, *, alpha: Number = 1) -> Tensor:
     """`other - alpha * input`."""
+    require_tensor("rsub", input)
     return called(sub(other, input, alpha=alpha), "RsubBackward1")
 
 
@@ -715,6 +723,8 @@ def pow(input: Any, exponent: Any, *, out: Tensor | None = None) -> Tensor:
             return square(input, out=out)
         if type(exponent) is int and exponent < 0 and input._payload.dtype.kind in "iub":
             raise RuntimeError("Integers to negative integer powers are not allowed.")
+    elif not isinstance(input, TensorBase):
+        require_tensor("pow", exponent)
     result = pow_(input, exponent, out=out)
     if isinstance(exponent, TensorBase):
         called(result, f"PowBackward{1 if isinstance(input, TensorBase) else 2}")
@@ -826,12 +836,14 @@ def clamp(input: Tensor, min: Any = None, max: Any = None, *, out: Tensor | None
 @takes_out
 def clamp_min(input: Tensor, min: Any) -> Tensor:
     """Values not below `min`."""
+    require_tensor("clamp_min", input)
     return clamp(input, min=min)
 
 
 @takes_out
 def clamp_max(input: Tensor, max: Any) -> Tensor:
     """Values not above `max`."""
+    require_tensor("clamp_max", input)
     return clamp(input, max=max)
 
 

@@ -174,6 +174,17 @@ def sum_to(grad: Tensor, shape: tuple[int, ...]) -> Tensor:
     return summed
 
 
+def require_tensor(name: str, *operands: Any) -> None:
+    """Refuse operands that are all Python numbers.
+
+    Raises:
+        TypeError: no operand is a tensor.
+    """
+    if not any(isinstance(x, TensorBase) for x in operands):
+        kinds = ", ".join(type(x).__name__ for x in operands)
+        raise TypeError(f"{name}(): at least one argument must be a Tensor, got ({kinds})")
+
+
 class Elementwise(Primitive):
     """A primitive that works element by element on operands that broadcast.
 
@@ -186,6 +197,7 @@ class Elementwise(Primitive):
     comparison: ClassVar[bool] = False
     numbers: ClassVar[bool] = True  # whether the kernel takes Python numbers as they are
     tensors: ClassVar[int] = 0  # how many of the first operands must be tensors
+    some_tensor: ClassVar[bool] = False  # whether one operand at least must be a tensor
 
     def __call__(self, *inputs: Any, out: Any = None, **parameters: Any) -> Any:
         if out is not None:
@@ -222,6 +234,8 @@ class Elementwise(Primitive):
                 raise TypeError(
                     f"{self.name}(): expected tensors and numbers, got {type(x).__name__}"
                 )
+        if self.some_tensor:
+            require_tensor(self.name, *inputs)
         for i, x in enumerate(inputs[: self.tensors]):
             if not isinstance(x, TensorBase):
                 raise TypeError(

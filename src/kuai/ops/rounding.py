@@ -12,7 +12,7 @@ from kuai.ops import elementwise as e
 from kuai.ops import return_types
 from kuai.ops.elementwise import Binary, TensorBinary, Unary
 from kuai.ops.out import takes_out
-from kuai.ops.pointwise import to_dtype
+from kuai.ops.pointwise import require_tensor, to_dtype
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
@@ -197,6 +197,8 @@ divide = true_divide = div
 class remainder(Division):
     """`x - y * floor(x / y)`: with the sign of the divisor, as Python's `%`."""
 
+    some_tensor = True
+
     def kernel(self, x, y):
         if x.dtype.kind in "iub":
             _check_divisor(y)
@@ -336,6 +338,8 @@ def nan_to_num(
 
 class Bitwise(Binary):
     """A binary primitive on the bits of integers, or on bools."""
+
+    some_tensor = True
 
     def promote(self, inputs: Any) -> Any:
         operands = Binary.promote(self, inputs)
@@ -553,6 +557,8 @@ def frexp(input: Tensor) -> return_types.Named:
 @takes_out
 def ldexp(input: Tensor, other: Tensor) -> Tensor:
     """`input * 2 ** other`."""
+    for name, operand in (("input", input), ("other", other)):
+        require_tensor(f"ldexp: {name}", operand)
     return e.mul(input, e.pow(2.0, other))
 
 
@@ -562,6 +568,9 @@ def isclose(
     """Whether `|input - other| <= atol + rtol * |other|`, element by element."""
     if input.dtype is not other.dtype:
         raise RuntimeError(f"{input.dtype.name} did not match {other.dtype.name}")
+    for name, tolerance in (("rtol", rtol), ("atol", atol)):
+        if tolerance < 0:
+            raise RuntimeError(f"{name} must be greater than or equal to zero, but got {tolerance}")
     close = e.eq(input, other)
     if equal_nan and input.is_floating_point():
         close = e.logical_or(close, e.logical_and(isnan(input), isnan(other)))

@@ -104,6 +104,7 @@ class igamma(Binary):
     """The regularised lower incomplete gamma function of `(a, x)`, without gradient."""
 
     floating = True
+    tensors = 2
     numbers = False
     kernel = staticmethod(special.igamma)
 
@@ -113,6 +114,7 @@ class igammac(Binary):
     """The regularised upper incomplete gamma function of `(a, x)`, without gradient."""
 
     floating = True
+    tensors = 2
     numbers = False
     kernel = staticmethod(special.igammac)
 
@@ -122,6 +124,7 @@ class zeta(Binary):
     """Hurwitz's zeta function: the sum of `(y + k) ** -x` over k from 0."""
 
     floating = True
+    some_tensor = True
     numbers = False
     kernel = staticmethod(special.hurwitz_zeta)
 

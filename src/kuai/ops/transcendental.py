@@ -14,7 +14,7 @@ from kuai.ops import elementwise as e
 from kuai.ops import special_kernels as special
 from kuai.ops.elementwise import FloatUnary, TensorBinary, exp, log, mul, where
 from kuai.ops.out import takes_out
-from kuai.ops.pointwise import as_operand, result_type
+from kuai.ops.pointwise import as_operand, require_tensor, result_type
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
@@ -477,12 +477,14 @@ def logit(input: Tensor, eps: float | None = None) -> Tensor:
 @takes_out
 def xlogy(input: Any, other: Any) -> Tensor:
     """`input * log(other)`, and 0 where `input` is 0 and `other` is not NaN."""
+    require_tensor("xlogy", input, other)
     return _zero_where(input, other, lambda y: log(y))
 
 
 @takes_out
 def xlog1py(input: Any, other: Any) -> Tensor:
     """`input * log1p(other)`, and 0 where `input` is 0 and `other` is not NaN."""
+    require_tensor("xlog1py", input, other)
     return _zero_where(input, other, lambda y: log1p(y))
 
 

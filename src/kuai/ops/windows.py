@@ -186,7 +186,7 @@ class as_strided_(ViewPrimitive):
     def gradient(self, grad, x_shape, size, stride, offset, x_stride, x_offset):
         inside = _positions(x_shape, x_stride, x_offset)
         shown = _positions(size, stride, offset)
-        length = max(inside.max(initial=-1), shown.max(initial=-1)) + 1
+        length = int(max(inside.max(initial=-1), shown.max(initial=-1))) + 1
         memory = index_embed(
             movement.reshape(grad, -1), wrap(shown.reshape(-1)), shape=(length,), positions=(0,)
         )
