@@ -15,7 +15,7 @@ from kuai.core.inplace import inplace
 from kuai.core.primitive import NO_PARAMETERS, SILENT, Meta, primitive, silence, unsilence
 from kuai.core.tape import called, mode
 from kuai.ops.out import takes_out, write_out
-from kuai.ops.pointwise import Elementwise, Number, as_operand, result_type
+from kuai.ops.pointwise import Elementwise, Number, as_operand, is_one, result_type
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
@@ -672,7 +672,7 @@ class minimum(TensorBinary):
 
 def add(input: Any, other: Any, *, alpha: Number = 1, out: Tensor | None = None) -> Tensor:
     """`input + alpha * other`."""
-    if alpha != 1:
+    if type(alpha) is not int or alpha != 1:
         _check_alpha(alpha, input, other)
         other = mul(other, alpha)
     return plus(input, other, out=out)
@@ -686,7 +686,7 @@ def sub(input: Any, other: Any, *, alpha: Number = 1, out: Tensor | None = None)
                 "Subtraction, the `-` operator, with a bool tensor is not supported. If you are "
                 "trying to invert a mask, use the `~` or `logical_not()` operator instead."
             )
-    if alpha != 1:
+    if type(alpha) is not int or alpha != 1:
         _check_alpha(alpha, input, other)
         other = mul(other, alpha)
     return minus(input, other, out=out)
@@ -911,7 +911,7 @@ def _check_same_dtype(name: str, input: Tensor, *others: Any) -> None:
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -> Tensor:
     """`input + value * tensor1 * tensor2`."""
     product = mul(tensor1, tensor2)
-    return plus(input, product if value == 1 else mul(product, value))
+    return plus(input, product if is_one(value) else mul(product, value))
 
 
 @takes_out
@@ -927,7 +927,7 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 
             "addcmul with div(..., rounding_mode='trunc')"
         )
     ratio = quotient(tensor1, tensor2)
-    return plus(input, ratio if value == 1 else mul(ratio, value))
+    return plus(input, ratio if is_one(value) else mul(ratio, value))
 
 
 # Functions of a tensor and a number whose gradients do not need the tensor, and their primitives.

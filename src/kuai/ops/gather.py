@@ -14,7 +14,7 @@ from kuai.ops import movement
 from kuai.ops.indexing import index_, index_put_
 from kuai.ops.masking import masked_fill
 from kuai.ops.movement import normalize_dim
-from kuai.ops.pointwise import Number, as_operand, broadcast_shapes, write_out
+from kuai.ops.pointwise import Number, as_operand, broadcast_shapes, is_one, write_out
 from kuai.ops.scattering import add_rows, flat_positions
 from kuai.ops.slicing import slice_, slice_along
 
@@ -421,7 +421,7 @@ def index_add(
     Raises:
         RuntimeError: types or shapes do not fit, or an index is out of bounds.
     """
-    if alpha != 1:
+    if not is_one(alpha):
         source = source * as_operand(alpha, source.dtype)
     result = _by_slices(index_add_, "index_add", input, dim, index, source)
     return result if out is None else write_out(out, result)

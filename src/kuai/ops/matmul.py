@@ -11,11 +11,12 @@ import numpy as np
 from kuai import config, dtypes, ops
 from kuai.core import primitive as primitives
 from kuai.core import tape
+from kuai.core.base import TensorBase
 from kuai.core.primitive import Meta, Primitive, primitive
 from kuai.errors import DtypeError, ShapeError
 from kuai.ops import movement, reduce
 from kuai.ops.out import takes_out, write_out
-from kuai.ops.pointwise import broadcast_shapes, lowered, sum_to
+from kuai.ops.pointwise import broadcast_shapes, is_one, is_zero, lowered, sum_to
 
 if TYPE_CHECKING:
     from kuai.tensor import Tensor
@@ -299,9 +300,9 @@ ger = outer
 def _add_product(input: Any, product: Tensor, beta: Any, alpha: Any) -> Tensor:
     if product._payload.dtype.kind in "iub":  # integers are scaled by integers
         alpha, beta = int(alpha), int(beta)
-    if alpha != 1:
+    if not is_one(alpha):
         product = product * alpha
-    if beta == 0:
+    if is_zero(beta):
         return product  # NaN in `input` does not count then
     if input._payload.dtype != product._payload.dtype:
         raise DtypeError(
@@ -313,8 +314,14 @@ def _add_product(input: Any, product: Tensor, beta: Any, alpha: Any) -> Tensor:
             f"expand({list(input._payload.shape)}, size={list(shape)}): the input does not "
             "broadcast to the shape of the product"
         )
-    scaled = input if beta == 1 else input * beta
-    return scaled + product
+    return _scaled(input, beta) + product
+
+
+def _scaled(input: Any, beta: Any) -> Any:
+    if is_one(beta):
+        return input
+    product = input * beta
+    return ops.where(ops.eq(beta, 0), 0, product) if isinstance(beta, TensorBase) else product
 
 
 @takes_out
@@ -335,9 +342,9 @@ def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any
     product = outer(vec1, vec2)
     if product.dtype is dtypes.bool_:
         alpha, beta = bool(alpha), bool(beta)
-    if alpha != 1:
+    if not is_one(alpha):
         product = product * alpha
-    return product if beta == 0 else (input if beta == 1 else input * beta) + product
+    return product if is_zero(beta) else _scaled(input, beta) + product
 
 
 @takes_out

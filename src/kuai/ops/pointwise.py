@@ -45,6 +45,16 @@ class cast(Primitive):
         return emit.cast(x, dtype)
 
 
+def is_one(factor: Any) -> bool:
+    """Whether a factor is known to be 1; of a tensor, or a captured number, nobody knows."""
+    return not isinstance(factor, TensorBase) and factor == 1
+
+
+def is_zero(factor: Any) -> bool:
+    """Whether a factor is known to be 0."""
+    return not isinstance(factor, TensorBase) and factor == 0
+
+
 def to_dtype(x: Tensor, dtype: dtypes.dtype) -> Tensor:
     """`x` in the given data type; `x` itself when it has it."""
     dtype = dtypes.named(dtype)

@@ -8,16 +8,17 @@ has changed.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import CellType, FunctionType, GeneratorType, MethodType
 from typing import Any
 
 from kuai import dtypes
 from kuai.compiler.capture import trees
-from kuai.compiler.capture.numbers import Number, number
-from kuai.compiler.capture.reads import Key, OfModes, OfTensor, Read, Reads, same
+from kuai.compiler.capture.numbers import Number, number, signed
+from kuai.compiler.capture.reads import Fetch, OfModes, OfTensor, Read, Reads
 from kuai.compiler.capture.recorder import Recorder, lies_as
+from kuai.compiler.capture.sameness import AnyNumber, Key
 from kuai.compiler.capture.session import EagerFirstError, Session
 from kuai.compiler.graph import Graph, Value
 from kuai.compiler.run.results import view_of_outside
@@ -49,16 +50,17 @@ class Argument:
 
 
 class NumberInput:
-    """A float from outside that is an input of the graph.
+    """A number from outside that is an input of the graph.
 
     Attributes:
         value: the graph's input.
-        fetch: gives the float as it is now.
+        fetch: gives the number as it is now.
         key: of the read that it stands for.
+        any_number: which numbers the graph is for.
     """
 
-    def __init__(self, value: Value, fetch: Callable[[], float], key: Key) -> None:
-        self.value, self.fetch, self.key = value, fetch, key
+    def __init__(self, value: Value, fetch: Fetch, key: Key, any_number: AnyNumber) -> None:
+        self.value, self.fetch, self.key, self.any_number = value, fetch, key, any_number
 
 
 class Captured:
@@ -118,7 +120,7 @@ class Captured:
         """
         import numpy as np
 
-        numbers = [np.asarray(n.fetch(), np.float64) for n in self.numbers]
+        numbers = [np.asarray(n.fetch(), n.value.dtype) for n in self.numbers]
         found = self.graph.evaluate(*arrays, *numbers)
         changed = {id(v): new for v, new in self.graph.updates}
 
@@ -140,31 +142,6 @@ class Captured:
 
     def __str__(self) -> str:
         return str(self.graph)
-
-
-def changed_floats(records: Sequence[Read]) -> set[Key]:
-    """Of records that do not hold any more, those where one float has become another."""
-    found: set[Key] = set()
-    for record in records:
-        if record.kind == "block":
-            found |= _changed_in_block(record)
-        elif hasattr(record, "fetch"):
-            before, now = record.value, record.fetch()  # type: ignore[attr-defined]
-            if type(before) is float and type(now) is float and not same(before, now):
-                found.add(record.key)
-    return found
-
-
-def _changed_in_block(record: Any) -> set[Key]:
-    fields = record.block.__dict__
-    names, values = record.state[:2]
-    return {
-        ("item", id(fields), name)
-        for name, value in zip(names, values, strict=True)
-        if type(value) is float
-        and type(fields.get(name)) is float
-        and not same(value, fields[name])
-    }
 
 
 class _Capturing:
@@ -221,12 +198,14 @@ class _Capturing:
         self.captured.arguments.append(Argument(place, value, x, stand_in))
         return stand_in
 
-    def _number(self, key: Key, fetch: Callable[[], float], now: float) -> Any:
+    def _number(self, key: Key, fetch: Fetch, any_number: AnyNumber) -> Any:
         if key not in self._numbers:
-            value = self._input(Meta((), dtypes.float64), f"n{len(self._numbers)}")
-            self.captured.numbers.append(NumberInput(value, fetch, key))
+            dtype = dtypes.float64 if any_number.kind is float else dtypes.int64
+            value = self._input(Meta((), dtype), f"n{len(self._numbers)}")
+            self.captured.numbers.append(NumberInput(value, fetch, key, any_number))
             self._numbers[key] = value
-        return number(wrap(self._numbers[key]))
+        found = number(wrap(self._numbers[key]))
+        return signed(found, any_number.sign) if any_number.sign else found
 
     # -- running ----------------------------------------------------------------------------
 

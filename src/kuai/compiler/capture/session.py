@@ -360,7 +360,7 @@ class Session:
                 if option == "lr" and type(value) is float:
                     reads.floats.add(("item", id(group), "lr"))
                 name = f"param_groups[{place}][{option!r}]"
-                seen = reads.item(group, option, value, name)
+                seen = reads.option(group, option, value, name)
                 if seen is not value:
                     replaced.append((group, option, value))
                     group[option] = seen

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kuai.compiler.native import descriptor as d
+from kuai.compiler.capture.sameness import sign_of
 from kuai.compiler.native import objects
 from kuai.compiler.native.descriptor import Memory, records
 from kuai.compiler.native.link import Library
@@ -127,11 +128,13 @@ class NumberUse(NamedTuple):
 
     Attributes:
         kind: `float`, `int` or `bool`.
-        buffer: its place in the table of buffers.
+        buffer: its place in the table of buffers; -1 if only the checks matter.
         leaf: its number among the leaves of the arguments; -1 for one from outside.
         container, key: where it is found, for one from outside that a dictionary holds.
         cell: where it is found, for a variable of an enclosing function.
         read: how it is found, for any from outside.
+        item, size: where in a tuple of which size that stands there; a size of 0 for none.
+        sign: 1 or -1 where it must have that sign, else 0.
     """
 
     kind: type
@@ -141,6 +144,9 @@ class NumberUse(NamedTuple):
     key: Any = None
     read: Callable[[], Any] | None = None
     cell: CellType | None = None
+    item: int = 0
+    size: int = 0
+    sign: int = 0
 
     def value(self, leaves: Sequence[Any]) -> Any:
         """The number now."""
@@ -149,8 +155,16 @@ class NumberUse(NamedTuple):
         if self.cell is not None:
             return self.cell.cell_contents
         if self.container is not None:
-            return self.container.get(self.key)
+            found = self.container.get(self.key)
+            if not self.size:
+                return found
+            return found[self.item] if type(found) is tuple and len(found) == self.size else None
         return None if self.read is None else self.read()
+
+    def fits(self, leaves: Sequence[Any]) -> bool:
+        """Whether the program is for the number that is there now."""
+        now: Any = self.value(leaves)
+        return type(now) is self.kind and self.sign in (0, sign_of(now))
 
     @property
     def is_native(self) -> bool:
@@ -293,7 +307,8 @@ class Bound:
         table = (ctypes.c_uint64 * (self.head // 8)).from_address(block)
         own = [n.buffer for n in i.numbers] + i.results
         for k, buffer in enumerate(own):  # numbers lie behind the table
-            table[buffer] = block + 8 * (i.buffers + k)
+            if buffer >= 0:
+                table[buffer] = block + 8 * (i.buffers + k)
         for buffer, value in i.fixed.items():
             table[buffer] = value
 
@@ -357,6 +372,9 @@ class Bound:
             "container": container,
             "key": key,
             "offset": 8 * (self.interface.buffers + k),
+            "item": use.item,
+            "size": use.size,
+            "sign": use.sign,
         }
 
     def _gradient_row(self, write: GradientWrite) -> dict[str, int]:
@@ -447,7 +465,7 @@ class Bound:
         i = self.interface
         if not all(t.fits(leaves) for t in i.tensors):
             return False
-        return all(type(n.value(leaves)) is n.kind for n in i.numbers)
+        return all(n.fits(leaves) for n in i.numbers)
 
     def rebind(self, leaves: Sequence[Any]) -> bool:
         """Take over the new arrays of tensors from outside; whether they are as far apart."""
@@ -497,6 +515,8 @@ class Bound:
             if use.buffer >= 0:
                 table[use.buffer] = _address(payload)
         for number in i.numbers:
+            if number.buffer < 0:
+                continue
             value = number.value(leaves)
             kind = ctypes.c_double if number.kind is float else ctypes.c_int64
             kind.from_address(table[number.buffer]).value = value

@@ -60,8 +60,9 @@ TENSOR = Layout(
 )
 
 # A Python number that the program reads: an object among the arguments, or a dictionary's item, or
-# without a key, what stands at an address.
-NUMBER = Layout("type place container key offset")
+# without a key, what stands at an address. With a `size`, it is the `item` of a tuple of that size
+# which stands there. A `sign` of 1 or -1 is the one that it must have.
+NUMBER = Layout("type place container key offset item size sign")
 
 # Something read while capturing that must still be so: the word at an address (or that it is not
 # the expected one), an item of a list, items of a dictionary (`key` is then the address of pairs

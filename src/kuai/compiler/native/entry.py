@@ -55,11 +55,22 @@ def _read_numbers(module: Module) -> None:
         with f.when(c.is_null(x.get())):
             c.call("PyErr_Clear")
             c.ret(0)
+        size = c.get(spec, d.NUMBER, "size", "i64")
+        with f.when(c.some(size)):
+            c.need(c.same(c.read(x.get(), objects.TYPE), c.outer("PyTuple_Type")))
+            c.need(c.same(c.read(x.get(), objects.SIZE, "i64"), size))
+            items = f.at(x.get(), objects.TUPLE_ITEMS, "i8")
+            x.set(c.word(items, c.get(spec, d.NUMBER, "item", "i64")))
         kind = c.read(x.get(), objects.TYPE)
         c.need(c.same(kind, c.get(spec, d.NUMBER, "type")))
         to = f.at(block, c.get(spec, d.NUMBER, "offset", "i64"), "i8")
+        sign = c.get(spec, d.NUMBER, "sign", "i64")
         with f.when(c.same(kind, c.outer("PyFloat_Type"))):
-            f.store(c.read(x.get(), objects.FLOAT_VALUE, "double"), to)
+            number = c.read(x.get(), objects.FLOAT_VALUE, "double")
+            f.store(number, to)
+            with f.when(c.some(sign)):
+                turned = f.mul(number, f.cast("sitofp", sign, "double"))
+                c.need(f.compare("ogt", turned, Ref("0.0", "double")))
         with f.when(c.differ(kind, c.outer("PyFloat_Type"))):
             value = c.call("PyLong_AsLongLong", x.get())
             minus_one = c.same(value, c.number(-1))
@@ -67,6 +78,8 @@ def _read_numbers(module: Module) -> None:
                 c.call("PyErr_Clear")
                 c.ret(0)
             f.store(value, to)
+            with f.when(c.some(sign)):
+                c.need(f.compare("sgt", f.mul(value, sign), c.number(0)))
     c.ret(1)
 
 

@@ -71,8 +71,12 @@ class Loose:
         key: Any = None,
         read: Callable[[], Any] | None = None,
         cell: CellType | None = None,
+        item: int = 0,
+        size: int = 0,
+        sign: int = 0,
     ) -> None:
         self.kind = kind
+        self.item, self.size, self.sign = item, size, sign
         self.cell = cell
         self.leaf = leaf
         self.container = container
@@ -82,7 +86,7 @@ class Loose:
     def use(self, buffer: int) -> NumberUse:
         """The same with its place in the table of buffers."""
         where = (self.leaf, self.container, self.key, self.read, self.cell)
-        return NumberUse(self.kind, buffer, *where)
+        return NumberUse(self.kind, buffer, *where, self.item, self.size, self.sign)
 
 
 def form_of(array: np.ndarray) -> Form:
@@ -159,7 +163,7 @@ class Binding:
         for i, (value, given) in enumerate(zip(self.code.inputs, inputs, strict=True)):
             place = self.place.get(("input", i), -1)
             if isinstance(given, Loose):
-                if place >= 0:
+                if place >= 0 or given.size or given.sign:
                     self.interface.numbers.append(given.use(place))
                 continue
             use = TensorUse(given.source, given.form, given.requires_grad, place)

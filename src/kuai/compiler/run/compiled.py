@@ -9,7 +9,7 @@ from typing import Any
 
 from kuai.compiler.any_batch import AnyBatch
 from kuai.compiler.capture import changed_floats
-from kuai.compiler.capture.reads import Key
+from kuai.compiler.capture.sameness import Key
 from kuai.compiler.capture.session import EagerFirstError
 from kuai.compiler.capture.trees import leaves as tree_leaves
 from kuai.compiler.capture.trees import map_leaves, opened, parts, rebuild

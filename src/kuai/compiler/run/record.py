@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from kuai.compiler.capture import Captured, NumberInput, capture_call
-from kuai.compiler.capture.reads import FromCell, FromItem, Key, OfBlock, OfTensor
+from kuai.compiler.capture.reads import FromCell, FromItem, OfBlock, OfTensor, Part
+from kuai.compiler.capture.sameness import Key
 from kuai.compiler.run.backward import SpentNode
 from kuai.compiler.run.bind import Input, Loose
 from kuai.compiler.run.guards import Guards
@@ -68,11 +69,17 @@ def _inputs(captured: Captured) -> list[Input | Loose]:
 
 
 def _outer_number(captured: Captured, number: NumberInput) -> Loose:
-    """A float from outside, where native code can read it if possible."""
-    read = getattr(number.fetch, "__self__", None)
+    """A number from outside, where native code can read it if possible."""
+    kind, sign = number.any_number.kind, number.any_number.sign
+    read: Any = getattr(number.fetch, "__self__", None)
     if isinstance(read, FromCell):
-        return Loose(float, cell=read.cell)
-    container, index = None, number.key[-1]
+        return Loose(kind, cell=read.cell)
+    container, index, item, size = None, number.key[-1], 0, 0
+    if isinstance(read, Part):
+        whole = getattr(read.whole, "__self__", None)
+        if isinstance(whole, FromItem):
+            index, item, size = whole.index, read.place, len(whole.value)
+            read = whole
     if isinstance(read, FromItem):
         container = read.container
     elif number.key[0] == FromItem.kind:  # an attribute of a block
@@ -80,5 +87,5 @@ def _outer_number(captured: Captured, number: NumberInput) -> Loose:
             if isinstance(record, OfBlock) and id(record.block.__dict__) == number.key[1]:
                 container = record.block.__dict__
     if type(container) is dict and type(index) is str:
-        return Loose(float, container=container, key=index)
-    return Loose(float, read=number.fetch)
+        return Loose(kind, container=container, key=index, item=item, size=size, sign=sign)
+    return Loose(kind, read=number.fetch, sign=sign)
