@@ -528,12 +528,12 @@ def _run_post_hooks(node: Node, results: Any, grad: Any) -> Any:
 def _accumulate(leaf: Any, grad: Any, create_graph: bool) -> None:
     have = leaf._grad
     if have is not None:
-        if create_graph:
+        if create_graph or have._arrives is not None:
             leaf._grad = have + grad
         else:
             have.add_(grad)
         return
-    if create_graph:
+    if create_graph or grad._arrives is not None:
         leaf._grad = grad
         return
     payload = grad._payload

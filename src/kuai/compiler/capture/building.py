@@ -269,6 +269,8 @@ def _again(recorder: Recorder, operation: Operation, known: dict[Value, Tensor])
             lambda given: replay(recorder, test, of(test, given))[0],
             lambda given: replay(recorder, body, of(body, given)),
         )
+        if operation in recorder.surely:
+            recorder.surely.add(new)
         for stack, order in recorder.orders.get(operation, {}).items():
             recorder.set_order(new, _found(known, stack)._payload, order)
         return results

@@ -76,7 +76,10 @@ class Captured:
         spent: those whose part of the tape has been used up by `backward`.
         grad_inputs: the graph's inputs for the gradients of `differentiated`.
         leaf_gradients: for each leaf that gradients flow to (the number of an argument's leaf,
-            or a tensor from outside), its gradient, if one arrives.
+            or a tensor from outside), its gradient, if one may arrive.
+        arrivals: for each of these, the bool that says whether it arrives; `None` for always.
+        grad_arrivals: the same for those of the graph's `gradients` that may not arrive, by
+            their number.
         reads: what was read, to be checked before the graph is used again.
         function: the function as it was captured.
     """
@@ -90,6 +93,8 @@ class Captured:
         self.spent: list[Any] = []
         self.grad_inputs: list[Value] = []
         self.leaf_gradients: list[tuple[Source, Value | None]] = []
+        self.arrivals: list[Value | None] = []
+        self.grad_arrivals: dict[int, Value] = {}
         self.reads = reads
         self.function: Any = None
         self._outer: dict[int, Any] = {}
@@ -369,6 +374,9 @@ class _Capturing:
                     "function",
                     "detach() it, or compute it within",
                 )
+            arrives = self._arrival(x._grad)
+            if arrives is not None:
+                self.captured.grad_arrivals[len(graph.gradients)] = arrives
             graph.gradients.append((value, None if x._grad is None else recorder.value(x._grad)))
 
     def _refuse_other_flag(self, x: Any, before: bool) -> None:
@@ -411,6 +419,11 @@ class _Capturing:
             (source, None if g is None else recorder.value(g))
             for (source, _), g in zip(leaves, found, strict=True)
         ]
+        captured.arrivals = [self._arrival(g) for g in found]
+
+    def _arrival(self, grad: Any) -> Value | None:
+        flag = None if grad is None else grad._arrives
+        return None if flag is None else self.recorder.value(flag)
 
     def _walk(self, roots: list[Any], seeds: list[Any], leaves: list[Any]) -> list[Any]:
         hooks = [(x, x._hooks) for x in leaves]

@@ -93,6 +93,8 @@ class Slot:
             return False
         if new is UNDEFINED:
             self.optional = True
+            if self.kind == "static" and self.initial is not UNDEFINED:
+                self._hold(self.initial, recorder)
             return before[1] is False
         if isinstance(new, Maybe):
             self.optional = True
@@ -100,6 +102,10 @@ class Slot:
         if self.initial is UNDEFINED:
             self.optional = True
             self.like = new
+        self._hold(new, recorder)
+        return before != (self.kind, self.optional, self.meta, self.requires_grad)
+
+    def _hold(self, new: Any, recorder: Recorder) -> None:
         if is_tensor(new):
             self._hold_tensor(new, recorder)
         elif is_number(new):
@@ -108,7 +114,6 @@ class Slot:
             type(new) is type(self.initial) and _equal(new, self.initial)
         ):
             self._refuse(new, recorder)
-        return before != (self.kind, self.optional, self.meta, self.requires_grad)
 
     def _hold_tensor(self, new: Any, recorder: Recorder) -> None:
         meta = meta_of(new)

@@ -185,7 +185,17 @@ class ConditionHooks:
             return self._contains(left, right)
         if symbol == "not in":
             return self.not_(self._contains(left, right))
+        if symbol in ("is", "is not") and (left is None or right is None):
+            return self.is_none(right if left is None else left, symbol == "is")
         return _COMPARED[symbol](left, right)
+
+    def is_none(self, x: Any, wanted: bool = True) -> Any:
+        """`x is None`, or what is not `wanted`, `x is not None`."""
+        arrives = x._arrives if isinstance(x, TensorBase) else None
+        if arrives is None:
+            return (x is None) is wanted
+        there = number(arrives)
+        return self.not_(there) if wanted else there
 
     def _contains(self, element: Any, container: Any) -> Any:
         if not self.active:

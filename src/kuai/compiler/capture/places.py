@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from kuai.compiler.capture.arrivals import maybe, plain
+from kuai.compiler.capture.numbers import number
 from kuai.compiler.graph import Region, Value
 from kuai.core.base import TensorBase, wrap
 from kuai.core.tape import mode
@@ -32,6 +34,26 @@ class Maybe:
     def __init__(self, value: Any, defined: Any) -> None:
         self.value = value
         self.defined = defined
+
+
+def without_undefined(value: Any) -> Any:
+    """What Python has for something that may be without a value: None, or a tensor that may be."""
+    if value is UNDEFINED:
+        return None
+    if not isinstance(value, Maybe):
+        return value
+    if isinstance(value.defined, TensorBase):
+        return maybe(value.value, wrap(value.defined._payload))
+    return value.value if value.defined else None
+
+
+def with_undefined(value: Any) -> Any:
+    """The reverse of `without_undefined`."""
+    if value is None:
+        return UNDEFINED
+    if isinstance(value, TensorBase) and value._arrives is not None:
+        return Maybe(plain(value), number(wrap(value._arrives._payload)))
+    return value
 
 
 class Differing:
@@ -109,7 +131,7 @@ class Memory(Place):
 
 
 class Gradient(Place):
-    """The `grad` of a leaf."""
+    """The `grad` of a leaf: a place that may be without a value."""
 
     def __init__(self, tensor: Any, before: Any) -> None:
         self.tensor = tensor
@@ -118,10 +140,10 @@ class Gradient(Place):
         self.name = "grad"
 
     def read(self) -> Any:
-        return self.tensor._grad
+        return with_undefined(self.tensor._grad)
 
     def write(self, value: Any) -> None:
-        self.tensor._grad = value
+        self.tensor._grad = without_undefined(value)
 
     begin = write
 

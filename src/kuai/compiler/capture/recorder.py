@@ -19,6 +19,7 @@ import numpy as np
 
 import kuai
 from kuai.compiler.capture import control
+from kuai.compiler.capture.arrivals import maybe, when_any
 from kuai.compiler.capture.places import Gradient, Memory, Place, Scope
 from kuai.compiler.graph import Graph, Operation, Region, StackMeta, Value
 from kuai.compiler.rewrite.functions import is_library_file
@@ -44,6 +45,7 @@ class Recorder:
         scopes: the open regions, outermost first; the graph itself is the first.
         outer: for each tensor from outside, what it was and the value that stands for it.
         tracked: the operations that the tape recorded.
+        surely: the loops of which one round runs in any case.
         orders: for each loop that reads stacks, whether its rounds take the items of each in
             order (1) or in reverse (-1).
         blocks: the paths of the blocks being called, outermost first.
@@ -57,6 +59,7 @@ class Recorder:
         self.scopes = [Scope(self.graph)]
         self.outer: dict[int, Outer] = {}
         self.tracked: set[Operation] = set()
+        self.surely: set[Operation] = set()
         self.orders: dict[Operation, dict[Value, int]] = {}
         self.blocks: list[str] = []
         self.failure: CompileError | None = None
@@ -473,7 +476,9 @@ class PlacedNode(Node):
     def gradients(self, grad: Any) -> Sequence[Any]:
         """The gradients of the inputs, given that of the result."""
         with self.recorder.placed(self.operation):
-            return super().gradients(grad)
+            found = super().gradients(grad)
+            arrives = when_any(grad if isinstance(grad, (list, tuple)) else [grad])
+            return found if arrives is None else [maybe(g, arrives) for g in found]
 
 
 class Outer:

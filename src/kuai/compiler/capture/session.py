@@ -321,6 +321,8 @@ class Session:
 
     def touch_gradient(self, p: Any, overwritten: bool = False) -> None:
         """Note a leaf whose `grad` is about to be read, or written without being read."""
+        # Where a condition decides whether it is written, what it was may stay.
+        overwritten = overwritten and len(self.recorder.scopes) == 1
         if not isinstance(p._payload, (TensorBase, type(None))):
             known = id(p) in self.recorder.outer
             self.recorder.touch(p)
@@ -670,6 +672,8 @@ class Session:
             owner[self._index(index)] = value
             return
         if isinstance(owner, _CONTAINERS) and self.reads.is_outside(owner):
+            if _has_item(owner, index, value):
+                return  # `tensors[i] -= x` has changed the tensor, not the list
             self.changes_container(owner, "an assignment to an item")
         if self.recorder.is_captured(index):
             self.recorder.refuse(
@@ -709,6 +713,16 @@ def _restore_state(optimizer: Optimizer, before: dict[Any, dict[str, Any]]) -> b
 
 class EagerFirstError(CompileError):
     """The call has to run eagerly once, because it makes what lasts: an optimizer's state."""
+
+
+def _has_item(owner: Any, index: Any, value: Any) -> bool:
+    """Whether an item is this very tensor already."""
+    if not isinstance(value, TensorBase) or isinstance(index, TensorBase):
+        return False
+    try:
+        return owner[index] is value
+    except (LookupError, TypeError):
+        return False
 
 
 def _equal(a: Any, b: Any) -> bool:

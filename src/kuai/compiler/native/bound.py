@@ -184,11 +184,17 @@ class GradientWrite(NamedTuple):
 
     Attributes:
         fresh: whether it must have memory of its own, since the program reads the old one.
+        arrives: the place of the bool that says whether it is there at all; -1 for always.
     """
 
     source: Source
     made: ArrayMade | None
     fresh: bool = False
+    arrives: int = -1
+
+    def is_missing(self, table: Any) -> bool:
+        """Whether the program that has run with this table left no gradient."""
+        return self.arrives >= 0 and not ctypes.c_bool.from_address(table[self.arrives]).value
 
 
 class Step(NamedTuple):
@@ -390,6 +396,7 @@ class Bound:
             "strides": self._words(form.steps()),
             "buffer": write.made.buffer,
             "fresh": write.fresh,
+            "arrives": write.arrives + 1,
         }
 
     def _output_row(self, made: ArrayMade) -> dict[str, int]:
@@ -536,7 +543,8 @@ class Bound:
         for source in i.updates:
             tensor_of(source, leaves)._counter[0] += 1
         for write, grad in zip(i.gradients, grads, strict=True):
-            tensor_of(write.source, leaves)._grad = None if grad is None else wrap(grad)
+            missing = grad is None or write.is_missing(table)
+            tensor_of(write.source, leaves)._grad = None if missing else wrap(grad)
         result = self._build(table, arrays, leaves)
         return result if i.finish is None else i.finish(result, leaves)
 

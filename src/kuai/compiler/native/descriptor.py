@@ -74,8 +74,9 @@ WORD, ITEM, DICTIONARY, OTHER_WORD, VERSION, HALF_WORD = range(6)
 OUTPUT = Layout("descr nd sizes buffer")
 
 # A tensor whose `grad` the program writes; without a descr, it becomes None. The memory of the
-# `grad` before may be used again unless it must be `fresh`.
-GRADIENT = Layout("object place grad descr nd sizes strides buffer fresh")
+# `grad` before may be used again unless it must be `fresh`. With `arrives`, one more than the place
+# of a bool in the table of buffers, it becomes None where that is false.
+GRADIENT = Layout("object place grad descr nd sizes strides buffer fresh arrives")
 
 # A tensor that the program changes in place.
 UPDATE = Layout("object place grad")

@@ -207,9 +207,16 @@ def _run(module: Module) -> None:
         f.call("touch", "void", f.call("object_of", "ptr", spec, found))
     with c.each(program, d.PROGRAM, "gradients", "gradient_specs", d.GRADIENT) as (spec, i):
         x = f.call("object_of", "ptr", spec, found)
+        lacks = f.variable(c.is_null(c.get(spec, d.GRADIENT, "descr")))
+        arrives = c.get(spec, d.GRADIENT, "arrives", "i64")
+        with f.when(c.some(arrives)):
+            flag = c.word(block.get(), f.sub(arrives, c.number(1)))
+            lacks.set(c.same(f.load("i8", flag), c.number(0, "i8")))
+        with f.when(lacks.get()):
+            c.call("Py_DecRef", c.word(grads, i))  # null is let pass
+            c.set_word(NULL, grads, i)
         array = c.word(grads, i)
-        no_descr = c.is_null(c.get(spec, d.GRADIENT, "descr"))
-        with f.when(f.binary("or", c.some(array), no_descr)):
+        with f.when(f.binary("or", c.some(array), lacks.get())):
             grad = f.variable(c.outer("_Py_NoneStruct"))
 
             def tensor() -> None:

@@ -587,6 +587,10 @@ class Transformer(ast.NodeTransformer):
         if len(operators) == 1 and operators[0] not in ("in", "not in"):
             node.left = self.visit(node.left)
             node.comparators = [self.visit(node.comparators[0])]
+            operands = [node.left, node.comparators[0]]
+            if operators[0] in ("is", "is not") and any(map(_is_none, operands)):
+                x = operands[1] if _is_none(operands[0]) else operands[0]
+                return _place(_hook("is_none", x, ast.Constant(operators[0] == "is")), node)
             return node
         if not self._can_defer(node):
             return self.generic_visit(node)
@@ -689,6 +693,10 @@ def _store(name: str) -> ast.Name:
 
 def _hook_name(name: str) -> ast.expr:
     return ast.Attribute(ast.Name(HOOKS, ast.Load()), name, ast.Load())
+
+
+def _is_none(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None
 
 
 def _hook(name: str, *arguments: ast.expr) -> ast.Call:

@@ -54,6 +54,8 @@ class Backward:
         leaves: the tensors that gradients may flow to.
         numbers: for each of the leaves, the number of its gradient among the results; `None`
             where none arrives.
+        arrivals: for each of them, the number of the bool that says whether its gradient
+            arrives; `None` for always.
         forms: shape and type of each output that has a gradient.
         again: the function itself, for gradients that shall have gradients: takes the leaves of
             the arguments, and gives the outputs that have a gradient.
@@ -64,6 +66,7 @@ class Backward:
     reads: Sequence[Source]
     leaves: Sequence[Source]
     numbers: Sequence[int | None]
+    arrivals: Sequence[int | None]
     forms: Sequence[tuple[tuple[int, ...], np.dtype[Any]]]
     again: Callable[[Sequence[Any]], Sequence[Any]]
     changed: Sequence[Source] = ()
@@ -72,6 +75,7 @@ class Backward:
     def __post_init__(self) -> None:
         # Every call passes through `record`: what is the same for all of them is found once.
         self._edges = [s if _is_leaf(s) else None for s in self.leaves]
+        self.flags = [(i, flag) for i, flag in enumerate(self.arrivals) if flag is not None]
         self._others = [(i, s) for i, s in enumerate(self.leaves) if not _is_leaf(s)]
         self._reads: list[Any] = [s if isinstance(s, TensorBase) else None for s in self.reads]
         self._given = [(i, s) for i, s in enumerate(self.reads) if not isinstance(s, TensorBase)]
@@ -209,10 +213,14 @@ class CompiledNode(Node):
             for x, payload in zip(reads, payloads, strict=True)
         ]
         results = static.call(*saved, *read, *given)
-        return [
+        found = [
             None if number is None or edge is None else results[number]
             for number, edge in zip(static.numbers, self.edges, strict=True)
         ]
+        for i, flag in static.flags:
+            if not results[flag]._payload:
+                found[i] = None
+        return found
 
     def _again(self, grads: Sequence[Any]) -> Sequence[Any]:
         """The gradients by way of the tape, so that they have gradients themselves."""

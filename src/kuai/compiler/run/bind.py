@@ -203,8 +203,12 @@ class Binding:
         """Where the tensor of a value comes from."""
         return self._sources[value]
 
-    def changes(self) -> None:
-        """Say what the program changes: tensors in place, and gradients."""
+    def changes(self, arrivals: dict[int, int]) -> None:
+        """Say what the program changes: tensors in place, and gradients.
+
+        Args:
+            arrivals: for gradients that may not arrive, the output that says whether they do.
+        """
         for old, _ in self.code.updates:
             self._uses[old].written = True
             self.interface.updates.append(self._sources[old])
@@ -212,7 +216,8 @@ class Binding:
             made = None if gradient is None else self._made("gradient", i, gradient)
             source = self._sources[value]
             fresh = any(source is owner for owner in self._read_grads)
-            self.interface.gradients.append(GradientWrite(source, made, fresh))
+            arrives = self.place["output", arrivals[i]] if i in arrivals else -1
+            self.interface.gradients.append(GradientWrite(source, made, fresh, arrives))
 
     def _made(self, kind: str, index: int, value: Value) -> ArrayMade:
         return ArrayMade(Form(np.dtype(value.dtype), value.shape), self.place[kind, index])

@@ -37,12 +37,14 @@ class Joint:
         grads: the graph's inputs for their gradients, its last ones.
         leaves: the tensors that gradients flow to.
         gradients: what flows to each.
+        arrivals: for each, the bool that says whether it does; `None` for always.
     """
 
     outputs: list[int]
     grads: list[Value]
     leaves: list[Source]
     gradients: list[Value | None]
+    arrivals: list[Value | None]
 
 
 @dataclass
@@ -56,6 +58,8 @@ class Recorded:
         guards: what it read.
         joint: its backward half, where its outputs have gradients.
         owners: by the address of the array of a tensor's `grad`, that tensor.
+        arrivals: for each of the graph's `gradients` that may not arrive, the number of the
+            output that says whether it does.
     """
 
     graph: Graph
@@ -64,6 +68,7 @@ class Recorded:
     guards: Guards
     joint: Joint | None = None
     owners: dict[int, Any] = field(default_factory=dict)
+    arrivals: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -116,7 +121,7 @@ def graphs_of(recorded: Recorded, leaves: Sequence[Any]) -> Graphs:
         return Graphs([recorded.graph], layouts)
     given = zip(recorded.graph.inputs, recorded.inputs, strict=False)
     loose = {value for value, x in given if isinstance(x, Loose)}
-    halves = partition(recorded.graph, joint.grads, joint.gradients, loose)
+    halves = partition(recorded.graph, joint.grads, [*joint.gradients, *joint.arrivals], loose)
     # What is changed in place is kept as it was, for those who compute everything again.
     changed = [old for old, _ in halves.forward.updates]
     halves.forward.outputs += changed
@@ -188,7 +193,7 @@ class Program:
         binding.interface.guards = recorded.guards.bind([t for _, t in binding.code.captured])
         binding.inputs(recorded.inputs)
         binding.captured(recorded.owners)
-        binding.changes()
+        binding.changes(recorded.arrivals)
         binding.outputs(result.numbers)
         if backward is not None:
             backward.count = len(result.outputs)
@@ -217,7 +222,8 @@ class Program:
             _bind_backward(self.backward, halves, reads),
             [source for source, _ in reads],
             joint.leaves,
-            halves.leaves,
+            halves.leaves[: len(joint.leaves)],
+            halves.leaves[len(joint.leaves) :],
             [(v.shape, v.dtype) for v in forms],
             again,
         )

@@ -39,8 +39,10 @@ def record(function: Any, call: Call, floats: set[Key]) -> Recorded:
             captured.grad_inputs,
             [source for source, _ in captured.leaf_gradients],
             [g for _, g in captured.leaf_gradients],
+            captured.arrivals,
         )
     graph = captured.graph
+    arrivals = {i: result.hide(value) for i, value in captured.grad_arrivals.items()}
     graph.outputs = list(result.outputs)
     seen = [r.tensor for r in captured.records if isinstance(r, OfTensor)]
     owners = {id(x._grad._payload): x for x in seen if x._grad is not None}
@@ -50,7 +52,7 @@ def record(function: Any, call: Call, floats: set[Key]) -> Recorded:
             read.settle(inputs)
     guards = Guards(captured.records, owners)
     result.forget()
-    return Recorded(graph, _inputs(captured), result, guards, joint, owners)
+    return Recorded(graph, _inputs(captured), result, guards, joint, owners, arrivals)
 
 
 def _number(result: Result, x: Any) -> int:

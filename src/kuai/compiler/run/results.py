@@ -61,6 +61,7 @@ class Result:
         opens: the classes of objects that are taken apart and made anew.
         made: the leaves of the tape that the function makes: outputs to be told that they need a
             gradient.
+        missing: for each output that may be None, the number of the one that says whether not.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Result:
         self.numbers: list[type | None] = []
         self.places: list[int] = []
         self.made: set[int] = set()
+        self.missing: dict[int, int] = {}
         self.opens: set[type] = set()
         self.tensors: list[Any] = []  # the captured tensor behind each output
         self.leaves: list[Step] = []
@@ -82,6 +84,8 @@ class Result:
         self._source = source
         self._value = value
         self._shape = self._collect(tree)
+        for number in self.missing:
+            self.missing[number] = self.hide(value(self.tensors[number]._arrives))
 
     def _collect(self, x: Any) -> Any:
         found = None if isinstance(x, TensorBase) else parts(x)
@@ -115,7 +119,15 @@ class Result:
         number = len(self.outputs) - 1
         if x._requires_grad and x._node is None:
             self.made.add(number)
+        if x._arrives is not None:
+            self.missing[number] = len(self.missing)
         return Step(d.PUSH_TENSOR if kind is None else _PUSH_NUMBER[kind], number)
+
+    def hide(self, flag: Value) -> int:
+        """Let the program compute a bool that is no part of the result; the number of its output."""
+        self.outputs.append(flag)
+        self.numbers.append(bool)
+        return len(self.outputs) - 1
 
     def forget(self) -> None:
         """Let go of what was captured: how to make the result is known."""
@@ -131,7 +143,8 @@ class Result:
     @property
     def is_native(self) -> bool:
         """Whether native code can put it together."""
-        return not (self.views or self.made or self.repeats) and _is_plain(self._shape)
+        special = self.views or self.made or self.missing or self.repeats
+        return not special and _is_plain(self._shape)
 
     @property
     def is_one_tensor(self) -> bool:
@@ -175,6 +188,8 @@ class Result:
                 leaves.append(step.pointer)
             elif step.kind == d.PUSH_ARGUMENT:
                 leaves.append(arguments[step.number])
+            elif step.number in self.missing and not computed[self.missing[step.number]]:
+                leaves.append(None)
             else:
                 leaves.append(computed[step.number])
         return _unflatten(self._shape, iter(leaves))
