@@ -144,7 +144,11 @@ def grad(
             g = x.new_zeros(x.shape)
         if g is None and not allow_unused:
             raise RuntimeError(_UNUSED)
-        if g is not None and g._arrives is not None and not (allow_unused and not materialize_grads):
+        if (
+            g is not None
+            and g._arrives is not None
+            and not (allow_unused and not materialize_grads)
+        ):
             g = _there(g, materialize_grads)
         results.append(g)
     return tuple(results)

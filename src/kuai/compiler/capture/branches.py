@@ -32,6 +32,7 @@ class Side:
 
     Attributes:
         error: the exception that it ends in, if it does.
+        poisoned: what must not be read any more where it has run.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Side:
                     put(before)
                     raise
                 self.error = error
+        self.poisoned = recorder.poisoned
         self.variables = get()
         self.places: dict[tuple[Any, ...], Any] = {
             key: place.read() for key, place in self.scope.places.items()
@@ -83,11 +85,12 @@ def branch(
     """
     before, poisoned = get(), recorder.poisoned
     one = Side(recorder, "then", then, get, put)
+    recorder.poisoned = poisoned
     other = Side(recorder, "else", orelse, get, put)
     if one.error is not None or other.error is not None:
         recorder.poisoned = poisoned
         return _with_error(recorder, predicate, one, other, then, orelse)
-    merger = Merger(recorder, one.scope, other.scope)
+    merger = Merger(recorder, one, other)
     result = merger.merge(one.result, other.result, "the value returned")
     variables = [
         merger.variable(a, b, f"`{name}`") if a is not before[i] or b is not before[i] else None
@@ -145,15 +148,16 @@ def _with_error(
 class Merger:
     """Merges what two sides leave into results of one branch."""
 
-    def __init__(self, recorder: Recorder, then: Scope, orelse: Scope) -> None:
+    def __init__(self, recorder: Recorder, then: Side, orelse: Side) -> None:
         self.recorder = recorder
-        self.scopes = (then, orelse)
+        self.scopes = (then.scope, orelse.scope)
+        self.poisoned = (then.poisoned, orelse.poisoned)
         self.sides: tuple[list[Tensor], list[Tensor]] = ([], [])
         self._lazily = False
 
     def finish(self, predicate: Tensor) -> list[Tensor]:
         """The tensors of the branch's results."""
-        tensors = finish_branch(self.recorder, predicate, self.scopes, self.sides)
+        tensors = finish_branch(self.recorder, predicate, self.scopes, self.sides, self.poisoned)
         for i, x in enumerate(tensors):
             for side, scope in zip(self.sides, self.scopes, strict=True):
                 source = side[i]
@@ -166,7 +170,12 @@ class Merger:
         first = len(self.sides[0])
         self._lazily = True
         try:
-            return self.merge(a, b, name)
+            build = self.merge(a, b, name)
+            for side, poisoned in zip(self.sides, self.poisoned, strict=True):
+                for x in side[first:]:
+                    if id(x._counter) in poisoned:
+                        raise _DifferingError(poisoned[id(x._counter)])
+            return build
         except _DifferingError as error:
             found = Differing(str(error))
             for side in self.sides:

@@ -19,7 +19,8 @@ from kuai.compiler.capture.numbers import Number, number, signed
 from kuai.compiler.capture.reads import Fetch, OfModes, OfTensor, Read, Reads
 from kuai.compiler.capture.recorder import Recorder, lies_as
 from kuai.compiler.capture.sameness import AnyNumber, Key
-from kuai.compiler.capture.session import EagerFirstError, Session
+from kuai.compiler.capture.session import Session
+from kuai.compiler.capture.stepping import Born, EagerFirstError
 from kuai.compiler.graph import Graph, Value
 from kuai.compiler.run.results import view_of_outside
 from kuai.core import tape
@@ -80,6 +81,7 @@ class Captured:
         arrivals: for each of these, the bool that says whether it arrives; `None` for always.
         grad_arrivals: the same for those of the graph's `gradients` that may not arrive, by
             their number.
+        born: what the call adds to the state of optimizers.
         reads: what was read, to be checked before the graph is used again.
         function: the function as it was captured.
     """
@@ -95,6 +97,7 @@ class Captured:
         self.leaf_gradients: list[tuple[Source, Value | None]] = []
         self.arrivals: list[Value | None] = []
         self.grad_arrivals: dict[int, Value] = {}
+        self.born: list[Born] = []
         self.reads = reads
         self.function: Any = None
         self._outer: dict[int, Any] = {}
@@ -241,6 +244,7 @@ class _Capturing:
             finally:
                 mode.grad, mode.inference = before
                 self.recorder.restore()
+                self.session.stepping.restore()
         if self.recorder.failure is not None:
             raise self.recorder.failure
 
@@ -352,6 +356,9 @@ class _Capturing:
             self._note_outer(outer, updated)
         recorder.check_overlaps(updated)
         self.captured._outer = dict(recorder.outer)
+        self.captured.born = self.session.stepping.born()
+        for entry in self.captured.born:
+            self._result(entry.value)
 
     def _note_outer(self, outer: Any, updated: set[Value]) -> None:
         recorder, graph = self.recorder, self.recorder.graph

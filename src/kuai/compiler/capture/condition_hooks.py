@@ -75,6 +75,8 @@ class ConditionHooks:
         """The truth of a value: a bool, or for a captured tensor, a captured bool."""
         if isinstance(x, Maybe):
             x = self.load(x, "a variable")
+        if type(x) is dict and any(isinstance(v, Maybe) for v in x.values()):
+            return self.any_(None, *[lambda v=v: _is_defined(v) for v in x.values()])
         if isinstance(x, TensorBase) and self.active and self.session.recorder.is_captured(x):
             return self._predicate(x)
         return bool(x)
@@ -205,6 +207,10 @@ class ConditionHooks:
             recorder.is_captured(container) or recorder.is_captured(element)
         ):
             return number(ops.any(ops.eq(container, element)))
+        if isinstance(container, dict) and not isinstance(element, TensorBase):
+            found = container.get(element)
+            if isinstance(found, Maybe):
+                return found.defined
         container = self.session.walked(container)
         if isinstance(container, (list, tuple, set, frozenset, dict)):
             captured = [x for x in [element, *container] if recorder.is_captured(x)]
@@ -214,6 +220,10 @@ class ConditionHooks:
                 ]
                 return self.or_(None, *thunks) if thunks else False
         return element in container
+
+
+def _is_defined(x: Any) -> Any:
+    return x.defined if isinstance(x, Maybe) else True
 
 
 def _nothing() -> tuple[Any, ...]:

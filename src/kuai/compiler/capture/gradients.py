@@ -8,7 +8,7 @@ round computed with is taken from stacks that the forward loop is made to push.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ from kuai.compiler.capture.control import StackGradient, stack_gradient
 from kuai.compiler.capture.places import Scope
 from kuai.compiler.capture.recorder import Recorder, is_stack
 from kuai.compiler.capture.saving import Replayed, keep
-from kuai.compiler.graph import Operation, Region, StackMeta, Value
+from kuai.compiler.graph import Operation, StackMeta, Value
 from kuai.core import tape
 from kuai.core.base import wrap
 from kuai.core.primitive import PRIMITIVES, Meta, meta_of
@@ -249,9 +249,7 @@ class _LoopGradient:
                 found = self._round(state)[2]
             n = len(self.differentiated)
             always = {
-                i
-                for i, g in zip(self.differentiated, found[:n], strict=True)
-                if _arrives_always(g)
+                i for i, g in zip(self.differentiated, found[:n], strict=True) if _arrives_always(g)
             }
             doubtful = [i for i, g in enumerate(found[n:]) if type(g) is MaybeGradient]
             if self.steady <= always and doubtful == self.doubtful:

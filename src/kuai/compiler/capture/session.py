@@ -21,9 +21,10 @@ from kuai.compiler.capture.calls import SPECIAL, refuse_impure
 from kuai.compiler.capture.hooks import Hooks, Range
 from kuai.compiler.capture.loops import Rolled
 from kuai.compiler.capture.numbers import Number, as_tensor, common_dtype, is_number, number
-from kuai.compiler.capture.places import Attribute, Item
+from kuai.compiler.capture.places import Attribute, Item, Maybe, without_undefined
 from kuai.compiler.capture.reads import MISSING, Reads
 from kuai.compiler.capture.recorder import Recorder
+from kuai.compiler.capture.stepping import Stepping
 from kuai.compiler.rewrite.functions import is_library, is_own, is_rewritten, rewritten
 from kuai.compiler.rewrite.source import SourceError
 from kuai.compiler.run.uncompiled import uncompiled
@@ -31,7 +32,6 @@ from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase, wrap
 from kuai.core.inplace import assign
 from kuai.core.tape import no_grad
-from kuai.errors import CompileError
 from kuai.nn.block_path import _abbreviated, _name_within
 from kuai.nn.hooks import call_with_hooks
 from kuai.nn.module import Module
@@ -66,7 +66,7 @@ class Session:
         self._rolled: Rolled | None = None
         self._rewritten: dict[int, tuple[Any, FunctionType]] = {}
         self._made: dict[int, tuple[Any, int]] = {}
-        self._stepping: set[int] = set()  # the optimizers whose methods are being captured
+        self.stepping = Stepping(self)
         self._paths: dict[tuple[int, int], str] = {}
 
     def is_active(self) -> bool:
@@ -111,6 +111,8 @@ class Session:
     ) -> Any:
         if function in SPECIAL:
             return SPECIAL[function](self, *args, **kwargs)
+        if self.stepping.rewrites(function):
+            return self.function(function)(*args, **kwargs)
         if is_own(function) or is_library(function):
             refuse_impure(self, function, args)
             args, kwargs = self._prepared(args, kwargs)
@@ -144,6 +146,8 @@ class Session:
             if isinstance(owner, kind):
                 if name == "append" and self._is_rolled(owner, args):
                     return None
+                if name == "get" and self.stepping.is_state(owner):
+                    return without_undefined(function(*args, **kwargs))
                 if name in names:
                     self.changes_container(owner, name)
                 else:
@@ -215,6 +219,8 @@ class Session:
         """A function in its rewritten form; kuai's and Python's own stay as they are."""
         if is_rewritten(function):
             return function
+        if self.stepping.rewrites(function):
+            return rewritten(function, Hooks(self, function))
         kept = self._rewritten.get(id(function))
         if kept is not None:
             return kept[1]
@@ -334,7 +340,7 @@ class Session:
 
     def steps(self, optimizer: Optimizer) -> bool:
         """Whether this capture has to make a step of an optimizer that begins now."""
-        return self.is_active() and id(optimizer) not in self._stepping
+        return self.is_active() and not self.stepping.is_under_way(optimizer)
 
     def call_optimizer(
         self,
@@ -343,60 +349,8 @@ class Session:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        """A method of an optimizer: its options are read, and its learning rates may be inputs."""
-        set_to_none = kwargs.get("set_to_none", args[0] if args else True)
-        overwritten = function.__name__ == "zero_grad" and bool(set_to_none)
-        replaced: list[tuple[dict[str, Any], str, Any]] = []
-        reads = self.reads
-        reads.item(optimizer.__dict__, "param_groups", optimizer.param_groups, "param_groups")
-        reads.walked(optimizer.param_groups)
-        for place, group in enumerate(optimizer.param_groups):
-            reads.item(group, "params", group["params"], "params")
-            reads.walked(group["params"])
-            for p in group["params"]:
-                self.touch_gradient(p, overwritten)
-                self._read_state(optimizer, p)
-            for option, value in list(group.items()):
-                if option in ("params", "param_names") or overwritten:
-                    continue
-                if option == "lr" and type(value) is float:
-                    reads.floats.add(("item", id(group), "lr"))
-                name = f"param_groups[{place}][{option!r}]"
-                seen = reads.option(group, option, value, name)
-                if seen is not value:
-                    replaced.append((group, option, value))
-                    group[option] = seen
-        for hooks in (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks):
-            reads.walked(hooks)
-        if id(optimizer) in self._stepping:
-            return self._call_function(function, (optimizer, *args), kwargs)
-        before = {p: dict(state) for p, state in optimizer.state.items()}
-        grown = False
-        self._stepping.add(id(optimizer))
-        try:
-            return self._call_function(function, (optimizer, *args), kwargs)
-        finally:
-            self._stepping.discard(id(optimizer))
-            for group, option, value in replaced:
-                group[option] = value
-            grown = _restore_state(optimizer, before)
-            if grown:
-                self.recorder.failure = EagerFirstError(
-                    "the state of an optimizer, which its first step makes, cannot be made in a "
-                    "compiled program",
-                    "let the first step run eagerly",
-                )
-                raise self.recorder.failure
-
-    def _read_state(self, optimizer: Optimizer, p: Any) -> None:
-        reads = self.reads
-        state = optimizer.state.get(p)
-        if state is None:
-            reads.missing(optimizer.state, p)
-            return
-        reads.item(optimizer.state, p, state, "state")
-        for name, value in state.items():
-            reads.item(state, name, value, f"state[{name!r}]")
+        """A method of an optimizer."""
+        return self.stepping.call(optimizer, function, args, kwargs)
 
     # -- attributes and items -------------------------------------------------------------------
 
@@ -471,6 +425,8 @@ class Session:
             if self._is_position(index) and found._view is None:
                 self.recorder.entangle(found, _root(owner))  # eagerly, it would be a view
             return found
+        if self.stepping.is_state(owner):
+            return self._state_item(owner, index)
         if self.recorder.is_captured(index):
             return self._chosen(owner, index)
         self.looks_at(owner)
@@ -480,6 +436,15 @@ class Session:
         elif isinstance(owner, dict) and self.reads.is_outside(owner) and index in owner:
             return self.reads.item(owner, index, value, f"[{index!r}]")
         return value
+
+    def _state_item(self, owner: Any, index: Any) -> Any:
+        """An item of an optimizer's state, which a condition may have made."""
+        value = owner[index]
+        if not isinstance(value, Maybe):
+            return value
+        if isinstance(value.defined, TensorBase):
+            self.recorder.check(wrap(value.defined._payload), KeyError, str(index))
+        return value.value
 
     def _user_item(self, owner: Any, index: Any) -> Any:
         found = getattr(type(owner), "__getitem__", None)
@@ -573,7 +538,7 @@ class Session:
     def walked(self, x: Any) -> Any:
         """What is to be walked through, noted as read where it came from outside; returns it."""
         self.looks_at(x)
-        return self.reads.walked(x)
+        return x if self.stepping.is_state(x) else self.reads.walked(x)
 
     def looks_at(self, x: Any) -> None:
         """Note that a container is looked at, which a loop may be appending to."""
@@ -671,6 +636,10 @@ class Session:
         if isinstance(owner, TensorBase):
             owner[self._index(index)] = value
             return
+        if self.stepping.is_state(owner):
+            self.recorder.note(("item", id(owner), index), lambda: Item(owner, index))
+            owner[index] = value
+            return
         if isinstance(owner, _CONTAINERS) and self.reads.is_outside(owner):
             if _has_item(owner, index, value):
                 return  # `tensors[i] -= x` has changed the tensor, not the list
@@ -692,27 +661,6 @@ def _root(x: Any) -> Any:
     while x._view is not None:
         x = x._view.source
     return x
-
-
-def _restore_state(optimizer: Optimizer, before: dict[Any, dict[str, Any]]) -> bool:
-    """Put an optimizer's state back as it was; whether it has grown."""
-    grown = False
-    for p, state in list(optimizer.state.items()):
-        known = before.get(p)
-        if known is None:
-            grown = grown or bool(state)
-            del optimizer.state[p]
-        elif any(state.get(name) is not value for name, value in known.items()) or (
-            len(state) != len(known)
-        ):
-            grown = True
-            state.clear()
-            state.update(known)
-    return grown
-
-
-class EagerFirstError(CompileError):
-    """The call has to run eagerly once, because it makes what lasts: an optimizer's state."""
 
 
 def _has_item(owner: Any, index: Any, value: Any) -> bool:

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kuai.compiler.native import descriptor as d
 from kuai.compiler.capture.sameness import sign_of
+from kuai.compiler.native import descriptor as d
 from kuai.compiler.native import objects
 from kuai.compiler.native.descriptor import Memory, records
 from kuai.compiler.native.link import Library

@@ -10,7 +10,7 @@ from typing import Any
 from kuai.compiler.any_batch import AnyBatch
 from kuai.compiler.capture import changed_floats
 from kuai.compiler.capture.sameness import Key
-from kuai.compiler.capture.session import EagerFirstError
+from kuai.compiler.capture.stepping import EagerFirstError, begun
 from kuai.compiler.capture.trees import leaves as tree_leaves
 from kuai.compiler.capture.trees import map_leaves, opened, parts, rebuild
 from kuai.compiler.native import builtin
@@ -122,7 +122,8 @@ class Compiled:
         try:
             with _capturing:
                 return self._make(call)
-        except EagerFirstError:
+        except EagerFirstError as error:
+            begun.add(error.optimizer)
             return None
         except CompileError as error:
             if not self.fallback:

@@ -42,6 +42,9 @@ def record(function: Any, call: Call, floats: set[Key]) -> Recorded:
             captured.arrivals,
         )
     graph = captured.graph
+    for entry in captured.born:
+        flag = None if entry.defined is None else entry.defined._payload
+        result.add(entry.optimizer, entry.parameter, entry.name, captured.value(entry.value), flag)
     arrivals = {i: result.hide(value) for i, value in captured.grad_arrivals.items()}
     graph.outputs = list(result.outputs)
     seen = [r.tensor for r in captured.records if isinstance(r, OfTensor)]

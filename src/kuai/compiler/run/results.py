@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from kuai.compiler.capture.numbers import KINDS, Number
 from kuai.compiler.capture.trees import Fields, parts, rebuild
@@ -42,6 +42,22 @@ class View:
         return x
 
 
+class State(NamedTuple):
+    """An entry of an optimizer's state that a program makes.
+
+    Attributes:
+        optimizer, parameter, name: whose it is.
+        output: the number of the output.
+        flag: that of the one that says whether this call has made it; `None` for always.
+    """
+
+    optimizer: Any
+    parameter: Any
+    name: str
+    output: int
+    flag: int | None
+
+
 class Result:
     """What a function returned while it was captured, as steps that make it anew.
 
@@ -62,6 +78,7 @@ class Result:
         made: the leaves of the tape that the function makes: outputs to be told that they need a
             gradient.
         missing: for each output that may be None, the number of the one that says whether not.
+        states: the entries of optimizers' states among the outputs.
     """
 
     def __init__(
@@ -76,6 +93,7 @@ class Result:
         self.places: list[int] = []
         self.made: set[int] = set()
         self.missing: dict[int, int] = {}
+        self.states: list[State] = []
         self.opens: set[type] = set()
         self.tensors: list[Any] = []  # the captured tensor behind each output
         self.leaves: list[Step] = []
@@ -123,11 +141,18 @@ class Result:
             self.missing[number] = len(self.missing)
         return Step(d.PUSH_TENSOR if kind is None else _PUSH_NUMBER[kind], number)
 
-    def hide(self, flag: Value) -> int:
-        """Let the program compute a bool that is no part of the result; the number of its output."""
-        self.outputs.append(flag)
-        self.numbers.append(bool)
+    def hide(self, value: Value, kind: type | None = bool) -> int:
+        """Let the program compute what is no part of the result; the number of its output."""
+        self.outputs.append(value)
+        self.numbers.append(kind)
         return len(self.outputs) - 1
+
+    def add(self, optimizer: Any, p: Any, name: str, value: Value, flag: Value | None) -> None:
+        """Let each call that does so give an optimizer this entry of its state."""
+        output = self.hide(value, None)
+        self.states.append(
+            State(optimizer, p, name, output, None if flag is None else self.hide(flag))
+        )
 
     def forget(self) -> None:
         """Let go of what was captured: how to make the result is known."""
@@ -143,7 +168,7 @@ class Result:
     @property
     def is_native(self) -> bool:
         """Whether native code can put it together."""
-        special = self.views or self.made or self.missing or self.repeats
+        special = self.views or self.made or self.missing or self.states or self.repeats
         return not special and _is_plain(self._shape)
 
     @property
@@ -180,6 +205,9 @@ class Result:
         """The result, of what the steps of `flat` made."""
         for number in self.made:
             computed[number]._requires_grad = True
+        for state in self.states:
+            if state.flag is None or computed[state.flag]:
+                state.optimizer.state[state.parameter][state.name] = computed[state.output]
         leaves: list[Any] = []
         for i, step in enumerate(self.leaves):
             if i in self.views:
