@@ -1,4 +1,4 @@
-"""Training loops compiled whole: steps, the first one too, in loops and branches on tensor values."""
+"""Training loops compiled whole: steps in loops and branches on tensor values, the first too."""
 
 import pytest
 
@@ -187,7 +187,7 @@ def test_an_error_in_a_round_is_not_hidden_by_its_gradient():
     @kuai.compile
     def f(n):
         y = weight
-        for i in range(n):
+        for _ in range(n):
             assert y.sum() < 20, "too large"
             y = y * 2
         return y.sum()

@@ -24,6 +24,7 @@ from kuai.compiler.capture.places import Gradient, Memory, Place, Scope
 from kuai.compiler.graph import Graph, Operation, Region, StackMeta, Value
 from kuai.compiler.rewrite.functions import is_library_file
 from kuai.core import base
+from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase, wrap
 from kuai.core.inplace import detach, view_scatter
 from kuai.core.primitive import Meta, Primitive, meta_of
@@ -87,6 +88,16 @@ class Recorder:
             del base.births[self.thread]
             if not base.births:
                 base.inferring.discard(0)
+
+    @contextmanager
+    def outside(self) -> Iterator[None]:
+        """Make tensors that count as ones from outside."""
+        del base.births[self.thread]
+        try:
+            with primitives.plainly():
+                yield
+        finally:
+            base.births[self.thread] = self._birth
 
     def _birth(self, counter: list[int]) -> None:
         self._born[id(counter)] = (counter, len(self.scopes) - 1)
@@ -384,7 +395,8 @@ class Recorder:
             for key, leaf in list(self._leaves.items()):
                 old = before.get(key, self.outer[key].grad if key in self.outer else None)
                 if leaf._grad is not old and not self.is_local(leaf):
-                    scope.note(("grad", key), lambda: Gradient(leaf, old))  # noqa: B023
+                    # Not what it was when a region within this one began.
+                    scope.places["grad", key] = Gradient(leaf, old)
             self.scopes.pop()
             for view in scope.retaken:
                 view._view.generation = -1  # to be taken anew outside

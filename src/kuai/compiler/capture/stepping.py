@@ -26,12 +26,7 @@ if TYPE_CHECKING:
 begun: WeakSet[Optimizer] = WeakSet()
 """The optimizers that have been given a call of their own, run eagerly, to make their state in."""
 
-_PLAIN = (
-    "kuai.optim.updates",
-    "kuai.optim.optimizer",
-    "kuai.optim.lbfgs",
-    "kuai.optim.line_search",
-)
+_PLAIN = ("kuai.optim.updates", "kuai.optim.optimizer", "kuai.optim.lbfgs")
 
 
 class EagerFirstError(CompileError):
@@ -172,6 +167,13 @@ class Stepping:
 
     def _remember(self, optimizer: Optimizer) -> None:
         """Note the state as it is before the capture."""
+        if optimizer.captured_fields:
+            with self.session.recorder.outside():
+                optimizer.prepare_capture()
+            for name in optimizer.captured_fields:
+                fields = vars(optimizer)
+                self.session.reads.item(fields, name, fields[name], name)
+            return
         if not any(known is optimizer for known, _ in self._before):
             before = {p: dict(state) for p, state in optimizer.state.items()}
             self._before.append((optimizer, before))
@@ -183,6 +185,8 @@ class Stepping:
 
     def _read_state(self, optimizer: Optimizer, p: Any) -> None:
         reads = self.session.reads
+        if optimizer.captured_fields:
+            return
         before = next(before for known, before in self._before if known is optimizer)
         if p not in before:
             reads.missing(optimizer.state, p)

@@ -20,8 +20,13 @@ _texts: dict[CodeType, str] = {}
 _LIBRARY = tuple(
     path for key in ("stdlib", "platstdlib") if (path := sysconfig.get_paths().get(key)) is not None
 )
-# Parts of kuai whose loops over time become loops of the program, and so are rewritten too.
-_WITH_LOOPS = {"kuai.nn.recurrent", "kuai.nn.functional.recurrent"}
+# Parts of kuai whose loops become loops of the program, and so are rewritten too.
+_WITH_LOOPS = {
+    "kuai.nn.recurrent",
+    "kuai.nn.functional.recurrent",
+    "kuai.optim.lbfgs_captured",
+    "kuai.optim.line_search",
+}
 _PACKAGES = ("site-packages", "dist-packages")
 
 
