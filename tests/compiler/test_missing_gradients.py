@@ -303,6 +303,29 @@ def test_decay_and_momentum_rest_with_the_gradient():
     near(stepped(make, True, inputs)[0], stepped(make, False, inputs)[0], 1e-4)
 
 
+def test_a_cycled_momentum_with_gradients_that_may_be_missing():
+    def run(compiled):
+        kuai.manual_seed(2)
+        net = TwoWays()
+        optimizer = optim.Adam(net.parameters(), lr=0.01)
+        scheduler = optim.lr_scheduler.OneCycleLR(optimizer, 0.03, total_steps=12)
+
+        def step(x):
+            optimizer.zero_grad()
+            net(x).backward()
+            optimizer.step()
+
+        call = kuai.compile(step) if compiled else step
+        for x in [UP, DOWN] * 5:
+            call(x)
+            scheduler.step()
+        if compiled:
+            assert len(call._compiled.programs) <= 2
+        return [p.detach() for p in net.parameters()]
+
+    near(run(True), run(False), 1e-4)
+
+
 class Summing(optim.Optimizer):
     """One of the user's, which overrides `_update_group`, and decides by values."""
 

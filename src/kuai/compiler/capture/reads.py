@@ -303,6 +303,8 @@ class Reads:
 
     def _value(self, read: Any) -> Any:
         value = read.value
+        if isinstance(value, TensorBase) and value._weak:
+            return value  # an input already
         seen, read.value = self._with_inputs(read.key, read.fetch, value, read.signed)
         if seen is value or type(value) is tuple or read.value.sign:
             self.add(read)
