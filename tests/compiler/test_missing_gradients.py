@@ -409,6 +409,47 @@ def test_clipped_gradients_stay_away():
     near(run(True), run(False))
 
 
+def test_a_hook_of_a_gradient_that_may_be_missing():
+    def run(compiled):
+        a, b = kuai.ones(3, requires_grad=True), kuai.ones(3, requires_grad=True)
+
+        def step(x):
+            a.grad = b.grad = None
+            y, z = a * 2, b * 2
+            y.register_hook(lambda grad: grad * 3)
+            (y * x if x.sum() > 0 else z * x).sum().backward()
+
+        call = kuai.compile(step) if compiled else step
+        seen = []
+        for x in (UP, DOWN):
+            call(x)
+            seen.append((a.grad, b.grad))
+        return seen
+
+    near(run(True), run(False))
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_one_program_for_any_batch(inside):
+    net, eager = made("TwoWays"), made("TwoWays")
+
+    def step(net, x):
+        net.zero_grad()
+        net(x).backward()
+
+    if inside:
+        take = kuai.compile(lambda x: step(net, x), dynamic_batch=True)
+    else:
+        compiled = kuai.compile(net, dynamic_batch=True)
+        take = lambda x: (net.zero_grad(), compiled(x).backward())  # noqa: E731
+    for size in (2, 5, 7, 3):
+        for sign in (1.0, -1.0):
+            x = kuai.full((size, 3), sign)
+            take(x)
+            step(eager, x)
+            same_gradients(net, eager)
+
+
 def test_a_program_without_captured_branches_carries_no_bools():
     """Loops whose rounds are known always give gradients."""
     weight = kuai.rand(3, requires_grad=True)

@@ -505,11 +505,14 @@ def _successors(edge: Any) -> Sequence[Any]:
 
 
 def _run_hooks(hooks: dict[int, Any], grad: Any) -> Any:
+    first = grad
     last = [hook for key, hook in hooks.items() if key < 0]
     for key, hook in list(hooks.items()):
         new = hook(grad) if key >= 0 else None
         if new is not None:
             grad = new
+    if isinstance(first, TensorBase) and first._arrives is not None:
+        grad = first.arriving(grad)
     for keep in last:  # `retain_grad` sees what the other hooks made of the gradient
         keep(grad)
     return grad

@@ -31,6 +31,10 @@ class MaybeGradient(Tensor):
 
     __radd__ = __add__
 
+    def arriving(self, other: Any) -> Any:
+        """Another gradient that arrives when this one does."""
+        return maybe(other, self._arrives)
+
     def materialized(self) -> Tensor:
         """The gradient as an ordinary tensor."""
         found: Tensor = plain(self)
