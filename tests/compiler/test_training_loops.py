@@ -103,6 +103,28 @@ def test_a_step_in_a_branch(name):
     near(run(True), run(False), 2e-4)
 
 
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_layers_that_are_thawed_later(name):
+    def run(compiled):
+        kuai.manual_seed(2)
+        first, second = nn.Linear(3, 3), nn.Linear(3, 3)
+        optimizer = OPTIMIZERS[name](list(first.parameters()))
+
+        def step():
+            optimizer.zero_grad()
+            second(first(X).tanh()).square().sum().backward()
+            optimizer.step()
+
+        call = kuai.compile(step) if compiled else step
+        for place in range(6):
+            if place == 3:
+                optimizer.add_param_group({"params": [second.weight]})
+            call()
+        return [p.detach() for p in (*first.parameters(), second.weight)]
+
+    near(run(True), run(False), 2e-4)
+
+
 def test_gradients_accumulate_in_a_loop():
     def run(compiled):
         w = kuai.ones(3, requires_grad=True)

@@ -672,7 +672,7 @@ class minimum(TensorBinary):
 
 def add(input: Any, other: Any, *, alpha: Number = 1, out: Tensor | None = None) -> Tensor:
     """`input + alpha * other`."""
-    if type(alpha) is not int or alpha != 1:
+    if (type(alpha) is not int or alpha != 1) and not is_one(alpha):
         _check_alpha(alpha, input, other)
         other = mul(other, alpha)
     return plus(input, other, out=out)
@@ -686,7 +686,7 @@ def sub(input: Any, other: Any, *, alpha: Number = 1, out: Tensor | None = None)
                 "Subtraction, the `-` operator, with a bool tensor is not supported. If you are "
                 "trying to invert a mask, use the `~` or `logical_not()` operator instead."
             )
-    if type(alpha) is not int or alpha != 1:
+    if (type(alpha) is not int or alpha != 1) and not is_one(alpha):
         _check_alpha(alpha, input, other)
         other = mul(other, alpha)
     return minus(input, other, out=out)

@@ -101,7 +101,7 @@ class Stepping:
             optimizer.__dict__["_update_group"] = lambda group: self._update(optimizer, group)
             try:
                 result = session._call_function(function, (optimizer, *args), kwargs)
-            except CompileError as error:
+            except Exception as error:
                 self._refuse_first(optimizer, error)
                 raise
             finally:
@@ -155,13 +155,14 @@ class Stepping:
             self._as_source = before
 
     def _is_decided(self, optimizer: Optimizer, group: dict[str, Any]) -> bool:
-        """Whether gradients or state may be missing, or may come to be within a region."""
+        """Whether gradients or state may be missing, or state is made by the program."""
         if any(p._grad is not None and p._grad._arrives is not None for p in group["params"]):
             return True
         states = [optimizer.state.get(p) for p in group["params"]]
         if any(isinstance(x, Maybe) for state in states if state for x in state.values()):
             return True
-        return len(self.session.recorder.scopes) > 1 and not all(states)
+        within = len(self.session.recorder.scopes) > 1
+        return (within or optimizer in begun) and not all(states)
 
     # -- state ------------------------------------------------------------------------------
 
@@ -205,7 +206,7 @@ class Stepping:
             if name not in before.get(p, {}) or before[p][name] is not entry
         ]
 
-    def _refuse_first(self, optimizer: Optimizer, cause: CompileError | None) -> None:
+    def _refuse_first(self, optimizer: Optimizer, cause: Exception | None) -> None:
         """Let the first call that makes state run eagerly: what comes after needs no other."""
         if optimizer in begun or isinstance(cause, EagerFirstError):
             return
