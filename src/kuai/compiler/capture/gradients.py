@@ -220,7 +220,7 @@ class _LoopGradient:
         surely = self.operation in recorder.surely
         for i, g in zip(self.differentiated, results[1 : n + 1], strict=True):
             found[i] = g if surely and i in self.reached else maybe(g, of_carried.get(i))
-        ran = None if surely else self._ran()
+        ran = None if surely or not set(self.carried) - of_sources.keys() else self._ran()
         for i, g in zip(self.carried, results[n + 1 : n + 1 + k], strict=True):
             found[self.count + i] = maybe(g, of_sources.get(i, ran))
         given = results[n + 2 + k + m :]
