@@ -141,15 +141,34 @@ def test_an_argument_that_may_be_none():
     agrees(steps, *both_signs(2, 3))
 
 
-def test_a_result_is_a_tensor_or_refused_where_it_is_none():
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_result_is_none_where_it_is_none_in_eager(sign):
+    def maybe(x):
+        y = None
+        if x.sum() > 0:
+            y = x * 2
+        return {"y": y, "z": x + 1}, y
+
+    given = kuai.full((2,), sign, requires_grad=True)
+    found, same = kuai.compile(maybe)(given)
+    assert found["y"] is same
+    assert found["z"].tolist() == [sign + 1, sign + 1]
+    if sign < 0:
+        assert same is None
+    else:
+        same.sum().backward()
+        assert given.grad.tolist() == [2, 2]
+
+
+def test_a_number_that_is_none_on_one_way_is_refused_on_that_way():
     @kuai.compile
     def maybe(x):
         if x.sum() > 0:
-            return x * 2
+            return float(x.sum())
         return None
 
-    assert maybe(kuai.ones(2)).tolist() == [2, 2]
-    with pytest.raises(CompileError, match=r"is None here and float32\[2\] elsewhere: return a"):
+    assert maybe(kuai.ones(2)) == 2.0
+    with pytest.raises(CompileError, match="is None here and float elsewhere: return a"):
         maybe(-kuai.ones(2))
 
 

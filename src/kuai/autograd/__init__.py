@@ -11,6 +11,7 @@ from typing import Any
 from kuai.autograd import functional, graph
 from kuai.autograd.checks import gradcheck, gradgradcheck
 from kuai.autograd.function import Function, FunctionCtx, NestedIOFunction, once_differentiable
+from kuai.core import primitive as primitives
 from kuai.core import tape
 from kuai.core.base import TensorBase
 from kuai.core.tape import (
@@ -142,12 +143,29 @@ def grad(
         if g is None and materialize_grads:
             g = x.new_zeros(x.shape)
         if g is None and not allow_unused:
-            raise RuntimeError(
-                "One of the differentiated Tensors appears to not have been used in the graph. Set "
-                "allow_unused=True if this is the desired behavior."
-            )
+            raise RuntimeError(_UNUSED)
+        if (
+            g is not None
+            and g._arrives is not None
+            and not (allow_unused and not materialize_grads)
+        ):
+            g = _there(g, materialize_grads)
         results.append(g)
     return tuple(results)
+
+
+_UNUSED = (
+    "One of the differentiated Tensors appears to not have been used in the graph. Set "
+    "allow_unused=True if this is the desired behavior."
+)
+
+
+def _there(grad: Any, materialize: bool) -> Any:
+    """A gradient that a captured program may find missing: then zeros, or an error when it runs."""
+    recorder: Any = primitives.intercept
+    if not materialize:
+        recorder.check(grad._arrives, RuntimeError, _UNUSED)
+    return grad.materialized()
 
 
 class set_detect_anomaly:

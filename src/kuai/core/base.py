@@ -135,6 +135,7 @@ class TensorBase:
     _view: View | None
     _hooks: dict[int, Any] | None
     _weak: ClassVar[bool] = False  # a captured Python number, which gives way in promotion
+    _arrives: Any = None  # of a captured gradient that may be missing, whether it is there
     _retains_grad: bool  # only on a tensor that `retain_grad` was called on
 
     if TYPE_CHECKING:  # every tensor is a `Tensor`: what that adds

@@ -115,6 +115,17 @@ def intercepted(interceptor: Interceptor) -> Iterator[None]:
 
 
 @contextmanager
+def plainly() -> Iterator[None]:
+    """Run primitives, whoever may be listening."""
+    global intercept
+    before, intercept = intercept, None
+    try:
+        yield
+    finally:
+        intercept = before
+
+
+@contextmanager
 def observe(callback: Callable[[Primitive, tuple[Any, ...], dict[str, Any], Any], None]) -> Any:
     """Call `callback(primitive, inputs, parameters, result)` after each application."""
     before = intercept

@@ -505,11 +505,14 @@ def _successors(edge: Any) -> Sequence[Any]:
 
 
 def _run_hooks(hooks: dict[int, Any], grad: Any) -> Any:
+    first = grad
     last = [hook for key, hook in hooks.items() if key < 0]
     for key, hook in list(hooks.items()):
         new = hook(grad) if key >= 0 else None
         if new is not None:
             grad = new
+    if isinstance(first, TensorBase) and first._arrives is not None:
+        grad = first.arriving(grad)
     for keep in last:  # `retain_grad` sees what the other hooks made of the gradient
         keep(grad)
     return grad
@@ -528,12 +531,12 @@ def _run_post_hooks(node: Node, results: Any, grad: Any) -> Any:
 def _accumulate(leaf: Any, grad: Any, create_graph: bool) -> None:
     have = leaf._grad
     if have is not None:
-        if create_graph:
+        if create_graph or have._arrives is not None:
             leaf._grad = have + grad
         else:
             have.add_(grad)
         return
-    if create_graph:
+    if create_graph or grad._arrives is not None:
         leaf._grad = grad
         return
     payload = grad._payload

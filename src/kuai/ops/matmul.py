@@ -11,6 +11,7 @@ import numpy as np
 from kuai import config, dtypes, ops
 from kuai.core import primitive as primitives
 from kuai.core import tape
+from kuai.core.base import TensorBase
 from kuai.core.primitive import Meta, Primitive, primitive
 from kuai.errors import DtypeError, ShapeError
 from kuai.ops import movement, reduce
@@ -343,8 +344,14 @@ def _add_product(input: Any, product: Tensor, beta: Any, alpha: Any) -> Tensor:
             f"expand({list(input._payload.shape)}, size={list(shape)}): the input does not "
             "broadcast to the shape of the product"
         )
-    scaled = input if is_known_as(beta, 1) else input * beta
-    return scaled + product
+    return _scaled(input, beta) + product
+
+
+def _scaled(input: Any, beta: Any) -> Any:
+    if is_known_as(beta, 1):
+        return input
+    product = input * beta
+    return ops.where(ops.eq(beta, 0), 0, product) if isinstance(beta, TensorBase) else product
 
 
 @takes_out
@@ -367,7 +374,7 @@ def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any
         alpha, beta = bool(alpha), bool(beta)
     if not is_known_as(alpha, 1):
         product = product * alpha
-    return product if beta == 0 else (input if beta == 1 else input * beta) + product
+    return product if is_known_as(beta, 0) else _scaled(input, beta) + product
 
 
 @takes_out

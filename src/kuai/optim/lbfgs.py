@@ -6,8 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from kuai import ops
+from kuai.core import primitive as primitives
 from kuai.core.tape import enable_grad, no_grad
+from kuai.nn.hooks import captures
 from kuai.optim.hyperparameters import Number, check_lr, scalar
+from kuai.optim.lbfgs_captured import Memory, take_steps
 from kuai.optim.line_search import Point, strong_wolfe
 from kuai.optim.optimizer import Optimizer, ParamsT
 from kuai.tensor import Tensor
@@ -63,6 +66,47 @@ class LBFGS(Optimizer):
             raise ValueError("LBFGS doesn't support per-parameter options (parameter groups)")
         self._params = self.param_groups[0]["params"]
 
+    # -- memory -----------------------------------------------------------------------------
+
+    captured_fields = ("_memory",)
+    _memory: Memory | None = None  # the same as the state, for compiled programs
+
+    @property
+    def state(self) -> Any:
+        """What the optimizer remembers, under its first parameter."""
+        memory = self._memory
+        if memory is not None and memory.is_news:
+            memory.store(self._state[self._params[0]])
+        return self._state
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        self._state = state
+        self._share()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        self.param_groups = state["param_groups"]
+        self._params = self.param_groups[0]["params"]
+        self.state = state.pop("state")
+        super().__setstate__(state)
+
+    def prepare_capture(self) -> None:
+        """Keep what is remembered in tensors, too, from now on."""
+        rows = self.param_groups[0]["history_size"]
+        if self._memory is None or self._memory.changes.shape[0] != rows:
+            state = self.state  # in step with the memory before
+            size = sum(p.numel() for p in self._params)
+            self._memory = Memory(size, rows, self._params[0].dtype)
+            self._memory.load(state.get(self._params[0], {}))
+
+    def _share(self) -> None:
+        """Let compiled programs go on from the state as it is now."""
+        if self._memory is not None:
+            self._memory.load(self._state.get(self._params[0], {}))
+
+    # -- stepping ---------------------------------------------------------------------------
+
     @no_grad()
     def step(self, closure: Callable[[], Any]) -> Any:  # type: ignore[override]
         """Take up to `max_iter` steps.
@@ -74,6 +118,14 @@ class LBFGS(Optimizer):
             the loss before the first step.
         """
         closure = enable_grad()(closure)
+        if primitives.intercept is not None and captures and self._memory is not None:
+            return captures[-1].call(take_steps, (self, self._memory, closure), {})
+        try:
+            return self._steps(closure)
+        finally:
+            self._share()
+
+    def _steps(self, closure: Callable[[], Any]) -> Any:
         group = self.param_groups[0]
         lr, max_iter, max_eval = scalar(group["lr"]), group["max_iter"], group["max_eval"]
         tolerance_grad, tolerance_change = group["tolerance_grad"], group["tolerance_change"]
@@ -108,9 +160,9 @@ class LBFGS(Optimizer):
                 )
                 loss, gradient, t = found.loss, found.gradient, found.t
                 state["t"] = t
-                self._move(t, direction)
+                self._move(float(t), direction)
             else:
-                self._move(t, direction)
+                self._move(float(t), direction)
                 if iteration != max_iter:
                     loss = float(closure())
                     gradient = self._flat_gradient()
@@ -167,7 +219,7 @@ class LBFGS(Optimizer):
         origin = [p.clone() for p in self._params]
 
         def evaluate(t: Any) -> tuple[float, Tensor]:
-            self._move(t, state["d"])
+            self._move(float(t), state["d"])
             loss = float(closure())
             gradient = self._flat_gradient()
             for p, before in zip(self._params, origin, strict=True):
@@ -186,9 +238,9 @@ class LBFGS(Optimizer):
             ]
         )
 
-    def _move(self, t: Any, direction: Tensor) -> None:
+    def _move(self, t: float, direction: Tensor) -> None:
         offset = 0
         for p in self._params:
             count = p.numel()
-            p.add_(direction[offset : offset + count].view_as(p), alpha=float(t))
+            p.add_(direction[offset : offset + count].view_as(p), alpha=t)
             offset += count

@@ -71,6 +71,9 @@ class Optimizer:
     tensor_state: ClassVar[tuple[str, ...]] = ()
     """Entries of the state that older checkpoints hold as plain numbers."""
 
+    captured_fields: ClassVar[tuple[str, ...]] = ()
+    """What a captured step works on in the place of `state`, if so."""
+
     def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
         self.defaults = defaults
         self._prepare_hooks()
@@ -115,6 +118,9 @@ class Optimizer:
 
     def _update_group(self, group: Group) -> None:
         raise NotImplementedError
+
+    def prepare_capture(self) -> None:
+        """Make what has to be there before a step is captured."""
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters.

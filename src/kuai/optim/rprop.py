@@ -76,7 +76,7 @@ class Rprop(Optimizer):
             if not state:
                 state["step"] = counter()
                 state["prev"] = ops.zeros_like(p)
-                state["step_size"] = ops.full_like(grad, float(scalar(group["lr"])))
+                state["step_size"] = ops.zeros_like(grad).fill_(scalar(group["lr"]))
             state["step"].add_(1)
             if group["maximize"]:
                 grad = -grad

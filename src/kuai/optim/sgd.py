@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from kuai import ops
 from kuai.optim.hyperparameters import (
     Number,
     check_fused,
@@ -109,10 +110,10 @@ class SGD(Optimizer):
     def _with_momentum(self, p: Tensor, grad: Tensor, group: Group) -> Tensor:
         momentum = group["momentum"]
         state = self.state[p]
-        buffer: Tensor | None = state.get("momentum_buffer")
-        if buffer is None:
-            buffer = state["momentum_buffer"] = grad.detach().clone()
-        else:
-            buffer.mul_(momentum)
-            add_scaled_(buffer, grad, 1.0 - group["dampening"])
+        share, change = 1.0 - group["dampening"], grad
+        if state.get("momentum_buffer") is None:
+            state["momentum_buffer"] = ops.zeros_like(grad)
+            share, change = 1.0, grad.detach()
+        buffer: Tensor = state["momentum_buffer"].mul_(momentum)
+        add_scaled_(buffer, change, share)
         return grad.add(buffer, alpha=momentum) if group["nesterov"] else buffer

@@ -6,7 +6,7 @@ the time of the operations on tensors, which counts where parameters are small a
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -54,7 +54,7 @@ def keep_mean_(mean: Tensor, value: Tensor, kept: Number) -> Tensor:
         _add(mean, change)
         primitives.unsilence(before)
         return mean
-    if isinstance(kept, Tensor):
+    if _is_tensor(kept):
         kept = kept.to(mean.dtype)
     return mean.lerp_(value, 1 - kept)
 
@@ -70,7 +70,7 @@ def keep_mean_square_(square: Tensor, value: Tensor, kept: Number) -> Tensor:
         _add(square, change)
         primitives.unsilence(before)
         return square
-    if isinstance(kept, Tensor):
+    if _is_tensor(kept):
         return square.lerp_(value.square(), 1 - kept.to(square.dtype))
     return square.mul_(kept).addcmul_(value, value, value=1 - kept)
 
@@ -85,6 +85,11 @@ def root(square: Tensor, correction: Number, eps: float) -> Tensor:
         primitives.unsilence(before)
         return wrap(np.asarray(result))
     return square.sqrt() * (1 / correction**0.5) + eps  # one division, of a number
+
+
+def _is_tensor(x: Any) -> TypeGuard[Tensor]:
+    """Whether a hyperparameter was given as a tensor: a captured number is as precise as one."""
+    return isinstance(x, Tensor) and not x._weak
 
 
 def _are_plain(changed: Tensor, *others: Tensor) -> bool:

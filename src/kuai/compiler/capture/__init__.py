@@ -7,8 +7,8 @@ from kuai.compiler.capture.capture import (
     Source,
     capture,
     capture_call,
-    changed_floats,
 )
+from kuai.compiler.capture.sameness import changed_floats
 
 __all__ = [
     "Argument",

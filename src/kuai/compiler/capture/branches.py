@@ -11,9 +11,17 @@ from kuai.compiler.capture import numbers, trees
 from kuai.compiler.capture.building import finish_branch
 from kuai.compiler.capture.gradients import zeros
 from kuai.compiler.capture.numbers import Number, is_number, number
-from kuai.compiler.capture.places import UNDEFINED, Differing, Place, Scope, is_tensor
+from kuai.compiler.capture.places import Differing, Place, Scope, is_tensor
 from kuai.compiler.capture.recorder import CHANGE_A_CLONE, Recorder
-from kuai.compiler.capture.undecided import Choice, Maybe, is_known, is_same, place_of, settled
+from kuai.compiler.capture.undecided import (
+    UNDEFINED,
+    Choice,
+    Maybe,
+    is_known,
+    is_same,
+    place_of,
+    settled,
+)
 from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import meta_of
 from kuai.errors import CompileError, DataDependentError
@@ -34,6 +42,7 @@ class Side:
 
     Attributes:
         error: the exception that it ends in, if it does.
+        poisoned: what must not be read any more where it has run.
     """
 
     def __init__(
@@ -58,6 +67,7 @@ class Side:
                         put(before)
                         raise
                     self.error = error
+            self.poisoned = recorder.poisoned
             self.variables = tuple(map(settled, get()))
             self.places: dict[tuple[Any, ...], Any] = {
                 key: settled(place.read()) for key, place in self.scope.places.items()
@@ -92,13 +102,12 @@ def branch(
     """
     before, poisoned = get(), recorder.poisoned
     one = Side(recorder, predicate, True, then, get, put)
-    poisoned_by_one, recorder.poisoned = recorder.poisoned, poisoned
+    recorder.poisoned = poisoned
     other = Side(recorder, predicate, False, orelse, get, put)
-    recorder.poisoned = {**poisoned_by_one, **recorder.poisoned}
     if one.error is not None or other.error is not None:
         recorder.poisoned = poisoned
         return _with_error(recorder, predicate, one, other, then, orelse)
-    merger = Merger(recorder, predicate, one.scope, other.scope)
+    merger = Merger(recorder, predicate, one, other)
     result = merger.merge(one.result, other.result, "the value returned")
     variables = [
         merger.variable(a, b, f"`{name}`") if a is not before[i] or b is not before[i] else None
@@ -110,11 +119,7 @@ def branch(
         a = one.places[key] if key in one.places else place.read()
         b = other.places[key] if key in other.places else place.read()
         place.check(recorder, a, b)
-        # A `grad` may also have changed in place, which has to keep whether there is one.
-        if place.key[0] == "grad" or any(recorder.has_gradient(x) is not True for x in (a, b)):
-            builds[key] = merger.gradient(a, b)
-        else:
-            builds[key] = merger.merge(a, b, place.name or "a tensor changed in place")
+        builds[key] = merger.merge(a, b, place.name or "a tensor changed in place")
     tensors = merger.finish()
     for key, build in builds.items():
         place = places[key]
@@ -162,17 +167,20 @@ def _with_error(
 class Merger:
     """Merges what two sides leave into results of one branch."""
 
-    def __init__(self, recorder: Recorder, predicate: Tensor, then: Scope, orelse: Scope) -> None:
+    def __init__(self, recorder: Recorder, predicate: Tensor, then: Side, orelse: Side) -> None:
         self.recorder = recorder
         self.predicate = predicate
-        self.scopes = (then, orelse)
+        self.scopes = (then.scope, orelse.scope)
+        self.poisoned = (then.poisoned, orelse.poisoned)
         self.sides: tuple[list[Tensor], list[Tensor]] = ([], [])
         self._lazily = False
         self._paired: dict[Any, tuple[int, Build]] = {}  # numbers that are the same on both sides
 
     def finish(self) -> list[Tensor]:
         """The tensors of the branch's results."""
-        tensors = finish_branch(self.recorder, self.predicate, self.scopes, self.sides)
+        tensors = finish_branch(
+            self.recorder, self.predicate, self.scopes, self.sides, self.poisoned
+        )
         for i, x in enumerate(tensors):
             for side, scope in zip(self.sides, self.scopes, strict=True):
                 source = side[i]
@@ -194,23 +202,6 @@ class Merger:
             return lambda _: found
         finally:
             self._lazily = False
-
-    def gradient(self, a: Any, b: Any) -> Build:
-        """How to build the `grad` of a leaf: zeros for a side on which there is none."""
-        if a is b:
-            return lambda _: a
-        like = b if a is None else a
-        values = [zeros(meta_of(like)) if x is None else x for x in (a, b)]
-        there = [x is not None and self.recorder.has_gradient(x) for x in (a, b)]
-        value = self.merge(values[0], values[1], "grad")
-        defined = self.merge(there[0], there[1], "grad")
-
-        def build(tensors: Sequence[Tensor]) -> Any:
-            result = value(tensors)
-            self.recorder.gradient_flags[result._payload] = defined(tensors)
-            return result
-
-        return build
 
     def merge(self, a: Any, b: Any, name: str) -> Build:
         """How to build one value of two, once the branch's results are there."""
@@ -265,8 +256,8 @@ class Merger:
 
     def _pair(self, a: Tensor, b: Tensor) -> Build:
         if self._lazily:
-            for x in (a, b):
-                reason = self.recorder.unreadable(x)
+            for x, poisoned in zip((a, b), self.poisoned, strict=True):
+                reason = poisoned.get(id(x._counter))
                 if reason:
                     raise _DifferingError(reason, CHANGE_A_CLONE)
         place = len(self.sides[0])

@@ -21,6 +21,7 @@ from kuai.tensor import Tensor
 Tensors = list[Tensor]
 cond: Any = control.cond
 while_loop: Any = control.while_loop
+check: Any = control.check
 
 
 class ControlNode(Node):
@@ -101,6 +102,7 @@ def finish_branch(
     predicate: Tensor,
     scopes: Sequence[Scope],
     sides: Sequence[Tensors],
+    poisoned: Sequence[dict[int, str]] | None = None,
 ) -> Tensors:
     """The operation of a branch whose two regions have been captured.
 
@@ -108,10 +110,13 @@ def finish_branch(
         predicate: a bool.
         scopes: the two regions.
         sides: what each of them yields.
+        poisoned: the notes on memory that must not be read any more where each of them has run.
     """
-    for scope, yielded in zip(scopes, sides, strict=True):
+    notes = poisoned or [recorder.poisoned] * len(scopes)
+    for scope, yielded, recorder.poisoned in zip(scopes, sides, notes, strict=True):
         with recorder.inside(scope):
             scope.region.results = [recorder.value(t) for t in yielded]
+    recorder.poisoned = {key: why for side in notes for key, why in side.items()}
     results = [recorder.new(v.meta) for v in scopes[0].region.results]
     regions = [scope.region for scope in scopes]
     operation = recorder.emit(cond, [recorder.value(predicate)], {}, results, regions)
@@ -292,6 +297,8 @@ def _again(recorder: Recorder, operation: Operation, known: dict[Value, Tensor])
             lambda given: replay(recorder, test, of(test, given))[0],
             lambda given: replay(recorder, body, of(body, given)),
         )
+        if operation in recorder.surely:
+            recorder.surely.add(new)
         for stack, order in recorder.orders.get(operation, {}).items():
             recorder.set_order(new, _found(known, stack)._payload, order)
         return results

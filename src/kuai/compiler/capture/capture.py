@@ -8,28 +8,22 @@ has changed.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import CellType, FunctionType, GeneratorType, MethodType
 from typing import Any
 
 from kuai import dtypes
 from kuai.compiler.capture import trees
+from kuai.compiler.capture.arrivals import as_grad
 from kuai.compiler.capture.branches import described
 from kuai.compiler.capture.held import Held
-from kuai.compiler.capture.numbers import Number, number
-from kuai.compiler.capture.reads import (
-    MISSING,
-    Key,
-    OfModes,
-    OfTensor,
-    Read,
-    Reads,
-    are_floats,
-    same,
-)
+from kuai.compiler.capture.numbers import Number, number, signed
+from kuai.compiler.capture.reads import MISSING, Fetch, OfModes, OfTensor, Read, Reads
 from kuai.compiler.capture.recorder import Recorder, lies_as
-from kuai.compiler.capture.session import EagerFirstError, Session
+from kuai.compiler.capture.sameness import AnyNumber, Key
+from kuai.compiler.capture.session import Session
+from kuai.compiler.capture.stepping import Born, EagerFirstError
 from kuai.compiler.capture.undecided import Maybe, Undecided
 from kuai.compiler.graph import Graph, Value
 from kuai.compiler.run.results import view_of_outside
@@ -41,6 +35,7 @@ from kuai.errors import CompileError, DataDependentError, GradientError
 from kuai.nn.hooks import captured_calls
 from kuai.nn.module import Module
 from kuai.ops.random import default_generator
+from kuai.tensor import Tensor
 
 Source = int | TensorBase
 
@@ -60,16 +55,17 @@ class Argument:
 
 
 class NumberInput:
-    """A float from outside that is an input of the graph.
+    """A number from outside that is an input of the graph.
 
     Attributes:
         value: the graph's input.
-        fetch: gives the float as it is now.
+        fetch: gives the number as it is now.
         key: of the read that it stands for.
+        any_number: which numbers the graph is for.
     """
 
-    def __init__(self, value: Value, fetch: Callable[[], float], key: Key) -> None:
-        self.value, self.fetch, self.key = value, fetch, key
+    def __init__(self, value: Value, fetch: Fetch, key: Key, any_number: AnyNumber) -> None:
+        self.value, self.fetch, self.key, self.any_number = value, fetch, key, any_number
 
 
 class Captured:
@@ -85,7 +81,11 @@ class Captured:
         spent: those whose part of the tape has been used up by `backward`.
         grad_inputs: the graph's inputs for the gradients of `differentiated`.
         leaf_gradients: for each leaf that gradients flow to (the number of an argument's leaf,
-            or a tensor from outside), its gradient, if one arrives.
+            or a tensor from outside), its gradient, if one may arrive.
+        arrivals: for each of these, the bool that says whether it arrives; `None` for always.
+        grad_arrivals: the same for those of the graph's `gradients` that may not arrive, by
+            their number.
+        born: what the call adds to the state of optimizers.
         reads: what was read, to be checked before the graph is used again.
         function: the function as it was captured.
         written: the attributes from outside that it sets; `output` is then a pair of what it
@@ -102,6 +102,9 @@ class Captured:
         self.spent: list[Any] = []
         self.grad_inputs: list[Value] = []
         self.leaf_gradients: list[tuple[Source, Value | None]] = []
+        self.arrivals: list[Value | None] = []
+        self.grad_arrivals: dict[int, Value] = {}
+        self.born: list[Born] = []
         self.reads = reads
         self.function: Any = None
         self.written: list[Held] = []
@@ -134,7 +137,7 @@ class Captured:
         """
         import numpy as np
 
-        numbers = [np.asarray(n.fetch(), np.float64) for n in self.numbers]
+        numbers = [np.asarray(n.fetch(), n.value.dtype) for n in self.numbers]
         found = self.graph.evaluate(*arrays, *numbers)
         changed = {id(v): new for v, new in self.graph.updates}
 
@@ -156,33 +159,6 @@ class Captured:
 
     def __str__(self) -> str:
         return str(self.graph)
-
-
-def changed_floats(records: Sequence[Read]) -> set[Key]:
-    """Of records that do not hold any more, those where one float has become another."""
-    found: set[Key] = set()
-    for record in records:
-        if record.kind == "block":
-            found |= _changed_in_block(record)
-        elif hasattr(record, "fetch"):
-            before, now = record.value, record.fetch()  # type: ignore[attr-defined]
-            floats = type(before) is float and type(now) is float
-            several = are_floats(before) and are_floats(now) and len(before) == len(now)
-            if (floats or several) and not same(before, now):
-                found.add(record.key)
-    return found
-
-
-def _changed_in_block(record: Any) -> set[Key]:
-    fields = record.block.__dict__
-    names, values = record.state[:2]
-    return {
-        ("item", id(fields), name)
-        for name, value in zip(names, values, strict=True)
-        if type(value) is float
-        and type(fields.get(name)) is float
-        and not same(value, fields[name])
-    }
 
 
 ONE_KIND_OF_RESULT = "return a tensor in any case, and a bool or a number that tells which it is"
@@ -209,6 +185,7 @@ class _Capturing:
         self.held = held
         self.captured = Captured(self.recorder.graph, self.reads)
         self._numbers: dict[Key, Any] = {}
+        self._optional: dict[int, Any] = {}  # by a `Maybe`, the result that it becomes
         self._held_leaves: dict[Key, list[int]] = {}
         self._apart = False  # the same tensor twice among the arguments is two inputs
 
@@ -256,12 +233,14 @@ class _Capturing:
         self.captured.arguments.append(Argument(place, value, x, stand_in))
         return stand_in
 
-    def _number(self, key: Key, fetch: Callable[[], float], now: float) -> Any:
+    def _number(self, key: Key, fetch: Fetch, any_number: AnyNumber) -> Any:
         if key not in self._numbers:
-            value = self._input(Meta((), dtypes.float64), f"n{len(self._numbers)}")
-            self.captured.numbers.append(NumberInput(value, fetch, key))
+            dtype = dtypes.float64 if any_number.kind is float else dtypes.int64
+            value = self._input(Meta((), dtype), f"n{len(self._numbers)}")
+            self.captured.numbers.append(NumberInput(value, fetch, key, any_number))
             self._numbers[key] = value
-        return number(wrap(self._numbers[key]))
+        found = number(wrap(self._numbers[key]))
+        return signed(found, any_number.sign) if any_number.sign else found
 
     # -- running ----------------------------------------------------------------------------
 
@@ -293,6 +272,7 @@ class _Capturing:
                 mode.grad, mode.inference = before
                 self.recorder.restore()
                 self.session.held.restore()
+                self.session.stepping.restore()
         if self.recorder.failure is not None:
             raise self.recorder.failure
 
@@ -362,8 +342,14 @@ class _Capturing:
         captured.unread = places - {a.leaf for a in captured.arguments}
 
     def _settled(self, x: Any) -> Any:
-        """A result that may be `None`, or a number, as the tensor that it has to be."""
+        """A result that may be `None`, as a tensor that may be; any other as what it has to be."""
         while isinstance(x, Maybe) and not isinstance(x.otherwise, Undecided):
+            if (
+                x.otherwise is None
+                and isinstance(x.value, Tensor)
+                and not isinstance(x.value, Number)
+            ):
+                return self._optional.setdefault(id(x), as_grad(x))
             message = (
                 f"a result is {x.otherwise!r} here and {described(x.value)} elsewhere: "
                 f"{ONE_KIND_OF_RESULT}"
@@ -449,6 +435,9 @@ class _Capturing:
             self._note_outer(outer, updated)
         recorder.check_overlaps(updated)
         self.captured._outer = dict(recorder.outer)
+        self.captured.born = self.session.stepping.born()
+        for entry in self.captured.born:
+            self._result(entry.value)
 
     def _note_outer(self, outer: Any, updated: set[Value]) -> None:
         recorder, graph = self.recorder, self.recorder.graph
@@ -471,6 +460,9 @@ class _Capturing:
                     "function",
                     "detach() it, or compute it within",
                 )
+            arrives = self._arrival(x._grad)
+            if arrives is not None:
+                self.captured.grad_arrivals[len(graph.gradients)] = arrives
             graph.gradients.append((value, None if x._grad is None else recorder.value(x._grad)))
 
     def _refuse_other_flag(self, x: Any, before: bool) -> None:
@@ -513,6 +505,11 @@ class _Capturing:
             (source, None if g is None else recorder.value(g))
             for (source, _), g in zip(leaves, found, strict=True)
         ]
+        captured.arrivals = [self._arrival(g) for g in found]
+
+    def _arrival(self, grad: Any) -> Value | None:
+        flag = None if grad is None else grad._arrives
+        return None if flag is None else self.recorder.value(flag)
 
     def _walk(self, roots: list[Any], seeds: list[Any], leaves: list[Any]) -> list[Any]:
         hooks = [(x, x._hooks) for x in leaves]

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from kuai import ops
 from kuai.compiler.capture import branches
+from kuai.compiler.capture.arrivals import as_variable
 from kuai.compiler.capture.branches import Get, Put
 from kuai.compiler.capture.numbers import number
-from kuai.compiler.capture.places import UNDEFINED, Differing
-from kuai.compiler.capture.undecided import Maybe, is_none, is_open, lifted
+from kuai.compiler.capture.places import Differing
+from kuai.compiler.capture.undecided import UNDEFINED, Maybe, is_none, is_open, lifted
 from kuai.core.base import TensorBase, wrap
 from kuai.tensor import Tensor
 
@@ -81,6 +82,8 @@ class ConditionHooks:
             x = self.load(x, "a variable")
         if is_open(x):
             return self._predicate(lifted(x, self._truth))
+        if type(x) is dict and any(isinstance(v, Maybe) for v in x.values()):
+            return self.any_(None, *[lambda v=v: _is_defined(v) for v in x.values()])
         method = self.session.method_of(x, "__bool__") if self.active else None
         if method is not None:
             return self.condition(method())
@@ -193,8 +196,10 @@ class ConditionHooks:
 
     def compared(self, symbol: str, left: Any, right: Any) -> Any:
         """One comparison."""
-        if isinstance(left, Maybe) and is_open(left) and right is None and symbol in _IDENTITY:
-            return is_none(left) if symbol == "is" else self.not_(is_none(left))
+        if symbol in _IDENTITY and (left is None or right is None):
+            x = as_variable(right if left is None else left)
+            if isinstance(x, Maybe) and is_open(x):
+                return is_none(x) if symbol == "is" else self.not_(is_none(x))
         if is_open(left) or is_open(right):
             return lifted(left, lambda x: lifted(right, lambda y: self.compared(symbol, x, y)))
         if symbol == "in":
@@ -214,6 +219,10 @@ class ConditionHooks:
         method = self.session.method_of(container, "__contains__")
         if method is not None:
             return self._truth(method(element))
+        if isinstance(container, dict) and not isinstance(element, TensorBase):
+            found = container.get(element)
+            if isinstance(found, Maybe) and found.otherwise is UNDEFINED:
+                return found.defined
         container = self.session.walked(container)
         if isinstance(container, (list, tuple, set, frozenset, dict)):
             captured = [x for x in [element, *container] if recorder.is_captured(x)]
@@ -223,6 +232,10 @@ class ConditionHooks:
                 ]
                 return self._truth(self.or_(None, *thunks)) if thunks else False
         return element in container
+
+
+def _is_defined(x: Any) -> Any:
+    return x.defined if isinstance(x, Maybe) else True
 
 
 def _nothing() -> tuple[Any, ...]:

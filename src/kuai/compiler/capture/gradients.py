@@ -8,22 +8,37 @@ round computed with is taken from stacks that the forward loop is made to push.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from kuai import ops
-from kuai.compiler.capture import control
-from kuai.compiler.capture.building import ControlNode, Tensors, branch_on, loop_on, prepare, replay
+from kuai import dtypes, ops
+from kuai.compiler.capture import control, numbers
+from kuai.compiler.capture.arrivals import (
+    MaybeGradient,
+    flag_of,
+    maybe,
+    negation,
+    plain,
+)
+from kuai.compiler.capture.building import (
+    ControlNode,
+    Tensors,
+    finish_branch,
+    loop_on,
+    prepare,
+    replay,
+)
 from kuai.compiler.capture.control import StackGradient, stack_gradient
+from kuai.compiler.capture.places import Scope
 from kuai.compiler.capture.recorder import Recorder, is_stack
 from kuai.compiler.capture.saving import Replayed, keep
-from kuai.compiler.graph import Operation, Region, StackMeta, Value
+from kuai.compiler.graph import Operation, StackMeta, Value
 from kuai.core import tape
 from kuai.core.base import wrap
 from kuai.core.primitive import PRIMITIVES, Meta, meta_of
-from kuai.core.tape import Node, OutputEdge, edge_of, enable_grad, mode
+from kuai.core.tape import Node, OutputEdge, edge_of, enable_grad, mode, no_grad
 from kuai.tensor import Tensor
 
 cond: Any = control.cond
@@ -75,26 +90,55 @@ def of_branch(node: ControlNode, grads: list[Any]) -> Sequence[Any]:
             "take both derivatives under the same condition",
         )
     predicate: Tensor = wrap(operation.inputs[0])
-    used: set[int] = set()
-
-    def side(region: Region) -> Callable[[], Tensors]:
-        def walk() -> Tensors:
+    scopes: list[Scope] = []
+    found: list[list[Any]] = []
+    for region in operation.regions:
+        with recorder.region(region.name) as scope:
             leaves = [_stand_in(v, e) for v, e in node.sources]
             known = {v: t for (v, _), t in zip(node.sources, leaves, strict=True)}
             with enable_grad():
                 results = replay(recorder, region, known)
-            found = _pull(results, grads, leaves)
-            used.update(i for i, g in enumerate(found) if g is not None)
-            return [
-                zeros(v.meta) if g is None else g
-                for (v, _), g in zip(node.sources, found, strict=True)
-            ]
+            found.append(_pull(results, grads, leaves))
+        scopes.append(scope)
+    return _merged(recorder, predicate, scopes, found, [v.meta for v, _ in node.sources])
 
-        return walk
 
-    sides = [side(region) for region in operation.regions]
-    results = branch_on(recorder, predicate, sides[0], sides[1])
-    return [g if i in used else None for i, g in enumerate(results)]
+def _merged(
+    recorder: Recorder,
+    predicate: Tensor,
+    scopes: Sequence[Scope],
+    found: Sequence[list[Any]],
+    metas: Sequence[Meta],
+) -> list[Any]:
+    """The gradients that the two sides of a branch found, each as one that may arrive."""
+    pairs = list(zip(*found, strict=True))
+    used = [i for i, pair in enumerate(pairs) if any(g is not None for g in pair)]
+    known = {i: _known_arrival(predicate, *pairs[i]) for i in used}
+    decided = [i for i in used if known[i] is _DECIDED]
+    sides: list[Tensors] = []
+    for scope, grads in zip(scopes, found, strict=True):
+        with recorder.inside(scope):
+            side = [zeros(metas[i]) if grads[i] is None else plain(grads[i]) for i in used]
+            sides.append(side + [flag_of(grads[i]) for i in decided])
+    results = finish_branch(recorder, predicate, scopes, sides)
+    known.update(zip(decided, results[len(used) :], strict=True))
+    merged: list[Any] = [None] * len(pairs)
+    for i, grad in zip(used, results, strict=False):
+        merged[i] = maybe(grad, known[i])
+    return merged
+
+
+_DECIDED: Any = object()
+
+
+def _known_arrival(predicate: Tensor, one: Any, other: Any) -> Any:
+    """When a gradient arrives that the sides of a branch give, if they need not say it."""
+    if one is not None and other is not None:
+        always = type(one) is not MaybeGradient and type(other) is not MaybeGradient
+        return None if always else _DECIDED
+    if type(one) is MaybeGradient or type(other) is MaybeGradient:
+        return _DECIDED
+    return predicate if other is None else negation(predicate)
 
 
 def pushed(recorder: Recorder, node: ControlNode, value: Value) -> Tensor:
@@ -141,33 +185,45 @@ class _LoopGradient:
         read = self.recorder.orders.get(operation, {})
         self.orders.update({stack: -order for stack, order in read.items()})
         self.carried = list(range(len(node.sources)))  # the sources whose gradients add up
+        # The carried values whose gradient arrives in every round, and those gradients that may
+        # or may not have arrived so far, as carried bools say.
+        self.steady = {i for i in self.differentiated if _arrives_always(grads[i])}
+        self.flagged: list[int] = [i for i in self.differentiated if i not in self.steady]
+        self.doubtful: list[int] = []
 
     def run(self) -> Sequence[Any]:
         """The gradients of the first carried values, and of the sources."""
         recorder, node = self.recorder, self.node
-        with recorder.region("probe"):
-            arrives = self._round([self.rounds, *self._start()])[2]
+        arrives = self._probe()
         self.carried = [i for i in arrives if not is_stack(node.sources[i][0])]
         stacked = [i for i in arrives if is_stack(node.sources[i][0])]
 
         def body(state: Tensors) -> Tensors:
-            carried, pushed, _ = self._round(state)
-            return [*carried, *(pushed[i] for i in stacked)]
+            carried, pushed, found = self._round(state)
+            flags = self._flags(state, found)
+            return [*carried, *flags, *(pushed[i] for i in stacked)]
 
-        results, loop = loop_on(
-            recorder, [self.rounds, *self._start()], lambda state: state[0] > 0, body
-        )
+        start = [self.rounds, *self._start(), *self._first_flags()]
+        results, loop = loop_on(recorder, start, lambda state: state[0] > 0, body)
+        if self.operation in recorder.surely:
+            recorder.surely.add(loop)
         if not mode.grad:  # else the operations are on the tape as they are
             self._keep(loop)
         for stack, order in self.orders.items():
             recorder.set_order(loop, stack, order)
         found: list[Any] = [None] * (self.count + len(node.sources))
-        n = len(self.differentiated)
+        n, k = len(self.differentiated), len(self.carried)
+        m = len(self.flagged) + len(self.doubtful)
+        flags = results[n + k + 1 : n + k + 1 + m]
+        of_carried = dict(zip(self.flagged, flags, strict=False))
+        of_sources = dict(zip(self.doubtful, flags[len(self.flagged) :], strict=True))
+        surely = self.operation in recorder.surely
         for i, g in zip(self.differentiated, results[1 : n + 1], strict=True):
-            found[i] = g
-        for i, g in zip(self.carried, results[n + 1 : n + 1 + len(self.carried)], strict=True):
-            found[self.count + i] = g
-        given = results[n + 2 + len(self.carried) :]
+            found[i] = g if surely and i in self.reached else maybe(g, of_carried.get(i))
+        ran = None if surely or not set(self.carried) - of_sources.keys() else self._ran()
+        for i, g in zip(self.carried, results[n + 1 : n + 1 + k], strict=True):
+            found[self.count + i] = maybe(g, of_sources.get(i, ran))
+        given = results[n + 2 + k + m :]
         for i, g in zip(stacked, given, strict=True):
             value = node.sources[i][0]
             # Round r of this loop undoes the last but r of the forward one.
@@ -179,6 +235,44 @@ class _LoopGradient:
                 )
             found[self.count + i] = stack_gradient(g, [], [(g, -known[value])])
         return found
+
+    def _ran(self) -> Tensor:
+        """Whether there was a round."""
+        with no_grad():
+            return ops.gt(self.rounds, 0)
+
+    def _probe(self) -> list[int]:
+        """Find out which gradients a round gives, and which of them in every round."""
+        while True:
+            with self.recorder.region("probe"):
+                state = [self.rounds, *self._start(), *self._first_flags()]
+                found = self._round(state)[2]
+            n = len(self.differentiated)
+            always = {
+                i for i, g in zip(self.differentiated, found[:n], strict=True) if _arrives_always(g)
+            }
+            doubtful = [i for i, g in enumerate(found[n:]) if type(g) is MaybeGradient]
+            if self.steady <= always and doubtful == self.doubtful:
+                self.reached = always
+                return [i for i, g in enumerate(found[n:]) if g is not None]
+            self.steady &= always
+            self.flagged = [i for i in self.differentiated if i not in self.steady]
+            self.doubtful = doubtful
+
+    def _first_flags(self) -> Tensors:
+        nothing = numbers.as_tensor(False, dtypes.bool_)
+        return [flag_of(self.grads[i]) for i in self.flagged] + [nothing for _ in self.doubtful]
+
+    def _flags(self, state: Tensors, found: list[Any]) -> Tensors:
+        """The carried bools after a round that found these gradients."""
+        n = len(self.differentiated)
+        flags = [flag_of(found[self.differentiated.index(i)]) for i in self.flagged]
+        first = n + len(self.carried) + 1 + len(self.flagged)
+        before = state[first : first + len(self.doubtful)]
+        with no_grad():
+            for i, flag in zip(self.doubtful, before, strict=True):
+                flags.append(ops.logical_or(flag, flag_of(found[n + i])))
+        return flags
 
     def _keep(self, loop: Operation) -> None:
         """Have the forward loop push what the gradients use of its rounds."""
@@ -197,18 +291,25 @@ class _LoopGradient:
     def _start(self) -> Tensors:
         operation = self.operation
         start = [
-            zeros(operation.results[i].meta) if self.grads[i] is None else self.grads[i]
+            zeros(operation.results[i].meta) if self.grads[i] is None else plain(self.grads[i])
             for i in self.differentiated
         ]
         return start + [zeros(self.node.sources[i][0].meta) for i in self.carried]
 
-    def _round(self, state: Tensors) -> tuple[Tensors, dict[int, Tensor], list[int]]:
-        """One round: the next state, the gradients of stacks, and which sources have gradients."""
+    def _round(self, state: Tensors) -> tuple[Tensors, dict[int, Tensor], list[Any]]:
+        """One round: the next state but for its flags, the gradients of stacks, and what it found.
+
+        That are the gradients of the carried values, then those of the sources.
+        """
         node, recorder = self.node, self.recorder
         index = state[0] - 1
         self.index, self.place = index, len(recorder.scopes[-1].region.operations)
         n = len(self.differentiated)
-        seeds = state[1 : n + 1]
+        flags = dict(zip(self.flagged, state[n + len(self.carried) + 1 :], strict=False))
+        seeds = [
+            maybe(seed, flags.get(i))
+            for i, seed in zip(self.differentiated, state[1 : n + 1], strict=True)
+        ]
         known: dict[Value, Tensor] = {}
         leaves: Tensors = []
         for i, (p, stack) in enumerate(zip(self.body.parameters, self.stacks, strict=True)):
@@ -231,21 +332,20 @@ class _LoopGradient:
         roots += [results[self.count + k] for k in self.pushes]
         found = _pull(roots, seeds, leaves)
         following = [
-            zeros(_value(p).meta) if g is None else g
+            zeros(_value(p).meta) if g is None else plain(g)
             for p, g in zip(roots, found[:n], strict=False)
         ]
         sums = []
-        for i, total in zip(self.carried, state[n + 1 :], strict=True):
+        for i, total in zip(self.carried, state[n + 1 :], strict=False):
             g = found[n + i]
             nothing = g is None or isinstance(g, StackGradient)
-            sums.append(total if nothing else self._added(total, g))
+            sums.append(total if nothing else self._added(total, plain(g)))
         pushed = {
             i: _sum([t for _, t in g.items])
             for i, g in enumerate(found[n:])
             if isinstance(g, StackGradient)
         }
-        arrives = [i for i, g in enumerate(found[n:]) if g is not None]
-        return [index, *following, *sums], pushed, arrives
+        return [index, *following, *sums], pushed, found
 
     def _added(self, total: Tensor, gradient: Any) -> Tensor:
         """A sum of gradients so far, and one more.
@@ -277,6 +377,10 @@ class _LoopGradient:
             terms.append(self.recorder.record(stack_item, (stack, place), {}))
             self.orders[_value(stack)] = -order
         return _sum(terms)
+
+
+def _arrives_always(grad: Any) -> bool:
+    return grad is not None and type(grad) is not MaybeGradient
 
 
 def _value(x: Any) -> Value:

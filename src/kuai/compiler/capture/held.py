@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from kuai.compiler.capture.places import UNDEFINED, Place
-from kuai.compiler.capture.reads import MISSING, FromItem, Key
-from kuai.compiler.capture.undecided import Maybe
+from kuai.compiler.capture.places import Place
+from kuai.compiler.capture.reads import MISSING, FromItem
+from kuai.compiler.capture.sameness import Key
+from kuai.compiler.capture.undecided import UNDEFINED, Maybe
 from kuai.core.base import TensorBase
 from kuai.nn.module import Module
 from kuai.nn.parameter import Parameter

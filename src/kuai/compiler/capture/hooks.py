@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from kuai.compiler.capture.augmented import augment_item
 from kuai.compiler.capture.loop_hooks import LoopHooks, Range
-from kuai.compiler.capture.places import UNDEFINED, Cell
-from kuai.compiler.capture.undecided import is_open, lifted
+from kuai.compiler.capture.places import Cell
+from kuai.compiler.capture.undecided import UNDEFINED, is_open, lifted
 from kuai.errors import CompileError, DataDependentError
 from kuai.tensor import Tensor
 

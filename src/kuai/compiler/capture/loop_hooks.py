@@ -164,7 +164,7 @@ class LoopHooks(ConditionHooks):
         """Capture many rounds as one loop of the program, where they are alike."""
         session, recorder = self.session, self.session.recorder
         before, counter = get(), counters.start
-        rolled = loops.Rolled(len(recorder.scopes) + 1)
+        rolled = loops.Rolled(len(recorder.scopes) + 1, surely=goes_on is None)
 
         def test() -> Any:
             ends = counter < counters.stop if counters.step > 0 else counter > counters.stop

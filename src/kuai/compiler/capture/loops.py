@@ -17,8 +17,9 @@ from kuai.compiler.capture.building import finish_loop, parameter
 from kuai.compiler.capture.carried import Carried
 from kuai.compiler.capture.control import stack_item
 from kuai.compiler.capture.numbers import Number, number
-from kuai.compiler.capture.places import UNDEFINED, Memory, Place, Scope, is_tensor
+from kuai.compiler.capture.places import Memory, Place, Scope, is_tensor
 from kuai.compiler.capture.recorder import Recorder
+from kuai.compiler.capture.undecided import UNDEFINED
 from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import Meta
 from kuai.core.tape import mode
@@ -37,14 +38,15 @@ class Rolled:
 
     Args:
         depth: how many regions are open in a round.
+        surely: whether there is one round in any case.
 
     Attributes:
         lists: those that were appended to, and the values in their order.
         stacks: of a captured loop, what was kept of each appended value.
     """
 
-    def __init__(self, depth: int) -> None:
-        self.depth = depth
+    def __init__(self, depth: int, surely: bool) -> None:
+        self.depth, self.surely = depth, surely
         self.appended: list[tuple[list[Any], Any]] = []
         self.stacks: list[Tensor] = []
         self.looked_at: set[int] = set()
@@ -227,11 +229,6 @@ class Loop:
                 now = place.read()
                 place.restore()
                 carried = Carried(place.read(), place.name or "a tensor changed in place")
-                if place.key[0] == "grad" and (now is None) != (carried.initial is None):
-                    recorder.refuse(
-                        "`grad` is None before this loop or after its rounds, and a tensor else",
-                        "let it be zeros before the loop: p.grad = kuai.zeros_like(p)",
-                    )
                 if isinstance(place, Memory) and not place.is_leaf:
                     carried.content.requires_grad = (  # type: ignore[union-attr]
                         mode.grad and carried.initial._requires_grad
@@ -253,8 +250,10 @@ class Loop:
         if not isinstance(proceeds, TensorBase):
             proceeds = wrap(numbers.as_tensor(bool(proceeds), dtypes.bool_)._payload)
         poisoned, recorder.poisoned = recorder.poisoned, {}
-        results, _ = finish_loop(recorder, initial, flags, test, body, proceeds, yielded)
+        results, operation = finish_loop(recorder, initial, flags, test, body, proceeds, yielded)
         recorder.poisoned = poisoned
+        if self.rolled is not None and self.rolled.surely:
+            recorder.surely.add(operation)
         given = results[: len(initial)]
         if self.rolled is not None:
             self.rolled.stacks = results[len(initial) + 1 :]

@@ -274,6 +274,53 @@ class Number(Tensor):
         return self
 
 
+class Signed(Number):
+    """A captured number of which the sign is known: comparing it with zero is no branch.
+
+    Attributes:
+        sign: 1 or -1.
+    """
+
+    __slots__ = ("sign",)
+
+    sign: int
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> Any:
+        return False if _is_zero(other) else super().__eq__(other)
+
+    def __ne__(self, other: object) -> Any:
+        return True if _is_zero(other) else super().__ne__(other)
+
+    def __lt__(self, other: Any) -> Any:
+        return self.sign < 0 if _is_zero(other) else super().__lt__(other)
+
+    def __le__(self, other: Any) -> Any:
+        return self.sign < 0 if _is_zero(other) else super().__le__(other)
+
+    def __gt__(self, other: Any) -> Any:
+        return self.sign > 0 if _is_zero(other) else super().__gt__(other)
+
+    def __ge__(self, other: Any) -> Any:
+        return self.sign > 0 if _is_zero(other) else super().__ge__(other)
+
+
+def _is_zero(x: object) -> bool:
+    return type(x) in (int, float) and x == 0
+
+
+def signed(x: Number, sign: int) -> Signed:
+    """A captured number with what is known of its sign."""
+    result = _new(Signed)
+    result._payload = x._payload
+    result._requires_grad = False
+    result._grad = result._node = result._view = result._hooks = None
+    result._counter = [0, 0]
+    result.sign = sign
+    return result
+
+
 def _whole(x: Number, function: Callable[..., Any]) -> Number:
     if x.dtype is not dtypes.float64:
         return number(as_tensor(x, dtypes.int64))

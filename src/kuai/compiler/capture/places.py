@@ -12,22 +12,14 @@ from collections.abc import Callable
 from types import CellType
 from typing import TYPE_CHECKING, Any
 
+from kuai.compiler.capture.arrivals import as_grad, as_variable
+from kuai.compiler.capture.undecided import UNDEFINED
 from kuai.compiler.graph import Region, Value
 from kuai.core.base import TensorBase, wrap
 from kuai.core.tape import mode
 
 if TYPE_CHECKING:
     from kuai.compiler.capture.recorder import Recorder
-
-
-class Undefined:
-    """What a variable holds that has not been assigned yet."""
-
-    def __repr__(self) -> str:
-        return "undefined"
-
-
-UNDEFINED = Undefined()
 
 
 class Differing:
@@ -110,7 +102,7 @@ class Memory(Place):
 
 
 class Gradient(Place):
-    """The `grad` of a leaf."""
+    """The `grad` of a leaf, which may be None."""
 
     def __init__(self, tensor: Any, before: Any) -> None:
         self.tensor = tensor
@@ -119,10 +111,10 @@ class Gradient(Place):
         self.name = "grad"
 
     def read(self) -> Any:
-        return self.tensor._grad
+        return as_variable(self.tensor._grad)
 
     def write(self, value: Any) -> None:
-        self.tensor._grad = value
+        self.tensor._grad = as_grad(value)
 
     begin = write
 
@@ -148,6 +140,32 @@ class Attribute(Place):
             object.__delattr__(self.owner, self.attribute)
         else:
             object.__setattr__(self.owner, self.attribute, value)
+
+    begin = write
+
+    def restore(self) -> None:
+        if self.read() is not self.before:
+            self.write(self.before)
+
+
+class Item(Place):
+    """An item of a dict that is not walked meanwhile: of an optimizer's state."""
+
+    def __init__(self, owner: dict[Any, Any], index: Any) -> None:
+        self.owner = owner
+        self.index = index
+        self.key = ("item", id(owner), index)
+        self.name = f"[{index!r}]"
+        self.before = self.read()
+
+    def read(self) -> Any:
+        return self.owner.get(self.index, UNDEFINED)
+
+    def write(self, value: Any) -> None:
+        if value is UNDEFINED:
+            del self.owner[self.index]
+        else:
+            self.owner[self.index] = value
 
     begin = write
 

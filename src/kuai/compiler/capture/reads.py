@@ -8,34 +8,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Container
-from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CellType, FunctionType, ModuleType
 from typing import Any
 
 from kuai import dtypes
+from kuai.compiler.capture.sameness import COMPARED, AnyNumber, Key, same, sign_of
 from kuai.core.base import TensorBase
 from kuai.core.tape import mode
 from kuai.nn.hooks import _global_call_hooks
 from kuai.nn.module import Module
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "<missing>"})()
-_COMPARED = (bool, int, float, str, bytes, complex)
-Key = tuple[Any, ...]
-
-
-def same(value: Any, now: Any) -> bool:
-    """Whether a value read again is what it was: numbers and texts by value, others by identity."""
-    if value is now:
-        return True
-    kind = type(value)
-    if kind is not type(now):
-        return False
-    if kind in _COMPARED:
-        return bool(value == now) or (value != value and now != now)
-    if kind is tuple and len(value) == len(now):
-        return all(map(same, value, now))
-    if kind is MethodType:
-        return value.__self__ is now.__self__ and value.__func__ is now.__func__
-    return False
+Fetch = Callable[[], Any]
 
 
 class Read:
@@ -45,11 +29,13 @@ class Read:
         kind: which kind of place it was read from.
         name: what to call it in a report.
         key: the same for two reads of one place.
+        signed: of a hyperparameter, whether code asks for its sign; `None` for anything else.
     """
 
     kind = ""
     name: str
     key: Key
+    signed: bool | None = None
 
     def check(self) -> bool:
         """Whether it is still what it was."""
@@ -74,29 +60,29 @@ class FromItem(Read):
 
     def fetch(self) -> Any:
         """What is there now."""
-        return self.container.get(self.index, MISSING)
+        if isinstance(self.container, dict):
+            return self.container.get(self.index, MISSING)
+        return part_of(self.container, self.index)
 
     def check(self) -> bool:
         return same(self.value, self.fetch())
 
 
-class Element:
-    """A float in a tuple that was read, such as the first of an optimizer's `betas`."""
+def part_of(container: Any, place: int) -> Any:
+    """An item of a list or a tuple; `MISSING` where there is none."""
+    known = isinstance(container, (list, tuple)) and place < len(container)
+    return container[place] if known else MISSING
 
-    def __init__(self, read: Any, place: int) -> None:
-        self.read, self.place = read, place
-        self.size = len(read.value)
-        self.key: Key = (*read.key, place)
+
+class Part:
+    """An item of a tuple that a read gives: how it is read again."""
+
+    def __init__(self, fetch: Fetch, place: int) -> None:
+        self.whole, self.place = fetch, place
 
     def fetch(self) -> Any:
-        """What is there now; `MISSING` where the tuple is not one of as many floats."""
-        now = self.read.fetch()
-        return now[self.place] if are_floats(now) and len(now) == self.size else MISSING
-
-
-def are_floats(x: Any) -> bool:
-    """Whether a value is a tuple of floats."""
-    return type(x) is tuple and bool(x) and all(type(item) is float for item in x)
+        """What is there now."""
+        return part_of(self.whole(), self.place)
 
 
 class FromCell(Read):
@@ -285,13 +271,11 @@ class Reads:
     """The reads of one capture.
 
     Args:
-        floats: the keys of reads whose float is to be an input of the program.
-        number: makes the captured number for one; it gets a function that fetches the float.
+        floats: the keys of reads whose number is to be an input of the program.
+        number: makes the captured number for one; it gets a function that fetches it.
     """
 
-    def __init__(
-        self, floats: set[Key], number: Callable[[Key, Callable[[], float], float], Any]
-    ) -> None:
+    def __init__(self, floats: set[Key], number: Callable[[Key, Fetch, AnyNumber], Any]) -> None:
         self.records: dict[Key, Read] = {}
         self.floats = floats
         self.number = number
@@ -326,23 +310,66 @@ class Reads:
 
     def _value(self, read: Any) -> Any:
         value = read.value
-        if read.key in self.floats:
-            if type(value) is float:
-                return self.number(read.key, read.fetch, value)
-            if are_floats(value):
-                parts = [Element(read, i) for i in range(len(value))]
-                pairs = zip(parts, value, strict=True)
-                return tuple([self.number(part.key, part.fetch, x) for part, x in pairs])
-        known = self.records.get(read.key)
-        if known is None:
-            self.records[read.key] = read
-        return self.outside(value)
+        if isinstance(value, TensorBase) and value._weak:
+            return value  # an input already
+        seen, read.value = self._with_inputs(read.key, read.fetch, value, read.signed)
+        if seen is value or type(value) is tuple or read.value.sign:
+            self.add(read)
+        self.outside(value)
+        return seen
+
+    def _with_inputs(
+        self, key: Key, fetch: Fetch, value: Any, signed: bool | None, chosen: bool = False
+    ) -> tuple[Any, Any]:
+        """What the code gets for a value, and what the record of it has: numbers may be inputs."""
+        if type(value) is tuple:
+            # Numbers of one tuple seldom change alone.
+            chosen = chosen or any(k != key and k[: len(key)] == key for k in self.floats)
+            found = [
+                self._with_inputs((*key, i), Part(fetch, i).fetch, item, signed, chosen)
+                for i, item in enumerate(value if chosen else ())
+            ]
+            if not chosen:
+                return value, value
+            return tuple([seen for seen, _ in found]), tuple([known for _, known in found])
+        kinds = (float,) if signed is None else (float, int)
+        if type(value) not in kinds or not (chosen or key in self.floats):
+            return value, value
+        sign = sign_of(value) if signed else 0
+        if signed and not sign:
+            return value, value
+        any_number = AnyNumber(type(value), sign)
+        return self.number(key, fetch, any_number), any_number
 
     def item(self, container: Any, index: Any, value: Any, name: str) -> Any:
         """An item of a dict from outside."""
         if id(container) in self._given:
             return value
         return self._value(FromItem(container, index, value, name))
+
+    def option(self, group: dict[str, Any], option: str, value: Any, name: str) -> Any:
+        """A hyperparameter of an optimizer, with all that is in it.
+
+        Steps ask whether one is zero, and then do something else: as an input, it keeps its sign.
+        """
+        return self._option(group, option, value, name, option != "lr")
+
+    def _option(self, container: Any, index: Any, value: Any, name: str, signed: bool) -> Any:
+        read = FromItem(container, index, value, name)
+        read.signed = signed
+        if not isinstance(value, (list, dict)):
+            return self._value(read)
+        self.add(read)
+        if isinstance(value, list) and not any(k[1] == id(value) for k in self.floats):
+            self.walked(self.outside(value))
+            self.records[(Walked.kind, id(value))].signed = signed
+            return value
+        places = list(value) if isinstance(value, dict) else range(len(value))
+        seen = [self._option(value, i, value[i], f"{name}[{i!r}]", signed) for i in places]
+        if isinstance(value, dict):
+            return dict(zip(places, seen, strict=True))
+        self.add(FromItem(value, len(value), MISSING, name))  # that it has not grown
+        return seen
 
     def missing(self, container: dict[str, Any], index: str) -> None:
         """That a dict lacks an item."""
@@ -371,7 +398,7 @@ class Reads:
             key = (FromItem.kind, id(block.__dict__), name)
             if key in self.floats:
                 fields = block.__dict__
-                return self.number(key, lambda: fields[name], value)
+                return self.number(key, lambda: fields[name], AnyNumber(float))
         return self.outside(value)
 
     def function(self, function: FunctionType) -> None:
@@ -389,7 +416,7 @@ class Reads:
 
 
 _PLAIN = (
-    *_COMPARED,
+    *COMPARED,
     type(None),
     TensorBase,
     Module,

@@ -19,10 +19,12 @@ import numpy as np
 
 import kuai
 from kuai.compiler.capture import control
+from kuai.compiler.capture.arrivals import maybe, when_any
 from kuai.compiler.capture.places import Gradient, Memory, Place, Scope
 from kuai.compiler.graph import Graph, Operation, Origin, Region, StackMeta, Value
 from kuai.compiler.rewrite.functions import is_library_file
 from kuai.core import base
+from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase, wrap
 from kuai.core.inplace import detach, view_scatter
 from kuai.core.primitive import Meta, Primitive, meta_of
@@ -48,9 +50,9 @@ class Recorder:
         outer: for each tensor from outside, what it was and the value that stands for it.
         tracked: the operations that the tape recorded.
         edges: where the gradients of their results enter the tape.
+        surely: the loops of which one round runs in any case.
         orders: for each loop that reads stacks, whether its rounds take the items of each in
             order (1) or in reverse (-1).
-        gradient_flags: of a `grad` that is zeros where there is none: whether there is one.
         calls: the calls of blocks that are under way, outermost first.
         path: the path of the innermost of them.
         failure: the refusal that ends the capture, even if the user's code swallowed it.
@@ -64,8 +66,8 @@ class Recorder:
         self.outer: dict[int, Outer] = {}
         self.tracked: set[Operation] = set()
         self.edges: dict[Value, Any] = {}
+        self.surely: set[Operation] = set()
         self.orders: dict[Operation, dict[Value, int]] = {}
-        self.gradient_flags: dict[Any, Any] = {}
         self.calls: tuple[BlockCall, ...] = ()
         self.path = ""
         self.failure: CompileError | None = None
@@ -95,6 +97,16 @@ class Recorder:
             del base.births[self.thread]
             if not base.births:
                 base.inferring.discard(0)
+
+    @contextmanager
+    def outside(self) -> Iterator[None]:
+        """Make tensors that count as ones from outside."""
+        del base.births[self.thread]
+        try:
+            with primitives.plainly():
+                yield
+        finally:
+            base.births[self.thread] = self._birth
 
     def _birth(self, counter: list[int]) -> None:
         self._born[id(counter)] = (counter, len(self.scopes) - 1)
@@ -445,7 +457,8 @@ class Recorder:
             for key, leaf in list(self._leaves.items()):
                 old = before.get(key, self.outer[key].grad if key in self.outer else None)
                 if leaf._grad is not old and not self.is_local(leaf):
-                    scope.note(("grad", key), lambda: Gradient(leaf, old))  # noqa: B023
+                    # Not what it was when a region within this one began.
+                    scope.places["grad", key] = Gradient(leaf, old)
             self.scopes.pop()
             scope.forget(len(scope.region.operations), 0)  # views are taken anew outside
             mode.grad = known
@@ -460,14 +473,6 @@ class Recorder:
         self._poisoned = dict(notes)
 
     # -- refusing ---------------------------------------------------------------------------
-
-    def has_gradient(self, grad: Any) -> Any:
-        """Whether a `grad` that the branches before have left is one, and not `None`."""
-        flag = True
-        if isinstance(grad, TensorBase) and isinstance(grad._payload, Value):
-            flag = self.gradient_flags.get(grad._payload, True)
-        known = self.known(flag)
-        return flag if known is None else known
 
     def known(self, condition: Any) -> bool | None:
         """What a bool is in the regions that are open; `None` where only the program knows."""
@@ -577,7 +582,9 @@ class PlacedNode(Node):
     def gradients(self, grad: Any) -> Sequence[Any]:
         """The gradients of the inputs, given that of the result."""
         with self.recorder.differentiating(self.operation):
-            return super().gradients(grad)
+            found = super().gradients(grad)
+            arrives = when_any(grad if isinstance(grad, (list, tuple)) else [grad])
+            return found if arrives is None else [maybe(g, arrives) for g in found]
 
 
 class Outer:

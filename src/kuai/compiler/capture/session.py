@@ -17,17 +17,17 @@ from typing import Any
 
 from kuai import ops
 from kuai.compiler.capture import trees
+from kuai.compiler.capture.arrivals import as_grad, as_variable
 from kuai.compiler.capture.calls import SPECIAL, refuse_impure
 from kuai.compiler.capture.choosing import chosen
 from kuai.compiler.capture.held import Held, HeldAttributes
 from kuai.compiler.capture.hooks import Hooks, Range
 from kuai.compiler.capture.loops import Rolled
-from kuai.compiler.capture.numbers import (
-    Number,
-)
-from kuai.compiler.capture.places import Attribute, Contents
+from kuai.compiler.capture.numbers import Number
+from kuai.compiler.capture.places import Attribute, Contents, Item
 from kuai.compiler.capture.reads import MISSING, Reads
 from kuai.compiler.capture.recorder import Recorder, user_place
+from kuai.compiler.capture.stepping import Stepping
 from kuai.compiler.capture.undecided import Maybe, is_open, lifted
 from kuai.compiler.rewrite.functions import is_library, is_own, is_rewritten, rewritten
 from kuai.compiler.rewrite.source import SourceError
@@ -36,7 +36,6 @@ from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase, wrap
 from kuai.core.inplace import assign
 from kuai.core.tape import no_grad
-from kuai.errors import CompileError
 from kuai.nn.block_path import name_within
 from kuai.nn.hooks import call_with_hooks
 from kuai.nn.module import Module
@@ -75,7 +74,7 @@ class Session:
         self._rewritten: dict[int, tuple[Any, FunctionType]] = {}
         self._made: dict[int, tuple[Any, int]] = {}
         self._spent: dict[int, Iterator[Any]] = {}
-        self._stepping: set[int] = set()  # the optimizers whose methods are being captured
+        self.stepping = Stepping(self)
         self._paths: dict[tuple[int, int], str] = {}
 
     def is_active(self) -> bool:
@@ -141,6 +140,8 @@ class Session:
     ) -> Any:
         if function in SPECIAL:
             return SPECIAL[function](self, *args, **kwargs)
+        if self.stepping.rewrites(function):
+            return self.function(function)(*args, **kwargs)
         if is_own(function) or is_library(function):
             refuse_impure(self, function, args)
             args, kwargs = self._prepared(args, kwargs)
@@ -174,6 +175,10 @@ class Session:
             if isinstance(owner, kind):
                 if name == "append" and self._is_rolled(owner, args):
                     return None
+                if name == "get" and self.stepping.is_state(owner):
+                    found = function(*args, **kwargs)
+                    is_maybe = isinstance(found, Maybe)
+                    return Maybe(found.value, found.defined, None) if is_maybe else found
                 if name in names:
                     self.changes_container(owner, name)
                 else:
@@ -246,6 +251,8 @@ class Session:
         """A function in its rewritten form; kuai's and Python's own stay as they are."""
         if is_rewritten(function):
             return function
+        if self.stepping.rewrites(function):
+            return rewritten(function, Hooks(self, function))
         kept = self._rewritten.get(id(function))
         if kept is not None:
             return kept[1]
@@ -357,6 +364,8 @@ class Session:
 
     def touch_gradient(self, p: Any, overwritten: bool = False) -> None:
         """Note a leaf whose `grad` is about to be read, or written without being read."""
+        # Where a condition decides whether it is written, what it was may stay.
+        overwritten = overwritten and len(self.recorder.scopes) == 1
         if not isinstance(p._payload, (TensorBase, type(None))):
             known = id(p) in self.recorder.outer
             self.recorder.touch(p)
@@ -368,35 +377,7 @@ class Session:
 
     def steps(self, optimizer: Optimizer) -> bool:
         """Whether this capture has to make a step of an optimizer that begins now."""
-        return self.is_active() and id(optimizer) not in self._stepping
-
-    def _with_gradients(self, params: list[Any], step: Callable[[], Any]) -> Any:
-        """A step, as a branch where values decide whether parameters have a `grad` at all."""
-        recorder = self.recorder
-        flags = [recorder.has_gradient(p._grad) for p in params]
-        flag = next((f for f in flags if isinstance(f, Number)), None)
-        if flag is None:
-            return step()
-        without = [
-            p
-            for p, f in zip(params, flags, strict=True)
-            if isinstance(f, Number) and f._payload is flag._payload
-        ]
-
-        def step_without() -> Any:
-            grads = [p._grad for p in without]
-            for p in without:
-                p._grad = None
-            try:
-                return self._with_gradients(params, step)
-            finally:
-                for p, grad in zip(without, grads, strict=True):
-                    p._grad = grad
-
-        return lifted(
-            Maybe(True, flag, False),
-            lambda there: self._with_gradients(params, step) if there else step_without(),
-        )
+        return self.is_active() and not self.stepping.is_under_way(optimizer)
 
     def call_optimizer(
         self,
@@ -405,64 +386,8 @@ class Session:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        """A method of an optimizer: its options are read, and its learning rates may be inputs."""
-        set_to_none = kwargs.get("set_to_none", args[0] if args else True)
-        overwritten = function.__name__ == "zero_grad" and bool(set_to_none)
-        replaced: list[tuple[dict[str, Any], str, Any]] = []
-        reads = self.reads
-        reads.item(optimizer.__dict__, "param_groups", optimizer.param_groups, "param_groups")
-        reads.walked(optimizer.param_groups)
-        for place, group in enumerate(optimizer.param_groups):
-            reads.item(group, "params", group["params"], "params")
-            reads.walked(group["params"])
-            for p in group["params"]:
-                self.touch_gradient(p, overwritten)
-                self._read_state(optimizer, p)
-            for option, value in list(group.items()):
-                if option in ("params", "param_names") or overwritten:
-                    continue
-                if option == "lr" and type(value) is float:
-                    reads.floats.add(("item", id(group), "lr"))
-                name = f"param_groups[{place}][{option!r}]"
-                seen = reads.item(group, option, value, name)
-                if seen is not value:
-                    replaced.append((group, option, value))
-                    group[option] = seen
-        for hooks in (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks):
-            reads.walked(hooks)
-        if id(optimizer) in self._stepping:
-            return self._call_function(function, (optimizer, *args), kwargs)
-        before = {p: dict(state) for p, state in optimizer.state.items()}
-        grown = False
-        self._stepping.add(id(optimizer))
-        try:
-            params = [p for group in optimizer.param_groups for p in group["params"]]
-            return self._with_gradients(
-                params if function.__name__ == "step" else [],
-                lambda: self._call_function(function, (optimizer, *args), kwargs),
-            )
-        finally:
-            self._stepping.discard(id(optimizer))
-            for group, option, value in replaced:
-                group[option] = value
-            grown = _restore_state(optimizer, before)
-            if grown:
-                self.recorder.failure = EagerFirstError(
-                    "the state of an optimizer, which its first step makes, cannot be made in a "
-                    "compiled program",
-                    "let the first step run eagerly",
-                )
-                raise self.recorder.failure
-
-    def _read_state(self, optimizer: Optimizer, p: Any) -> None:
-        reads = self.reads
-        state = optimizer.state.get(p)
-        if state is None:
-            reads.missing(optimizer.state, p)
-            return
-        reads.item(optimizer.state, p, state, "state")
-        for name, value in state.items():
-            reads.item(state, name, value, f"state[{name!r}]")
+        """A method of an optimizer."""
+        return self.stepping.call(optimizer, function, args, kwargs)
 
     # -- attributes and items -------------------------------------------------------------------
 
@@ -532,9 +457,7 @@ class Session:
             self.recorder.touch(x)
             if name == "grad":
                 self.touch_gradient(x)
-                flag = self.recorder.has_gradient(x._grad)
-                if isinstance(flag, Number):
-                    return Maybe(x._grad, flag, None)
+                return as_variable(x._grad)
         return getattr(x, name)
 
     def item(self, owner: Any, index: Any) -> Any:
@@ -544,6 +467,8 @@ class Session:
             if self.is_position(index) and found._view is None:
                 self.stands_for_view(found, owner)
             return found
+        if self.stepping.is_state(owner):
+            return self._state_item(owner, index)
         if self.method_of(owner, "__getitem__") is None and self.recorder.is_captured(index):
             return chosen(self, owner, index)
         self.looks_at(owner)
@@ -557,6 +482,15 @@ class Session:
     def stands_for_view(self, found: Any, owner: Any) -> None:
         """Note that a tensor, here of its own, would eagerly be a view of another one."""
         self.recorder.entangle(found, _root(owner))
+
+    def _state_item(self, owner: Any, index: Any) -> Any:
+        """An item of an optimizer's state, which a condition may have made."""
+        value = owner[index]
+        if not isinstance(value, Maybe):
+            return value
+        if isinstance(value.defined, TensorBase):
+            self.recorder.check(wrap(value.defined._payload), KeyError, str(index))
+        return value.value
 
     def _user_item(self, owner: Any, index: Any) -> Any:
         if isinstance(owner, defaultdict) and index not in owner:
@@ -646,7 +580,7 @@ class Session:
         """What is to be walked through, noted as read where it came from outside; returns it."""
         self.looks_at(x)
         self.advances(x)
-        return self.reads.walked(x)
+        return x if self.stepping.is_state(x) else self.reads.walked(x)
 
     def looks_at(self, x: Any) -> None:
         """Note that a container is looked at, which a loop may be appending to."""
@@ -758,6 +692,7 @@ class Session:
     def _set_on_tensor(self, x: Any, name: str, value: Any) -> None:
         if name == "grad":
             self.touch_gradient(x, overwritten=True)
+            value = as_grad(value)
         elif name == "data":
             if not isinstance(value, TensorBase) or value._payload.shape != x._payload.shape:
                 self.recorder.refuse(
@@ -788,7 +723,13 @@ class Session:
         if isinstance(owner, TensorBase):
             owner[self.index(index)] = value
             return
+        if self.stepping.is_state(owner):
+            self.recorder.note(("item", id(owner), index), lambda: Item(owner, index))
+            owner[index] = value
+            return
         if isinstance(owner, _CONTAINERS) and self.reads.is_outside(owner):
+            if _has_item(owner, index, value):
+                return  # `tensors[i] -= x` has changed the tensor, not the list
             self.changes_container(owner, "an assignment to an item")
         if self.recorder.is_captured(index):
             self.recorder.refuse(
@@ -820,25 +761,14 @@ def _root(x: Any) -> Any:
     return x
 
 
-def _restore_state(optimizer: Optimizer, before: dict[Any, dict[str, Any]]) -> bool:
-    """Put an optimizer's state back as it was; whether it has grown."""
-    grown = False
-    for p, state in list(optimizer.state.items()):
-        known = before.get(p)
-        if known is None:
-            grown = grown or bool(state)
-            del optimizer.state[p]
-        elif any(state.get(name) is not value for name, value in known.items()) or (
-            len(state) != len(known)
-        ):
-            grown = True
-            state.clear()
-            state.update(known)
-    return grown
-
-
-class EagerFirstError(CompileError):
-    """The call has to run eagerly once, because it makes what lasts: an optimizer's state."""
+def _has_item(owner: Any, index: Any, value: Any) -> bool:
+    """Whether an item is this very tensor already."""
+    if not isinstance(value, TensorBase) or isinstance(index, TensorBase):
+        return False
+    try:
+        return owner[index] is value
+    except (LookupError, TypeError):
+        return False
 
 
 def _equal(a: Any, b: Any) -> bool:

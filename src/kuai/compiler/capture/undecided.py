@@ -13,7 +13,6 @@ from typing import Any
 
 from kuai import dtypes, ops
 from kuai.compiler.capture.numbers import Number, as_tensor, number
-from kuai.compiler.capture.places import UNDEFINED
 from kuai.core import primitive as primitives
 from kuai.core.base import wrap
 from kuai.core.primitive import Primitive
@@ -30,6 +29,16 @@ _KNOWN = (
     Primitive,
     Module,
 )
+
+
+class Undefined:
+    """What a variable holds that has not been assigned yet."""
+
+    def __repr__(self) -> str:
+        return "undefined"
+
+
+UNDEFINED = Undefined()
 
 
 class Undecided:
@@ -191,4 +200,4 @@ for _name in ("neg", "pos", "abs", "invert"):
     _function = getattr(operator, f"__{_name}__")
     setattr(Undecided, f"__{_name}__", lambda self, f=_function: lifted(self, f))
 
-__all__ = ["Choice", "Maybe", "Undecided", "is_known", "is_open", "is_same", "lifted"]
+__all__ = ["UNDEFINED", "Choice", "Maybe", "Undecided", "is_known", "is_open", "is_same", "lifted"]

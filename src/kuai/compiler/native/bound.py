@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kuai.compiler.capture.sameness import sign_of
 from kuai.compiler.native import descriptor as d
 from kuai.compiler.native import objects
 from kuai.compiler.native.descriptor import Memory, records
@@ -129,12 +130,13 @@ class NumberUse(NamedTuple):
 
     Attributes:
         kind: `float`, `int` or `bool`.
-        buffer: its place in the table of buffers.
+        buffer: its place in the table of buffers; -1 if only the checks matter.
         leaf: its number among the leaves of the arguments; -1 for one from outside.
         container, key: where it is found, for one from outside that a dictionary holds.
         cell: where it is found, for a variable of an enclosing function.
         read: how it is found, for any from outside.
-        part: its place in the tuple that is found there, and how many are in that.
+        item, size: where in a tuple of which size that stands there; a size of 0 for none.
+        sign: 1 or -1 where it must have that sign, else 0.
     """
 
     kind: type
@@ -144,24 +146,27 @@ class NumberUse(NamedTuple):
     key: Any = None
     read: Callable[[], Any] | None = None
     cell: CellType | None = None
-    part: tuple[int, int] | None = None
+    item: int = 0
+    size: int = 0
+    sign: int = 0
 
     def value(self, leaves: Sequence[Any]) -> Any:
         """The number now."""
-        found = self._found(leaves)
-        if self.part is None:
-            return found
-        place, size = self.part
-        return found[place] if type(found) is tuple and len(found) == size else None
-
-    def _found(self, leaves: Sequence[Any]) -> Any:
         if self.leaf >= 0:
             return leaves[self.leaf]
         if self.cell is not None:
             return self.cell.cell_contents
         if self.container is not None:
-            return self.container.get(self.key)
+            found = self.container.get(self.key)
+            if not self.size:
+                return found
+            return found[self.item] if type(found) is tuple and len(found) == self.size else None
         return None if self.read is None else self.read()
+
+    def fits(self, leaves: Sequence[Any]) -> bool:
+        """Whether the program is for the number that is there now."""
+        now: Any = self.value(leaves)
+        return type(now) is self.kind and self.sign in (0, sign_of(now))
 
     @property
     def is_native(self) -> bool:
@@ -189,11 +194,17 @@ class GradientWrite(NamedTuple):
 
     Attributes:
         fresh: whether it must have memory of its own, since the program reads the old one.
+        arrives: the place of the bool that says whether it is there at all; -1 for always.
     """
 
     source: Source
     made: ArrayMade | None
     fresh: bool = False
+    arrives: int = -1
+
+    def is_missing(self, table: Any) -> bool:
+        """Whether the program that has run with this table left no gradient."""
+        return self.arrives >= 0 and not ctypes.c_bool.from_address(table[self.arrives]).value
 
 
 class Step(NamedTuple):
@@ -324,7 +335,8 @@ class Bound:
         table = (ctypes.c_uint64 * (self.head // 8)).from_address(block)
         own = [n.buffer for n in i.numbers] + i.results
         for k, buffer in enumerate(own):  # numbers lie behind the table
-            table[buffer] = block + 8 * (i.buffers + k)
+            if buffer >= 0:
+                table[buffer] = block + 8 * (i.buffers + k)
         for buffer, value in i.fixed.items():
             table[buffer] = value
 
@@ -388,8 +400,9 @@ class Bound:
             "container": container,
             "key": key,
             "offset": 8 * (self.interface.buffers + k),
-            "part": 0 if use.part is None else use.part[0],
-            "size": 0 if use.part is None else use.part[1],
+            "item": use.item,
+            "size": use.size,
+            "sign": use.sign,
         }
 
     def _gradient_row(self, write: GradientWrite) -> dict[str, int]:
@@ -405,6 +418,7 @@ class Bound:
             "strides": self._words(form.steps()),
             "buffer": write.made.buffer,
             "fresh": write.fresh,
+            "arrives": write.arrives + 1,
         }
 
     def _output_row(self, made: ArrayMade) -> dict[str, int]:
@@ -478,7 +492,7 @@ class Bound:
         i = self.interface
         if not all(t.fits(leaves) for t in i.tensors):
             return False
-        return all(type(n.value(leaves)) is n.kind for n in i.numbers)
+        return all(n.fits(leaves) for n in i.numbers)
 
     def rebind(self, leaves: Sequence[Any]) -> bool:
         """Take over the new arrays of tensors from outside; whether they are as far apart."""
@@ -528,6 +542,8 @@ class Bound:
             if use.buffer >= 0:
                 table[use.buffer] = _address(payload)
         for number in i.numbers:
+            if number.buffer < 0:
+                continue
             value = number.value(leaves)
             kind = ctypes.c_double if number.kind is float else ctypes.c_int64
             kind.from_address(table[number.buffer]).value = value
@@ -549,7 +565,8 @@ class Bound:
         for source in i.updates:
             tensor_of(source, leaves)._counter[0] += 1
         for write, grad in zip(i.gradients, grads, strict=True):
-            tensor_of(write.source, leaves)._grad = None if grad is None else wrap(grad)
+            missing = grad is None or write.is_missing(table)
+            tensor_of(write.source, leaves)._grad = None if missing else wrap(grad)
         result = self._build(table, arrays, leaves)
         return result if i.finish is None else i.finish(result, leaves)
 

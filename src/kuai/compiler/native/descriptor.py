@@ -61,9 +61,9 @@ TENSOR = Layout(
 )
 
 # A Python number that the program reads: an object among the arguments, or a dictionary's item, or
-# without a key, what stands at an address; with a `size`, the item `part` of the tuple of this size
-# that is found there.
-NUMBER = Layout("type place container key offset part size")
+# without a key, what stands at an address. With a `size`, it is the `item` of a tuple of that size
+# which stands there. A `sign` of 1 or -1 is the one that it must have.
+NUMBER = Layout("type place container key offset item size sign")
 
 # Something read while capturing that must still be so: the word at an address (or that it is not
 # the expected one), an item of a list, items of a dictionary (`key` is then the address of pairs
@@ -78,8 +78,9 @@ OUTPUT = Layout("descr nd sizes buffer")
 PART = Layout("base offset buffer")
 
 # A tensor whose `grad` the program writes; without a descr, it becomes None. The memory of the
-# `grad` before may be used again unless it must be `fresh`.
-GRADIENT = Layout("object place grad descr nd sizes strides buffer fresh")
+# `grad` before may be used again unless it must be `fresh`. With `arrives`, one more than the place
+# of a bool in the table of buffers, it becomes None where that is false.
+GRADIENT = Layout("object place grad descr nd sizes strides buffer fresh arrives")
 
 # A tensor that the program changes in place.
 UPDATE = Layout("object place grad")

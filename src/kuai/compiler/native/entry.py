@@ -60,12 +60,17 @@ def _read_numbers(module: Module) -> None:
             c.need(c.same(c.read(x.get(), objects.TYPE), c.outer("PyTuple_Type")))
             c.need(c.same(c.read(x.get(), objects.SIZE, "i64"), size))
             items = f.at(x.get(), objects.TUPLE_ITEMS, "i8")
-            x.set(c.word(items, c.get(spec, d.NUMBER, "part", "i64")))
+            x.set(c.word(items, c.get(spec, d.NUMBER, "item", "i64")))
         kind = c.read(x.get(), objects.TYPE)
         c.need(c.same(kind, c.get(spec, d.NUMBER, "type")))
         to = f.at(block, c.get(spec, d.NUMBER, "offset", "i64"), "i8")
+        sign = c.get(spec, d.NUMBER, "sign", "i64")
         with f.when(c.same(kind, c.outer("PyFloat_Type"))):
-            f.store(c.read(x.get(), objects.FLOAT_VALUE, "double"), to)
+            number = c.read(x.get(), objects.FLOAT_VALUE, "double")
+            f.store(number, to)
+            with f.when(c.some(sign)):
+                turned = f.mul(number, f.cast("sitofp", sign, "double"))
+                c.need(f.compare("ogt", turned, Ref("0.0", "double")))
         with f.when(c.differ(kind, c.outer("PyFloat_Type"))):
             value = c.call("PyLong_AsLongLong", x.get())
             minus_one = c.same(value, c.number(-1))
@@ -73,6 +78,8 @@ def _read_numbers(module: Module) -> None:
                 c.call("PyErr_Clear")
                 c.ret(0)
             f.store(value, to)
+            with f.when(c.some(sign)):
+                c.need(f.compare("sgt", f.mul(value, sign), c.number(0)))
     c.ret(1)
 
 
@@ -209,9 +216,16 @@ def _run(module: Module) -> None:
         f.call("touch", "void", f.call("object_of", "ptr", spec, found))
     with c.each(program, d.PROGRAM, "gradients", "gradient_specs", d.GRADIENT) as (spec, i):
         x = f.call("object_of", "ptr", spec, found)
+        lacks = f.variable(c.is_null(c.get(spec, d.GRADIENT, "descr")))
+        arrives = c.get(spec, d.GRADIENT, "arrives", "i64")
+        with f.when(c.some(arrives)):
+            flag = c.word(block.get(), f.sub(arrives, c.number(1)))
+            lacks.set(c.same(f.load("i8", flag), c.number(0, "i8")))
+        with f.when(lacks.get()):
+            c.call("Py_DecRef", c.word(grads, i))  # null is let pass
+            c.set_word(NULL, grads, i)
         array = c.word(grads, i)
-        no_descr = c.is_null(c.get(spec, d.GRADIENT, "descr"))
-        with f.when(f.binary("or", c.some(array), no_descr)):
+        with f.when(f.binary("or", c.some(array), lacks.get())):
             grad = f.variable(c.outer("_Py_NoneStruct"))
 
             def tensor() -> None:

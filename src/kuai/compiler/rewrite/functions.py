@@ -18,8 +18,13 @@ _templates: dict[CodeType, CodeType] = {}
 _trees: dict[CodeType, ast.AST] = {}
 
 _LIBRARY = os.path.dirname(os.__file__) + os.sep
-# Parts of kuai whose loops over time become loops of the program, and so are rewritten too.
-_WITH_LOOPS = {"kuai.nn.recurrent", "kuai.nn.functional.recurrent"}
+# Parts of kuai whose loops become loops of the program, and so are rewritten too.
+_WITH_LOOPS = {
+    "kuai.nn.recurrent",
+    "kuai.nn.functional.recurrent",
+    "kuai.optim.lbfgs_captured",
+    "kuai.optim.line_search",
+}
 _PACKAGES = ("site-packages", "dist-packages")
 
 

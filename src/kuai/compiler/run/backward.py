@@ -32,6 +32,8 @@ class Backward:
         leaves: the tensors that gradients may flow to.
         numbers: for each of the leaves, the number of its gradient among the results; `None`
             where none arrives.
+        arrivals: for each of them, the number of the bool that says whether its gradient
+            arrives; `None` for always.
         forms: shape and type of each output that has a gradient.
         again: the function itself, for gradients that shall have gradients: takes the leaves of
             the arguments, and gives the outputs that have a gradient.
@@ -43,6 +45,7 @@ class Backward:
     reads: Sequence[Source]
     leaves: Sequence[Source]
     numbers: Sequence[int | None]
+    arrivals: Sequence[int | None]
     forms: Sequence[tuple[tuple[int, ...], np.dtype[Any]]]
     again: Callable[[Sequence[Any]], Sequence[Any]]
     changed: Sequence[Source] = ()
@@ -51,6 +54,7 @@ class Backward:
 
     def __post_init__(self) -> None:
         self._edges = [s if _is_leaf(s) else None for s in self.leaves]
+        self.flags = [(i, flag) for i, flag in enumerate(self.arrivals) if flag is not None]
         self._others = [(i, s) for i, s in enumerate(self.leaves) if not _is_leaf(s)]
 
     @cached_property
@@ -222,10 +226,14 @@ class CompiledNode(Node):
         block, *stacks = saved
         rounds = [s.array(size) for s, size in zip(stacks, static.stacks, strict=True)]
         results = static.call(*map(wrap, [block, *rounds]), *read, *given)
-        return [
+        found = [
             None if number is None or edge is None else results[number]
             for number, edge in zip(static.numbers, self.edges, strict=True)
         ]
+        for i, flag in static.flags:
+            if not results[flag]._payload:
+                found[i] = None
+        return found
 
     def _again(self, grads: Sequence[Any]) -> Sequence[Any]:
         """The gradients by way of the tape, so that they have gradients themselves."""

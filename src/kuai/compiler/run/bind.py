@@ -74,10 +74,12 @@ class Loose:
         key: Any = None,
         read: Callable[[], Any] | None = None,
         cell: CellType | None = None,
-        part: tuple[int, int] | None = None,
+        item: int = 0,
+        size: int = 0,
+        sign: int = 0,
     ) -> None:
         self.kind = kind
-        self.part = part
+        self.item, self.size, self.sign = item, size, sign
         self.cell = cell
         self.leaf = leaf
         self.container = container
@@ -86,8 +88,8 @@ class Loose:
 
     def use(self, buffer: int) -> NumberUse:
         """The same with its place in the table of buffers."""
-        where = (self.leaf, self.container, self.key, self.read, self.cell, self.part)
-        return NumberUse(self.kind, buffer, *where)
+        where = (self.leaf, self.container, self.key, self.read, self.cell)
+        return NumberUse(self.kind, buffer, *where, self.item, self.size, self.sign)
 
 
 def form_of(array: np.ndarray) -> Form:
@@ -162,7 +164,7 @@ class Binding:
                 continue
             place = self.place.get(("input", i), -1)
             if isinstance(given, Loose):
-                if place >= 0:
+                if place >= 0 or given.size or given.sign:
                     self.interface.numbers.append(given.use(place))
                 continue
             use = TensorUse(given.source, given.form, given.requires_grad, place)
@@ -211,8 +213,12 @@ class Binding:
         """Where the tensor of a value comes from."""
         return self._sources[value]
 
-    def changes(self) -> None:
-        """Say what the program changes: tensors in place, and gradients."""
+    def changes(self, arrivals: dict[int, int]) -> None:
+        """Say what the program changes: tensors in place, and gradients.
+
+        Args:
+            arrivals: for gradients that may not arrive, the output that says whether they do.
+        """
         for old, _ in self.code.updates:
             self._uses[old].written = True
             self.interface.updates.append(self._sources[old])
@@ -220,7 +226,8 @@ class Binding:
             made = None if gradient is None else self._made("gradient", i, gradient)
             source = self._sources[value]
             fresh = any(source is owner for owner in self._read_grads)
-            self.interface.gradients.append(GradientWrite(source, made, fresh))
+            arrives = self.place["output", arrivals[i]] if i in arrivals else -1
+            self.interface.gradients.append(GradientWrite(source, made, fresh, arrives))
 
     def _made(self, kind: str, index: int, value: Value) -> ArrayMade:
         return ArrayMade(Form(np.dtype(value.dtype), value.shape), self.place[kind, index])

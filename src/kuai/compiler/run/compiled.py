@@ -12,8 +12,8 @@ from typing import Any
 from kuai.compiler.any_batch import AnyBatch
 from kuai.compiler.capture import changed_floats
 from kuai.compiler.capture.held import Held, NeedsHeldError, holding
-from kuai.compiler.capture.reads import Key
-from kuai.compiler.capture.session import EagerFirstError
+from kuai.compiler.capture.sameness import Key
+from kuai.compiler.capture.stepping import EagerFirstError, begun
 from kuai.compiler.capture.trees import leaves as tree_leaves
 from kuai.compiler.capture.trees import map_leaves, opened, parts, rebuild
 from kuai.compiler.native import builtin
@@ -156,7 +156,8 @@ class Compiled:
         except NeedsHeldError as needed:
             self._hold(needed.held)
             return self._attempt(self._call(call.args, call.kwargs))
-        except EagerFirstError:
+        except EagerFirstError as error:
+            begun.add(error.optimizer)
             return None
         except CompileError as error:
             if not self.fallback:

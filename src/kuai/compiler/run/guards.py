@@ -12,6 +12,7 @@ from typing import Any
 
 from kuai import dtypes
 from kuai.compiler.capture import reads as r
+from kuai.compiler.capture.sameness import is_any
 from kuai.compiler.native import descriptor as d
 from kuai.compiler.native import objects
 from kuai.compiler.native.descriptor import Memory
@@ -92,6 +93,8 @@ class Guards:
         items: dict[int, tuple[Any, list[tuple[Any, Any]]]] = {}
         versions: dict[int, Any] = {}
         for record in self._others:
+            if is_any(getattr(record, "value", None)):
+                continue  # the program looks at its numbers itself
             if isinstance(record, r.FromItem):
                 if isinstance(record.container, dict) and _is_simple_key(record.index):
                     entry = items.setdefault(id(record.container), (record.container, []))

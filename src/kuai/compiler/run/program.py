@@ -44,12 +44,14 @@ class Joint(NamedTuple):
         grads: the graph's inputs for their gradients, its last ones.
         leaves: the tensors that gradients flow to.
         gradients: what flows to each.
+        arrivals: for each, the bool that says whether it does; `None` for always.
     """
 
     outputs: list[int]
     grads: list[Value]
     leaves: list[Source]
     gradients: list[Value | None]
+    arrivals: list[Value | None]
 
 
 @dataclass(eq=False, repr=False)
@@ -66,6 +68,8 @@ class Recorded:
         written: the attributes that it sets; the result is then a pair of what it returned and
             what these hold.
         unread: the leaves, of attributes that it may set, that it did not look at.
+        arrivals: for each of the graph's `gradients` that may not arrive, the number of the
+            output that says whether it does.
     """
 
     graph: Graph
@@ -76,6 +80,7 @@ class Recorded:
     owners: dict[int, Any] = field(default_factory=dict)
     written: Sequence[Held] = ()
     unread: Collection[int] = ()
+    arrivals: dict[int, int] = field(default_factory=dict)
 
 
 class Call(NamedTuple):
@@ -134,7 +139,7 @@ def graphs_of(recorded: Recorded, leaves: Sequence[Any]) -> Graphs:
         return Graphs([recorded.graph], layouts)
     given = zip(recorded.graph.inputs, recorded.inputs, strict=False)
     loose = {value for value, x in given if isinstance(x, Loose)}
-    halves = partition(recorded.graph, joint.grads, joint.gradients, loose)
+    halves = partition(recorded.graph, joint.grads, [*joint.gradients, *joint.arrivals], loose)
     # What is changed in place is kept as it was, for those who compute everything again.
     changed = [old for old, _ in halves.forward.updates]
     halves.forward.outputs += changed
@@ -206,7 +211,7 @@ class Program:
         binding.interface.guards = recorded.guards.bind([t for _, t in binding.code.captured])
         binding.inputs(recorded.inputs)
         binding.captured(recorded.owners)
-        binding.changes()
+        binding.changes(recorded.arrivals)
         binding.outputs(result.numbers, None if backward is None else backward.kept)
         if backward is not None:
             backward.count = len(result.outputs)
@@ -252,7 +257,8 @@ class Program:
             _bind_backward(self.backward, halves, reads, kept),
             [source for source, _ in reads],
             joint.leaves,
-            halves.leaves,
+            halves.leaves[: len(joint.leaves)],
+            halves.leaves[len(joint.leaves) :],
             [(v.shape, v.dtype) for v in forms],
             again,
             stacks=kept.stacks,

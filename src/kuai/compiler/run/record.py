@@ -7,7 +7,8 @@ from typing import Any
 
 from kuai.compiler.capture import Captured, NumberInput, capture_call
 from kuai.compiler.capture.held import Held
-from kuai.compiler.capture.reads import Element, FromCell, FromItem, Key, OfBlock, OfTensor
+from kuai.compiler.capture.reads import FromCell, FromItem, OfBlock, OfTensor, Part
+from kuai.compiler.capture.sameness import Key
 from kuai.compiler.run.backward import SpentNode
 from kuai.compiler.run.bind import Input, Loose
 from kuai.compiler.run.guards import Guards
@@ -47,8 +48,13 @@ def record(function: Any, call: Call, floats: set[Key], held: Sequence[Held] = (
             captured.grad_inputs,
             [source for source, _ in captured.leaf_gradients],
             [g for _, g in captured.leaf_gradients],
+            captured.arrivals,
         )
     graph = captured.graph
+    for entry in captured.born:
+        flag = None if entry.defined is None else entry.defined._payload
+        result.add(entry.optimizer, entry.parameter, entry.name, captured.value(entry.value), flag)
+    arrivals = {i: result.hide(value) for i, value in captured.grad_arrivals.items()}
     graph.outputs = list(result.outputs)
     seen = [r.tensor for r in captured.records if isinstance(r, OfTensor)]
     owners = {id(x._grad._payload): x for x in seen if x._grad is not None}
@@ -61,7 +67,7 @@ def record(function: Any, call: Call, floats: set[Key], held: Sequence[Held] = (
     result.forget()
     found = _inputs(captured)
     written, unread = captured.written, captured.unread
-    return Recorded(graph, found, result, guards, joint, owners, written, unread)
+    return Recorded(graph, found, result, guards, joint, owners, written, unread, arrivals)
 
 
 def _number(result: Result, x: Any) -> int:
@@ -80,16 +86,17 @@ def _inputs(captured: Captured) -> list[Input | Loose]:
 
 
 def _outer_number(captured: Captured, number: NumberInput) -> Loose:
-    """A float from outside, where native code can read it if possible."""
-    read = getattr(number.fetch, "__self__", None)
+    """A number from outside, where native code can read it if possible."""
+    kind, sign = number.any_number.kind, number.any_number.sign
+    read: Any = getattr(number.fetch, "__self__", None)
     if isinstance(read, FromCell):
-        return Loose(float, cell=read.cell)
-    part = None
-    if isinstance(read, Element):
-        part, read = (read.place, read.size), read.read
-        if isinstance(read, FromCell):
-            return Loose(float, read=number.fetch)
-    container, index = None, number.key[-1] if part is None else number.key[-2]
+        return Loose(kind, cell=read.cell)
+    container, index, item, size = None, number.key[-1], 0, 0
+    if isinstance(read, Part):
+        whole = getattr(read.whole, "__self__", None)
+        if isinstance(whole, FromItem):
+            index, item, size = whole.index, read.place, len(whole.value)
+            read = whole
     if isinstance(read, FromItem):
         container = read.container
     elif number.key[0] == FromItem.kind:  # an attribute of a block
@@ -97,5 +104,5 @@ def _outer_number(captured: Captured, number: NumberInput) -> Loose:
             if isinstance(record, OfBlock) and id(record.block.__dict__) == number.key[1]:
                 container = record.block.__dict__
     if type(container) is dict and type(index) is str:
-        return Loose(float, container=container, key=index, part=part)
-    return Loose(float, read=number.fetch)
+        return Loose(kind, container=container, key=index, item=item, size=size, sign=sign)
+    return Loose(kind, read=number.fetch, sign=sign)

@@ -40,6 +40,22 @@ class View(NamedTuple):
         return x
 
 
+class State(NamedTuple):
+    """An entry of an optimizer's state that a program makes.
+
+    Attributes:
+        optimizer, parameter, name: whose it is.
+        output: the number of the output.
+        flag: that of the one that says whether this call has made it; `None` for always.
+    """
+
+    optimizer: Any
+    parameter: Any
+    name: str
+    output: int
+    flag: int | None
+
+
 class Result:
     """What a function returned while it was captured, as steps that make it anew.
 
@@ -59,6 +75,8 @@ class Result:
         opens: the classes of objects that are taken apart and made anew.
         made: the leaves of the tape that the function makes: outputs to be told that they need a
             gradient.
+        missing: for each output that may be None, the number of the one that says whether not.
+        states: the entries of optimizers' states among the outputs.
     """
 
     def __init__(
@@ -72,6 +90,8 @@ class Result:
         self.numbers: list[type | None] = []
         self.places: list[int] = []
         self.made: set[int] = set()
+        self.missing: dict[int, int] = {}
+        self.states: list[State] = []
         self.opens: set[type] = set()
         self.tensors: list[Any] = []  # the captured tensor behind each output
         self.leaves: list[Step] = []
@@ -80,6 +100,8 @@ class Result:
         self._source = source
         self._value = value
         self._shape = self._collect(tree)
+        for number in self.missing:
+            self.missing[number] = self.hide(value(self.tensors[number]._arrives))
 
     def _collect(self, x: Any) -> Any:
         found = None if isinstance(x, TensorBase) else parts(x)
@@ -113,12 +135,27 @@ class Result:
         number = len(self.outputs) - 1
         if x._requires_grad and x._node is None:
             self.made.add(number)
+        if x._arrives is not None:
+            self.missing[number] = len(self.missing)
         return self._push(number)
 
     def _push(self, number: int) -> Step:
         """The step that gives a tensor or number which the program computes."""
         kind = self.numbers[number]
         return Step(d.PUSH_TENSOR if kind is None else _PUSH_NUMBER[kind], number)
+
+    def hide(self, value: Value, kind: type | None = bool) -> int:
+        """Let the program compute what is no part of the result; the number of its output."""
+        self.outputs.append(value)
+        self.numbers.append(kind)
+        return len(self.outputs) - 1
+
+    def add(self, optimizer: Any, p: Any, name: str, value: Value, flag: Value | None) -> None:
+        """Let each call that does so give an optimizer this entry of its state."""
+        output = self.hide(value, None)
+        self.states.append(
+            State(optimizer, p, name, output, None if flag is None else self.hide(flag))
+        )
 
     def forget(self) -> None:
         """Let go of what was captured: how to make the result is known."""
@@ -134,7 +171,8 @@ class Result:
     @property
     def is_native(self) -> bool:
         """Whether native code can put it together."""
-        return not (self.views or self.made or self.repeats) and _is_plain(self._shape)
+        special = self.views or self.made or self.missing or self.states or self.repeats
+        return not special and _is_plain(self._shape)
 
     def steps(self, computed: Mapping[int, Any] | None = None) -> list[Step]:
         """The steps that make the result.
@@ -168,6 +206,9 @@ class Result:
         """The result, of what the steps of `flat` made."""
         for number in self.made:
             computed[number]._requires_grad = True
+        for state in self.states:
+            if state.flag is None or computed[state.flag]:
+                state.optimizer.state[state.parameter][state.name] = computed[state.output]
         leaves: list[Any] = []
         for i, step in enumerate(self.leaves):
             if i in self.views:
@@ -176,6 +217,8 @@ class Result:
                 leaves.append(step.pointer)
             elif step.kind == d.PUSH_ARGUMENT:
                 leaves.append(arguments[step.number])
+            elif step.number in self.missing and not computed[self.missing[step.number]]:
+                leaves.append(None)
             else:
                 leaves.append(computed[step.number])
         return _unflatten(self._shape, iter(leaves))
