@@ -168,7 +168,7 @@ def test_a_number_that_is_none_on_one_way_is_refused_on_that_way():
         return None
 
     assert maybe(kuai.ones(2)) == 2.0
-    with pytest.raises(CompileError, match="is None here and float elsewhere: return a"):
+    with pytest.raises(CompileError, match="is None here and a float elsewhere: return a"):
         maybe(-kuai.ones(2))
 
 
