@@ -218,6 +218,8 @@ class Merger:
             if type(a) is type(b) and (a == b or (a != a and b != b)):
                 return lambda _: a
             return self._numbers(a, b)
+        if type(a) is type(b):
+            a, b = self.recorder.opened(a), self.recorder.opened(b)
         one, other = trees.parts(a), trees.parts(b)
         if one is not None and other is not None:
             if one[0] != other[0]:
@@ -232,7 +234,7 @@ class Merger:
                 self.merge(x, y, name + label)
                 for (label, x), (_, y) in zip(one[1], other[1], strict=True)
             ]
-            return lambda tensors: trees.rebuild(a, [build(tensors) for build in builds])
+            return lambda tensors: self.recorder.rebuilt(a, [build(tensors) for build in builds])
         if type(a) is type(b) and not isinstance(a, Choice) and _equal(a, b):
             return lambda _: a
         if all(is_known(x) or isinstance(x, Choice) for x in (a, b)):

@@ -7,15 +7,19 @@ import copy
 import functools
 import itertools
 import math
+import operator
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 import kuai
 from kuai import ops as operations
 from kuai.autograd import Function
 from kuai.compiler.capture import numbers, trees
 from kuai.compiler.capture.numbers import KINDS, Number, as_tensor, is_number, number
+from kuai.compiler.capture.whole import look_through
 from kuai.core.base import TensorBase, wrap
 from kuai.dtypes import float64, int64
 from kuai.tensor import Tensor
@@ -49,7 +53,16 @@ def _captured(session: Session, *values: Any) -> bool:
 def _isinstance(session: Session, x: Any, kinds: Any) -> bool:
     if isinstance(x, Number):
         return issubclass(KINDS[x.dtype], kinds)
+    for kind in kinds if isinstance(kinds, tuple) else (kinds,):
+        session.ancestry(kind)
+    session.reads.kind_of(x)
     return isinstance(x, kinds)
+
+
+@special(issubclass)
+def _issubclass(session: Session, cls: Any, kinds: Any) -> bool:
+    session.ancestry(cls)
+    return issubclass(cls, kinds)
 
 
 @special(type)
@@ -63,8 +76,13 @@ def _conversion(kind: Any) -> None:
     def convert(session: Session, *args: Any) -> Any:
         if len(args) == 1 and isinstance(args[0], TensorBase) and _captured(session, args[0]):
             return numbers.to_kind(args[0], kind)
-        method = session.method_of(args[0], f"__{kind.__name__}__") if len(args) == 1 else None
-        return kind(*args) if method is None else convert(session, method())
+        for name in (f"__{kind.__name__}__", "__len__" if kind is bool else "__index__"):
+            method = session.method_of(args[0], name) if len(args) == 1 else None
+            if method is not None:
+                return convert(session, method())
+        for x in args:
+            look_through(session, x, objects=False)
+        return kind(*args)
 
     SPECIAL[kind] = convert
 
@@ -101,7 +119,7 @@ def _range(session: Session, *bounds: Any) -> Any:
 
 def _extreme(better: Callable[[Any, Any], Any], plain: Any) -> None:
     def choose(session: Session, *args: Any, **kwargs: Any) -> Any:
-        items = list(session.walked(args[0])) if len(args) == 1 else list(args)
+        items = list(session.iterable(args[0])) if len(args) == 1 else list(args)
         if not _captured(session, *items):
             args, kwargs = session._prepared(args, kwargs)
             return plain(*args, **kwargs)
@@ -139,7 +157,7 @@ _extreme(lambda a, b: a > b, max)
 
 def _quantifier(plain: Any, name: str) -> None:
     def decide(session: Session, items: Any) -> Any:
-        items = session.walked(items)
+        items = session.iterable(items)
         if isinstance(items, TensorBase) and not _captured(session, items):
             return plain(items)
         found = list(items)
@@ -160,7 +178,7 @@ _quantifier(all, "all_")
 
 def _walking(plain: Any) -> None:
     def walk(session: Session, *args: Any, **kwargs: Any) -> Any:
-        args = tuple([session.walked(x) for x in args])
+        args = tuple([session.iterable(x) for x in args])
         args, kwargs = session._prepared(args, kwargs)
         result = plain(*args, **kwargs)
         return session.made(result) if isinstance(result, (list, dict, set)) else result
@@ -192,7 +210,7 @@ for _function in (
 
 @special(functools.reduce)
 def _reduce(session: Session, function: Any, items: Any, *initial: Any) -> Any:
-    found = [*initial, *session.walked(items)]
+    found = [*initial, *session.iterable(items)]
     if not found:
         raise TypeError("reduce() of empty iterable with no initial value")
     total = found[0]
@@ -203,7 +221,7 @@ def _reduce(session: Session, function: Any, items: Any, *initial: Any) -> Any:
 
 @special(sorted)
 def _sorted(session: Session, items: Any, **kwargs: Any) -> Any:
-    found = list(session.walked(items))
+    found = list(session.iterable(items))
     _, kwargs = session._prepared((), kwargs)
     key = kwargs.get("key")
     keys = found if key is None else [key(x) for x in found]
@@ -228,7 +246,38 @@ def _hasattr(session: Session, owner: Any, name: str) -> bool:
 
 @special(vars)
 def _vars(session: Session, x: Any) -> Any:
-    return vars(x)
+    return session.attribute(x, "__dict__")
+
+
+def _gotten(session: Session, function: Any, x: Any) -> Any:
+    """What an `operator.attrgetter` or `itemgetter` takes from `x`."""
+    names = function.__reduce__()[1]
+    found = [_gotten_one(session, type(function), name, x) for name in names]
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+def _gotten_one(session: Session, kind: Any, name: Any, x: Any) -> Any:
+    if kind is operator.itemgetter:
+        return session.item(x, name)
+    for part in name.split("."):
+        x = session.attribute(x, part)
+    return x
+
+
+def _called(session: Session, function: Any, x: Any) -> Any:
+    """What an `operator.methodcaller` gives for `x`."""
+    (name, *args), kwargs = function.__reduce__()[1], {}
+    if isinstance(function.__reduce__()[0], functools.partial):
+        (name,), kwargs = function.__reduce__()[0].args, function.__reduce__()[0].keywords
+        args = list(function.__reduce__()[1])
+    return session.call(session.attribute(x, name), tuple(args), kwargs)
+
+
+GETTERS = {
+    operator.attrgetter: _gotten,
+    operator.itemgetter: _gotten,
+    operator.methodcaller: _called,
+}
 
 
 @special(next)
@@ -273,8 +322,15 @@ def _print(session: Session, *args: Any, **kwargs: Any) -> None:
     )
 
 
+_SPELLED: dict[Any, tuple[str, ...]] = {str: ("__str__", "__repr__"), repr: ("__repr__",)}
+
+
 def _spelling(plain: Any) -> None:
     def spell(session: Session, *args: Any, **kwargs: Any) -> Any:
+        for name in _SPELLED.get(plain, ()):
+            method = session.method_of(args[0], name) if len(args) == 1 else None
+            if method is not None:
+                return method()
         session.spelled(list(args))
         return plain(*args, **kwargs)
 
@@ -404,15 +460,30 @@ for _name in ("item", "numpy", "tolist", "__array__"):
 
 @special(ops.tensor)
 def _tensor(session: Session, data: Any, *args: Any, **kwargs: Any) -> Any:
-    if not _captured(session, *trees.leaves(data)):
+    if isinstance(data, np.ndarray) and session.reads.is_outside(data):
+        shared = _sharing(data)
+        data = data if shared is None else shared
+    if not _captured(session, *trees.leaves(data)) and not isinstance(data, TensorBase):
+        look_through(session, data, objects=False)
         return ops.tensor(data, *args, **kwargs)
     from kuai.compiler.capture.creation import captured_tensor
 
     return captured_tensor(session, data, *args, **kwargs)
 
 
+def _sharing(data: np.ndarray) -> Any:
+    """A tensor on the memory of an array, which programs then read; `None` if it can be none."""
+    try:
+        return ops.from_numpy(data) if data.flags.writeable else None
+    except TypeError:
+        return None
+
+
 @special(ops.as_tensor, ops.asarray, kuai.as_tensor, kuai.asarray)
 def _as_tensor(session: Session, data: Any, *args: Any, **kwargs: Any) -> Any:
+    if isinstance(data, np.ndarray) and session.reads.is_outside(data):
+        shared = _sharing(data)
+        data = data if shared is None else shared
     if isinstance(data, TensorBase) and not isinstance(data, Number):
         return ops.as_tensor(data, *args, **kwargs)
     return _tensor(session, data, *args, **kwargs)

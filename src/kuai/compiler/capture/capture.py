@@ -299,6 +299,7 @@ class _Capturing:
             captured.written = list(self.session.held.written.values())
             if captured.written:
                 returned = (returned, tuple(self.session.held.results()))
+            returned = trees.with_whole(returned, self.reads.is_another)
             opened = trees.opened(returned, self.session.has_made)
             captured.output = trees.map_leaves(self._settled, opened)
             self._refuse_hidden(captured.output)

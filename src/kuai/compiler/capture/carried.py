@@ -239,6 +239,8 @@ class Carried:
         self.otherwise: Any = UNDEFINED
         self.skipped = False
 
+    recorder: Recorder
+
     def slots(self) -> list[Slot]:
         """All slots, in order."""
         if isinstance(self.content, Slot):
@@ -255,7 +257,8 @@ class Carried:
                 recorder.refuse(leaf.message, leaf.advice)
             if is_tensor(leaf) and recorder.unreadable(leaf):
                 recorder.refuse(recorder.unreadable(leaf), CHANGE_A_CLONE)
-        inner = new.value if isinstance(new, Maybe) else new
+        inner = recorder.opened(new.value if isinstance(new, Maybe) else new)
+        self.recorder = recorder
         changed = False
         if isinstance(self.content, Slot):
             slot = self.content
@@ -284,6 +287,7 @@ class Carried:
     def _take_apart(self, new: Any, recorder: Recorder) -> None:
         """Become a container, as `new` is."""
         have = self.initial.value if isinstance(self.initial, Maybe) else self.initial
+        have = recorder.opened(have)
         if have is UNDEFINED or have is None:
             have = trees.map_leaves(_nothing_like, new)
         found, wanted = trees.parts(have), trees.parts(new)
@@ -315,7 +319,7 @@ class Carried:
             return UNDEFINED
         if isinstance(self.content, Slot):
             return self.content.value(tensors)
-        found = trees.rebuild(self.like, [part.value(tensors) for part in self.content])
+        found = self.recorder.rebuilt(self.like, [part.value(tensors) for part in self.content])
         if self.flag is None:
             return found
         return Maybe(found, number(tensors.pop(0)), self.otherwise)
@@ -331,7 +335,7 @@ class Carried:
             new, defined = new.value, new.defined
         elif new is UNDEFINED or new is None:
             new, defined = self.like, False
-        found = trees.parts(new)
+        found = trees.parts(self.recorder.opened(new))
         assert found is not None
         tensors = [
             t

@@ -12,6 +12,7 @@ from kuai.compiler.capture import branches
 from kuai.compiler.capture.arrivals import as_variable
 from kuai.compiler.capture.branches import Get, Put
 from kuai.compiler.capture.numbers import number
+from kuai.compiler.capture.operators import OPERATORS, is_simple, operate
 from kuai.compiler.capture.places import Differing
 from kuai.compiler.capture.undecided import UNDEFINED, Maybe, is_none, is_open, lifted
 from kuai.core.base import TensorBase, wrap
@@ -22,18 +23,7 @@ if TYPE_CHECKING:
 
 State = tuple[Get, Put, Sequence[str]]
 
-_COMPARED: dict[str, Callable[[Any, Any], Any]] = {
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "is": operator.is_,
-    "is not": operator.is_not,
-}
-
-
+_COMPARED = OPERATORS | {"is": operator.is_, "is not": operator.is_not}
 _IDENTITY = ("is", "is not")
 
 
@@ -84,12 +74,15 @@ class ConditionHooks:
             return self._predicate(lifted(x, self._truth))
         if type(x) is dict and any(isinstance(v, Maybe) for v in x.values()):
             return self.any_(None, *[lambda v=v: _is_defined(v) for v in x.values()])
-        method = self.session.method_of(x, "__bool__") if self.active else None
-        if method is not None:
-            return self.condition(method())
-        if isinstance(x, TensorBase) and self.active and self.session.recorder.is_captured(x):
-            return self._predicate(x)
-        return bool(x)
+        if not self.active:
+            return bool(x)
+        if isinstance(x, TensorBase):
+            return self._predicate(x) if self.session.recorder.is_captured(x) else bool(x)
+        for name in ("__bool__", "__len__"):
+            method = self.session.method_of(x, name)
+            if method is not None:
+                return self.condition(method())
+        return bool(self.session.walked(x))
 
     def _truth(self, x: Any) -> Any:
         found = self.condition(x)
@@ -206,7 +199,9 @@ class ConditionHooks:
             return self._contains(left, right)
         if symbol == "not in":
             return self.not_(self._contains(left, right))
-        return _COMPARED[symbol](left, right)
+        if symbol in _IDENTITY or not self.active or (is_simple(left) and is_simple(right)):
+            return _COMPARED[symbol](left, right)
+        return operate(self.session, symbol, left, right)
 
     def _contains(self, element: Any, container: Any) -> Any:
         if not self.active:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from kuai.compiler.capture.augmented import augment_item
 from kuai.compiler.capture.loop_hooks import LoopHooks, Range
+from kuai.compiler.capture.operators import OPERATORS, SIGNS, is_simple, operate, sign
 from kuai.compiler.capture.places import Cell
 from kuai.compiler.capture.undecided import UNDEFINED, is_open, lifted
 from kuai.errors import CompileError, DataDependentError
@@ -38,12 +39,6 @@ _AUGMENTED: dict[str, Callable[[Any, Any], Any]] = {
     "^": operator.ixor,
     "<<": operator.ilshift,
     ">>": operator.irshift,
-}
-
-
-_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
-    symbol: getattr(operator, f"__{function.__name__[1:]}__")
-    for symbol, function in _AUGMENTED.items()
 }
 
 
@@ -120,6 +115,12 @@ class Hooks(LoopHooks):
         """What `**` takes, noted as read if it came from outside."""
         return self.session.walked(x) if self.active else x
 
+    def namespace(self, variables: Any) -> Any:
+        """What `globals()` and its relatives give."""
+        if self.active and variables is self.globals:
+            self.session.reads.outside(variables)
+        return variables
+
     def text(self, x: Any) -> Any:
         """What is to become part of a text."""
         if self.active:
@@ -133,8 +134,18 @@ class Hooks(LoopHooks):
         return x
 
     def operate(self, symbol: str, x: Any, y: Any) -> Any:
-        """`x symbol y`, where `y` may be undecided."""
-        return lifted(x, lambda a: lifted(y, lambda b: _OPERATORS[symbol](a, b)))
+        """`x symbol y`."""
+        if is_open(x) or is_open(y):
+            return lifted(x, lambda a: lifted(y, lambda b: self.operate(symbol, a, b)))
+        if not self.active or (is_simple(x) and is_simple(y)):
+            return OPERATORS[symbol](x, y)
+        return operate(self.session, symbol, x, y)
+
+    def sign(self, symbol: str, x: Any) -> Any:
+        """`-x`, `+x` or `~x`."""
+        if not self.active or is_simple(x) or is_open(x):
+            return SIGNS[symbol](x)
+        return sign(self.session, symbol, x)
 
     # -- writes -----------------------------------------------------------------------------
 
@@ -202,7 +213,10 @@ class Hooks(LoopHooks):
         if not self.active:
             return function(*args, **kwargs)
         result = self.session.call(function, args, kwargs)
-        return self.session.made(result) if isinstance(result, Iterator) else result
+        for x in result if type(result) is tuple else (result,):
+            if isinstance(x, Iterator):
+                self.session.made(x)
+        return result
 
     def assert_(self, test: Any, message: Callable[[], Any]) -> None:
         """`assert`."""

@@ -48,7 +48,7 @@ class LoopHooks(ConditionHooks):
             )
         if isinstance(x, Undecided):
             x = self._iterable(x)
-        return self.session.walked(x) if self.active else x
+        return self.session.iterable(x) if self.active else x
 
     def _iterable(self, x: Undecided) -> Any:
         """What can be walked through of what may be something else."""

@@ -6,10 +6,13 @@ finds changed makes the program stale; a float that was found changed can be mad
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
 from collections.abc import Callable, Collection, Container
-from types import BuiltinFunctionType, CellType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CellType, FunctionType, MappingProxyType, ModuleType
 from typing import Any
+
+import numpy as np
 
 from kuai import dtypes
 from kuai.compiler.capture.sameness import COMPARED, AnyNumber, Key, same, sign_of
@@ -130,19 +133,60 @@ class Walked(Read):
 
     def __init__(self, container: Any) -> None:
         self.container = container
-        self.items = _items_of(container)
+        self.items = items_of(container)
         self.name = f"{type(container).__name__} of {len(container)}"
         self.key = (self.kind, id(container))
 
     def check(self) -> bool:
-        now = _items_of(self.container)
+        now = items_of(self.container)
         return len(now) == len(self.items) and all(map(same, self.items, now))
 
 
-def _items_of(container: Any) -> tuple[Any, ...]:
-    if isinstance(container, dict):
+def items_of(container: Any) -> tuple[Any, ...]:
+    """All that is in a container: of a mapping its keys, then its values."""
+    if isinstance(container, (dict, MappingProxyType)):
         return (*container.keys(), *container.values())
     return tuple(container)
+
+
+BUFFERS = (np.ndarray, bytearray, array)
+
+
+class OfBuffer(Read):
+    """The numbers in an array that is no tensor."""
+
+    kind = "buffer"
+
+    def __init__(self, buffer: Any) -> None:
+        self.buffer = buffer
+        self.name = type(buffer).__name__
+        self.key = (self.kind, id(buffer))
+        self.content = _content_of(buffer)
+
+    def check(self) -> bool:
+        return _content_of(self.buffer) == self.content
+
+
+def _content_of(buffer: Any) -> Any:
+    if not isinstance(buffer, np.ndarray):
+        return bytes(buffer)
+    form = (buffer.shape, buffer.dtype.str)
+    return form, buffer.tolist() if buffer.dtype.hasobject else buffer.tobytes()
+
+
+class OfClass(Read):
+    """The class of an object."""
+
+    kind = "class"
+
+    def __init__(self, owner: Any) -> None:
+        self.owner = owner
+        self.value = type(owner)
+        self.name = self.value.__name__
+        self.key = (self.kind, id(owner))
+
+    def check(self) -> bool:
+        return type(self.owner) is self.value
 
 
 class OfBlock(Read):
@@ -169,7 +213,8 @@ class OfBlock(Read):
         members = [tuple(fields.get(k, {}).items()) for k in _MEMBERS]
         hooks = [tuple(fields.get(k, {}).items()) for k in _HOOKS]
         everywhere = [tuple(h.items()) for h in _global_call_hooks]
-        return (tuple(own), tuple(own.values()), *members, *hooks, *everywhere)
+        kind = type(self.block)
+        return (kind, tuple(own), tuple(own.values()), *members, *hooks, *everywhere)
 
     def check(self) -> bool:
         return same(self.state, self._state())
@@ -301,6 +346,10 @@ class Reads:
         """Whether a value came from outside."""
         return id(x) in self._outside
 
+    def is_another(self, x: Any) -> bool:
+        """Whether a container lives outside, and is none of the arguments'."""
+        return self.is_outside(x) and id(x) not in self._given
+
     def given(self, x: Any) -> None:
         """Note a container among the arguments: it is the caller's, and checked with them."""
         self._outside[id(x)] = x
@@ -404,17 +453,33 @@ class Reads:
     def function(self, function: FunctionType) -> None:
         """A function that is called."""
         self.add(OfFunction(function))
+        for default in (function.__defaults__ or (), *(function.__kwdefaults__ or {}).values()):
+            self.outside(default)
+
+    def buffer(self, x: Any) -> None:
+        """An array that is no tensor, and was not made by the function itself."""
+        if self.is_outside(x):
+            self.add(OfBuffer(x))
+
+    def kind_of(self, owner: Any) -> None:
+        """The class of an object, in which something is looked up."""
+        if self.is_outside(owner):
+            self.add(OfClass(owner))
 
     def walked(self, x: Any) -> Any:
         """A container, before its items are looked at; returns it."""
-        walks = isinstance(x, (list, dict, set, frozenset, deque))
-        if walks and self.is_outside(x) and id(x) not in self._given:
+        if isinstance(x, Module):
+            self.block(x)
+        elif isinstance(x, BUFFERS):
+            self.buffer(x)
+        elif isinstance(x, _WALKED) and self.is_outside(x) and id(x) not in self._given:
             self.add(Walked(x))
-            for item in _items_of(x):
+            for item in items_of(x):
                 self.outside(item)
         return x
 
 
+_WALKED = (list, dict, set, frozenset, deque, MappingProxyType)
 _PLAIN = (
     *COMPARED,
     type(None),

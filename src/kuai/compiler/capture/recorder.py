@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 import kuai
-from kuai.compiler.capture import control
+from kuai.compiler.capture import control, trees
 from kuai.compiler.capture.arrivals import maybe, when_any
 from kuai.compiler.capture.places import Gradient, Memory, Place, Scope
 from kuai.compiler.graph import Graph, Operation, Origin, Region, StackMeta, Value
@@ -53,6 +53,8 @@ class Recorder:
         surely: the loops of which one round runs in any case.
         orders: for each loop that reads stacks, whether its rounds take the items of each in
             order (1) or in reverse (-1).
+        made: by their ids, the objects that the captured code has made, each with the number of
+            regions that were open then.
         calls: the calls of blocks that are under way, outermost first.
         path: the path of the innermost of them.
         failure: the refusal that ends the capture, even if the user's code swallowed it.
@@ -68,6 +70,7 @@ class Recorder:
         self.edges: dict[Value, Any] = {}
         self.surely: set[Operation] = set()
         self.orders: dict[Operation, dict[Value, int]] = {}
+        self.made: dict[int, tuple[Any, int]] = {}
         self.calls: tuple[BlockCall, ...] = ()
         self.path = ""
         self.failure: CompileError | None = None
@@ -364,6 +367,26 @@ class Recorder:
     def is_nested(self) -> bool:
         """Whether a region of a branch or a loop is being captured."""
         return len(self.scopes) > 1
+
+    def note_made(self, x: Any) -> None:
+        """Note an object that the captured code has made, and in how many open regions."""
+        if not self.has_made(x):
+            self.made[id(x)] = (x, len(self.scopes))
+
+    def has_made(self, x: Any) -> bool:
+        """Whether the captured code has made an object itself."""
+        return self.made.get(id(x), (None, 0))[0] is x
+
+    def opened(self, x: Any) -> Any:
+        """An object that the captured code has made, taken apart if it has tensors in it."""
+        return trees.as_fields(x) if self.has_made(x) else x
+
+    def rebuilt(self, like: Any, items: list[Any]) -> Any:
+        """A container or an object like another, of other parts."""
+        new = trees.rebuild(like, items)
+        if isinstance(like, trees.Fields):
+            self.note_made(new)
+        return new
 
     def note(self, key: tuple[Any, ...], make: Callable[[], Place]) -> None:
         """Note a place before it changes."""

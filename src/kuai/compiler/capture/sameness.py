@@ -87,7 +87,7 @@ def _changed(key: Key, before: Any, now: Any, signed: bool | None) -> set[Key]:
 
 def _changed_in_block(record: Any) -> set[Key]:
     fields = record.block.__dict__
-    names, values = record.state[:2]
+    names, values = record.state[1:3]
     return {
         ("item", id(fields), name)
         for name, value in zip(names, values, strict=True)

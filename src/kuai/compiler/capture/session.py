@@ -18,17 +18,18 @@ from typing import Any
 from kuai import ops
 from kuai.compiler.capture import trees
 from kuai.compiler.capture.arrivals import as_grad, as_variable
-from kuai.compiler.capture.calls import SPECIAL, refuse_impure
+from kuai.compiler.capture.calls import GETTERS, SPECIAL, refuse_impure
 from kuai.compiler.capture.choosing import chosen
 from kuai.compiler.capture.held import Held, HeldAttributes
 from kuai.compiler.capture.hooks import Hooks, Range
 from kuai.compiler.capture.loops import Rolled
-from kuai.compiler.capture.numbers import Number
+from kuai.compiler.capture.numbers import Number, number
 from kuai.compiler.capture.places import Attribute, Contents, Item
-from kuai.compiler.capture.reads import MISSING, Reads
+from kuai.compiler.capture.reads import BUFFERS, MISSING, Reads
 from kuai.compiler.capture.recorder import Recorder, user_place
 from kuai.compiler.capture.stepping import Stepping
 from kuai.compiler.capture.undecided import Maybe, is_open, lifted
+from kuai.compiler.capture.whole import look_through
 from kuai.compiler.rewrite.functions import is_library, is_own, is_rewritten, rewritten
 from kuai.compiler.rewrite.source import SourceError
 from kuai.compiler.run.uncompiled import uncompiled
@@ -72,7 +73,6 @@ class Session:
         self._describing = False
         self.rolled: Rolled | None = None
         self._rewritten: dict[int, tuple[Any, FunctionType]] = {}
-        self._made: dict[int, tuple[Any, int]] = {}
         self._spent: dict[int, Iterator[Any]] = {}
         self.stepping = Stepping(self)
         self._paths: dict[tuple[int, int], str] = {}
@@ -108,9 +108,13 @@ class Session:
         if isinstance(function, type):
             return self._construct(function, args, kwargs)
         if kind is functools.partial:
+            if self.reads.is_outside(function):
+                self.reads.walked(self.reads.outside(function.keywords))
             return self.call(function.func, function.args + args, {**function.keywords, **kwargs})
         if isinstance(function, BuiltinFunctionType):
             return self._call_builtin(function, args, kwargs)
+        if kind in GETTERS:
+            return GETTERS[kind](self, function, *args)
         call = getattr(kind, _CALL, None)
         inner = getattr(function, "__wrapped__", None)
         if isinstance(inner, FunctionType) and kind.__module__ == "functools":
@@ -144,6 +148,8 @@ class Session:
             return self.function(function)(*args, **kwargs)
         if is_own(function) or is_library(function):
             refuse_impure(self, function, args)
+            if is_library(function):
+                look_through(self, (args, kwargs))
             args, kwargs = self._prepared(args, kwargs)
             result = self.function(function)(*args, **kwargs)
             return self.made(result) if isinstance(result, _CONTAINERS) else result
@@ -181,19 +187,34 @@ class Session:
                     return Maybe(found.value, found.defined, None) if is_maybe else found
                 if name in names:
                     self.changes_container(owner, name)
+                elif name == "get" and kind is dict and self.reads.is_outside(owner):
+                    return self._get(owner, *args)  # type: ignore[arg-type]
                 else:
                     self.walked(owner)
                 args, kwargs = self._prepared(args, kwargs)
                 return function(*args, **kwargs)
+        if isinstance(owner, (str, bytes)) and name in ("format", "format_map", "join"):
+            self.spelled((args, kwargs))
         if isinstance(owner, (str, bytes, tuple, int, float, type(None), ModuleType, type)):
             args, kwargs = self._prepared(args, kwargs)
+        else:
+            look_through(self, owner)
         return self._call_foreign(function, args, kwargs)
+
+    def _get(self, owner: dict[Any, Any], key: Any, default: Any = None) -> Any:
+        if key in owner:
+            return self.item(owner, key)
+        self.reads.missing(owner, key)
+        return default
 
     def _call_foreign(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A function whose inside nobody can see; it may have plain values."""
         module = getattr(function, "__module__", None) or type(function).__module__
         root = str(module).split(".")[0]
         refuse_impure(self, function, args)
+        if root != "kuai":
+            for x in (*args, *kwargs.values()):
+                look_through(self, x)
         if root != "kuai" and root not in _TRUSTED:
             captured = [x for x in trees.leaves((args, kwargs)) if self.recorder.is_captured(x)]
             if captured:
@@ -224,7 +245,7 @@ class Session:
                 "a range whose length is the value of a tensor, handed to another function",
                 "walk through it with a `for` loop",
             )
-        if isinstance(x, (list, tuple, dict, set)):
+        if isinstance(x, (list, tuple, dict, set, *BUFFERS)):
             self.walked(x)
         if isinstance(x, TensorBase):
             self.recorder.touch(x)
@@ -420,10 +441,13 @@ class Session:
             return value
         fields = getattr(owner, "__dict__", None)
         if isinstance(fields, dict) and name in fields:
-            if self.reads.is_outside(owner):
+            if self.reads.is_outside(owner) or isinstance(owner, FunctionType):
                 return self.reads.item(fields, name, value, f"{type(owner).__name__}.{name}")
             return value
         if hasattr(type(owner), name):
+            self.reads.kind_of(owner)
+            if isinstance(fields, dict) and self.reads.is_outside(owner):
+                self.reads.missing(fields, name)
             if not isinstance(value, BuiltinFunctionType):
                 self._class_attribute(type(owner), name, getattr(type(owner), name))
             if self.reads.is_outside(owner) and not callable(value):
@@ -436,6 +460,15 @@ class Session:
         getter = found.fget if type(found) is property else None
         if isinstance(getter, FunctionType) and not is_own(getter) and not is_library(getter):
             return self.function(getter)(owner)
+        fallback = None
+        if not isinstance(owner, (type, ModuleType)):
+            fallback = self.method_of(owner, "__getattr__")
+        if fallback is not None:
+            try:
+                return object.__getattribute__(owner, name)
+            except AttributeError:
+                self.reads.attribute(type(owner), "__getattr__", type(owner).__getattr__)
+                return fallback(name)
         return getattr(owner, name)
 
     def _block_attribute(self, block: Module, name: str, value: Any) -> Any:
@@ -473,15 +506,24 @@ class Session:
             return chosen(self, owner, index)
         self.looks_at(owner)
         value = self._user_item(owner, index)
-        if isinstance(owner, (list, tuple)):
+        if isinstance(owner, dict):
+            if self.reads.is_outside(owner) and index in owner:
+                return self.reads.item(owner, index, value, f"[{index!r}]")
+        elif isinstance(owner, (list, tuple, deque)):
             self.walked(owner)
-        elif isinstance(owner, dict) and self.reads.is_outside(owner) and index in owner:
-            return self.reads.item(owner, index, value, f"[{index!r}]")
+        elif not isinstance(owner, (str, bytes, Module)):
+            look_through(self, owner)
         return value
 
     def stands_for_view(self, found: Any, owner: Any) -> None:
         """Note that a tensor, here of its own, would eagerly be a view of another one."""
         self.recorder.entangle(found, _root(owner))
+
+    def negated(self, x: Any) -> Any:
+        """`not x`, for a bool."""
+        if not self.recorder.is_captured(x):
+            return not x
+        return number(self.recorder.negated(wrap(x._payload)))
 
     def _state_item(self, owner: Any, index: Any) -> Any:
         """An item of an optimizer's state, which a condition may have made."""
@@ -505,6 +547,7 @@ class Session:
         found = getattr(type(x), name, None)
         if not isinstance(found, FunctionType) or is_own(found) or is_library(found):
             return None
+        self.reads.kind_of(x)
         generated = found.__code__.co_filename.startswith("<")  # by a dataclass
         return functools.partial(found if generated else self.function(found), x)
 
@@ -524,10 +567,12 @@ class Session:
             return wrap(index._payload)
         if type(index) is tuple:
             return tuple([self.index(i) for i in index])
+        look_through(self, index, objects=False)
         return index
 
     def spelled(self, x: Any) -> None:
-        """Refuse to spell out the values of a tensor."""
+        """Refuse to spell out the values of a tensor; note what else is spelled out."""
+        look_through(self, x)
         if not self._describing and any(self.recorder.is_captured(v) for v in trees.leaves(x)):
             self.recorder.refuse(
                 "the values of a tensor as text: they are known only when the program runs",
@@ -547,8 +592,7 @@ class Session:
 
     def made(self, x: Any) -> Any:
         """Note an object that the captured code made itself."""
-        if not self.has_made(x):
-            self._made[id(x)] = (x, len(self.recorder.scopes))
+        self.recorder.note_made(x)
         return x
 
     @contextmanager
@@ -582,6 +626,19 @@ class Session:
         self.advances(x)
         return x if self.stepping.is_state(x) else self.reads.walked(x)
 
+    def iterable(self, x: Any) -> Any:
+        """What is to be walked through by a function that is not captured."""
+        method = self.method_of(x, "__iter__")
+        if method is None:
+            return self.walked(x)
+        found = method()
+        return self.made(found) if isinstance(found, Iterator) else found
+
+    def ancestry(self, cls: Any) -> None:
+        """Note what a class of the user's is derived from."""
+        if isinstance(cls, type) and cls.__module__.split(".")[0] not in ("kuai", *_TRUSTED):
+            self.reads.attribute(cls, "__bases__", cls.__bases__)
+
     def looks_at(self, x: Any) -> None:
         """Note that a container is looked at, which a loop may be appending to."""
         rolled = self.rolled
@@ -594,6 +651,12 @@ class Session:
         """Refuse to take items of an iterator where values decide which ones they are."""
         if not isinstance(x, Iterator):
             return
+        if not self.has_made(x):
+            self.recorder.refuse(
+                f"a {type(x).__name__} from outside of the compiled function: it would be advanced "
+                "once, when the function is compiled, and not in each call",
+                "take the next item outside, and pass it as an argument",
+            )
         inner = len(self.recorder.scopes) > 1 and not self._is_local(x)
         if inner or self._spent.get(id(x)) is x:
             self.recorder.refuse(
@@ -609,11 +672,11 @@ class Session:
 
     def has_made(self, x: Any) -> bool:
         """Whether the captured code made an object itself."""
-        return self._made.get(id(x), (None, 0))[0] is x
+        return self.recorder.has_made(x)
 
     def _is_local(self, x: Any) -> bool:
         """Whether an object was made in the innermost region that is being captured."""
-        return self._made.get(id(x), (None, 0))[1] >= len(self.recorder.scopes)
+        return self.recorder.made.get(id(x), (None, 0))[1] >= len(self.recorder.scopes)
 
     def changes_container(self, x: Any, how: str) -> None:
         """Note a change of a list or dict; refuse one that would be seen outside, or only once."""

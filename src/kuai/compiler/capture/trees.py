@@ -32,6 +32,25 @@ def parts(x: Any) -> tuple[Any, list[tuple[str, Any]]] | None:
     return None
 
 
+class Whole:
+    """A container that is not to be taken apart."""
+
+    def __init__(self, container: Any) -> None:
+        self.container = container
+
+
+def with_whole(x: Any, chosen: Callable[[Any], bool]) -> Any:
+    """`x` with `Whole` in the place of the chosen containers."""
+    found = parts(x)
+    if found is None:
+        return x
+    if chosen(x):
+        return Whole(x)
+    items = [item for _, item in found[1]]
+    new = [with_whole(item, chosen) for item in items]
+    return x if all(a is b for a, b in zip(items, new, strict=True)) else rebuild(x, new)
+
+
 class Fields:
     """An object of a class of the user's, taken apart by the names of its attributes.
 
@@ -49,6 +68,12 @@ class Fields:
         new = object.__new__(type(self.like))
         new.__dict__.update(zip(self.names, values, strict=True))
         return new
+
+
+def as_fields(x: Any) -> Any:
+    """An object of the user's that has tensors as attributes, taken apart; `x` itself if none."""
+    closed = parts(x) is not None or isinstance(x, Fields) or not _has_tensors(x, set())
+    return x if closed else Fields(x, lambda _: False)
 
 
 def opened(x: Any, chosen: Callable[[Any], bool]) -> Any:

@@ -45,10 +45,11 @@ PROGRAM = Layout(
 )
 
 # An object among or inside the arguments: argument `item`, an item of the object `parent`, or the
-# very object at the address `item`. It must be `same` itself, or have a type and, a container, a
+# very object at the address `item`. An item of a dictionary that must have its place in the order
+# of them (DICT_ITEM) has a `position`. It must be `same` itself, or have a type and, a container, a
 # size (one more than that, 0 for any).
-OBJECT = Layout("kind parent item same type size")
-ARGUMENT, TUPLE_ITEM, LIST_ITEM, DICT_VALUE, FIXED = range(5)
+OBJECT = Layout("kind parent item position same type size")
+ARGUMENT, TUPLE_ITEM, LIST_ITEM, DICT_VALUE, FIXED, DICT_ITEM = range(6)
 MOST_OBJECTS = 1024  # of a native call
 
 # A tensor that the program uses: `object`, or the one at `place` among the objects; with `grad`,

@@ -18,6 +18,7 @@ def define_checks(module: Module, versions: bool) -> None:
     _intercepted(module, versions)
     _object_of(module)
     _tensor_fits(module)
+    _dict_item(module)
     _find_objects(module)
     _apart(module)
     _guards_hold(module, versions)
@@ -134,6 +135,28 @@ def _tensor_fits(module: Module) -> None:
     c.ret(1)
 
 
+def _dict_item(module: Module) -> None:
+    """The value of the item at a position of a dictionary, which must have this key; or null."""
+    c = Code(module, "dict_item", "ptr", "ptr items, i64 position, i64 key")
+    f = c.f
+    items, position, wanted = c.arguments
+    at, key, value = (f.alloca(type) for type in ("i64", "ptr", "ptr"))
+    f.store(c.number(0), at)
+    f.store(NULL, key)
+    with f.loop(0, f.add(position, c.number(1))):
+        c.call("PyDict_Next", items, at, key, value)
+    found = f.load("ptr", key)
+    wanted = f.cast("inttoptr", wanted, "ptr")
+    with f.when(c.is_null(found)):
+        f.ret(NULL)
+    with f.when(c.differ(found, wanted)):
+        equal = c.call("PyObject_RichCompareBool", found, wanted, c.number(objects.EQUAL, "i32"))
+        with f.when(c.differ(equal, c.number(1, "i32"))):
+            c.call("PyErr_Clear")
+            f.ret(NULL)
+    f.ret(f.load("ptr", value))
+
+
 def _find_objects(module: Module) -> None:
     """Take the arguments apart: every object among and inside them, if they nest as expected."""
     c = Code(module, "find_objects", "i1", "ptr program, ptr arguments, ptr objects")
@@ -159,6 +182,10 @@ def _find_objects(module: Module) -> None:
             with f.when(c.is_null(x.get())):
                 c.call("PyErr_Clear")
                 c.ret(0)
+        with f.when(c.same(kind, c.number(d.DICT_ITEM))):
+            position = c.get(spec, d.OBJECT, "position", "i64")
+            x.set(f.call("dict_item", "ptr", outer.get(), position, item))
+            c.give_up_if(c.is_null(x.get()))
         with f.when(c.same(kind, c.number(d.FIXED))):
             x.set(f.cast("inttoptr", item, "ptr"))
         same = c.get(spec, d.OBJECT, "same")

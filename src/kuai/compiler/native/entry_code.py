@@ -17,6 +17,8 @@ FUNCTIONS = {
     "PyObject_GetAttr": ("ptr", "ptr ptr"),
     "PyObject_GetItem": ("ptr", "ptr ptr"),
     "PyDict_GetItemWithError": ("ptr", "ptr ptr"),
+    "PyDict_Next": ("i32", "ptr ptr ptr ptr"),
+    "PyObject_RichCompareBool": ("i32", "ptr ptr i32"),
     "PyDict_New": ("ptr", ""),
     "PyDict_SetItem": ("i32", "ptr ptr ptr"),
     "PyErr_Clear": ("void", ""),

@@ -29,6 +29,7 @@ DICT_VERSION = 24
 TYPE_VERSION = 384  # 32 bits
 FUNCTION = {"__code__": 48, "__defaults__": 56, "__kwdefaults__": 64}
 ARRAY = {"data": 16, "nd": 24, "dimensions": 32, "strides": 40, "base": 48, "descr": 56}
+EQUAL = 2  # how Python's functions call that comparison
 NEW_FROM_DESCR = 94  # in NumPy's table of functions
 
 

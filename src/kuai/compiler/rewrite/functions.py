@@ -7,6 +7,7 @@ numbers of its file, so that a traceback shows the user's source.
 from __future__ import annotations
 
 import ast
+import copy
 import os
 from types import CellType, CodeType, FunctionType
 from typing import Any
@@ -74,10 +75,36 @@ def rewritten(function: FunctionType, hooks: Any) -> FunctionType:
 
 
 def rewritten_text(function: FunctionType) -> str:
-    """The rewritten form of a function as Python."""
+    """The rewritten form of a function as Python, in which operators look like operators."""
     if function.__code__ not in _trees:
         _compile(function)
-    return ast.unparse(_trees[function.__code__])
+    return ast.unparse(_WithOperators().visit(copy.deepcopy(_trees[function.__code__])))
+
+
+class _WithOperators(ast.NodeTransformer):
+    """Puts operators in the place of calls of their hooks."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        hook = node.func
+        if not (
+            isinstance(hook, ast.Attribute)
+            and isinstance(hook.value, ast.Name)
+            and hook.value.id == HOOKS
+            and hook.attr in ("operate", "compared", "sign")
+        ):
+            return node
+        symbol, *operands = node.args
+        assert isinstance(symbol, ast.Constant)
+        text = str(symbol.value).join(("x ", " y") if len(operands) == 2 else ("", "x"))
+        found = ast.parse(text, mode="eval").body
+        if isinstance(found, ast.Compare):
+            found.left, found.comparators = operands[0], operands[1:]
+        elif isinstance(found, ast.BinOp):
+            found.left, found.right = operands
+        elif isinstance(found, ast.UnaryOp):
+            found.operand = operands[0]
+        return found
 
 
 def _compile(function: FunctionType) -> CodeType:

@@ -42,7 +42,7 @@ _SYMBOLS: dict[type[ast.AST], str] = {
     ast.NotIn: "not in",
 }
 
-_MAY_BE_UNDECIDED = (ast.Name, ast.Attribute, ast.Subscript, ast.Call)
+_SIGNS = {ast.USub: "-", ast.UAdd: "+", ast.Invert: "~"}
 _KEPT_CALLS = {"locals", "globals", "vars", "dir", "eval", "exec", "breakpoint", "__import__"}
 
 
@@ -514,7 +514,7 @@ class Transformer(ast.NodeTransformer):
                 call = ast.Call(_load("super"), [_load("__class__"), first], [])
                 return _place(call, node)
             if function.id in _KEPT_CALLS and not node.args:
-                return node
+                return _place(_hook("namespace", node), node)
         arguments = [
             ast.Starred(_hook("iterate", self.visit(a.value)), ast.Load())
             if isinstance(a, ast.Starred)
@@ -583,29 +583,22 @@ class Transformer(ast.NodeTransformer):
         operand = self.visit(node.operand)
         if isinstance(node.op, ast.Not):
             return _place(_hook("not_", operand), node)
-        node.operand = operand
-        return node
+        if isinstance(node.operand, ast.Constant):
+            return node
+        return _place(_hook("sign", ast.Constant(_SIGNS[type(node.op)]), operand), node)
 
     def visit_BinOp(self, node: ast.BinOp) -> Any:
-        node.left = self.visit(node.left)
-        may_be_undecided = isinstance(node.right, _MAY_BE_UNDECIDED)
-        node.right = self.visit(node.right)
-        if may_be_undecided and not self._static:  # its left operand may not know how to wait
-            operator = ast.Constant(_SYMBOLS[type(node.op)])
-            return _place(_hook("operate", operator, node.left, node.right), node)
-        return node
+        if isinstance(node.left, ast.Constant) and isinstance(node.right, ast.Constant):
+            return node
+        symbol = ast.Constant(_SYMBOLS[type(node.op)])
+        left, right = self.visit(node.left), self.visit(node.right)
+        return _place(_hook("operate", symbol, left, right), node)
 
     def visit_Compare(self, node: ast.Compare) -> Any:
         operators = [_SYMBOLS[type(op)] for op in node.ops]
         if len(operators) == 1 and operators[0] not in ("in", "not in"):
-            (right,) = node.comparators
-            hooked = operators[0] in ("is", "is not") or isinstance(right, _MAY_BE_UNDECIDED)
-            node.left = self.visit(node.left)
-            node.comparators = [self.visit(right)]
-            if hooked and not self._static:
-                which = ast.Constant(operators[0])
-                return _place(_hook("compared", which, node.left, *node.comparators), node)
-            return node
+            left, right = self.visit(node.left), self.visit(node.comparators[0])
+            return _place(_hook("compared", ast.Constant(operators[0]), left, right), node)
         if not self._can_defer(node):
             return self.generic_visit(node)
         parts: list[ast.expr] = []
@@ -668,7 +661,11 @@ class Transformer(ast.NodeTransformer):
         return self._display(node)
 
     def visit_Dict(self, node: ast.Dict) -> Any:
-        return self._display(node)
+        self.generic_visit(node)
+        for place, key in enumerate(node.keys):
+            if key is None:
+                node.values[place] = _place(_hook("mapping", node.values[place]), node)
+        return _place(_hook("made", node), node)
 
     def visit_Starred(self, node: ast.Starred) -> Any:
         if isinstance(node.ctx, ast.Load):

@@ -19,7 +19,7 @@ Structure = Any
 """How arguments nest, without their leaves; equal for calls of the same structure."""
 
 LEAF = "leaf"
-_ITEMS: dict[type, int] = {list: d.LIST_ITEM, tuple: d.TUPLE_ITEM, dict: d.DICT_VALUE}
+_ITEMS: dict[type, int] = {list: d.LIST_ITEM, tuple: d.TUPLE_ITEM, dict: d.DICT_ITEM}
 _VALUES = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis))
 
 
@@ -129,7 +129,8 @@ class Objects:
                 self._give_up()
             self.kept.append(key)
             where = id(key) if cls is dict else i
-            self._add(item, {"kind": _ITEMS.get(cls, 0), "parent": place, "item": where})
+            source = {"kind": _ITEMS.get(cls, 0), "parent": place, "item": where, "position": i}
+            self._add(item, source)
 
     def _add_leaf(self, x: Any, source: dict[str, int], place: int) -> None:
         from kuai.nn.parameter import Parameter

@@ -7,6 +7,7 @@ new address, and asks no more.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Container, Sequence
 from typing import Any
 
@@ -113,6 +114,15 @@ class Guards:
         del before
         return rows
 
+    def _walked_dictionary(self, container: dict[Any, Any]) -> list[Row]:
+        """That a dictionary has the same items in the same order."""
+        if len(container) < 2 and all(map(_is_simple_key, container)):
+            size = _word(id(container) + objects.SIZE)
+            return [size, self._dictionary(container, list(container.items()))]
+        if isinstance(container, OrderedDict):
+            self.needs_python = True  # which keeps an order of its own
+        return [self._version(container)]
+
     def _version(self, container: Any) -> Row:
         """That nothing in a dictionary has changed."""
         if not isinstance(container, dict) or not objects.dict_versions():
@@ -148,14 +158,10 @@ class Guards:
                 row = {"kind": d.ITEM, "container": id(items), "key": i, "expected": id(x)}
                 rows.append(row)
         elif isinstance(record, r.Walked) and isinstance(record.container, dict):
-            named = record.container
-            rows.append(_word(id(named) + objects.SIZE))
-            if all(map(_is_simple_key, named)):
-                rows.append(self._dictionary(named, list(named.items())))
-            else:
-                rows.append(self._version(named))
-        elif isinstance(record, r.Walked) and type(record.container) is tuple:
-            pass  # never changes
+            rows += self._walked_dictionary(record.container)
+        elif isinstance(record, r.OfClass):
+            self._kept.append(record.owner)
+            rows.append(_word(id(record.owner) + objects.TYPE))
         else:
             self.needs_python = True
 

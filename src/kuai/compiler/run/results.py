@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from kuai.compiler.capture.numbers import KINDS, Number
-from kuai.compiler.capture.trees import Fields, parts, rebuild
+from kuai.compiler.capture.trees import Fields, Whole, parts, rebuild
 from kuai.compiler.graph import Value
 from kuai.compiler.native import descriptor as d
 from kuai.compiler.native.bound import Source, Step
@@ -113,6 +113,8 @@ class Result:
         return LEAF
 
     def _leaf(self, x: Any) -> Step:
+        if isinstance(x, Whole):
+            return Step(d.PUSH_OBJECT, 0, x.container)
         if not isinstance(x, TensorBase):
             return Step(d.PUSH_OBJECT, 0, x)
         source = self._source(x)
