@@ -227,7 +227,7 @@ CASES = {
     "a call": (lambda: Thing(a=1.0), lambda x, c: c(x), set_a(2.0)),
     "a length": (lambda: Thing(a=1.0), lambda x, c: x * len(c), set_a(2.0)),
     "a walk": (lambda: Thing(a=1.0), lambda x, c: x * sum(c), set_a(2.0)),
-    "a loop": (lambda: Thing(a=1.0), lambda x, c: x * [v * 2 for v in c][0], set_a(2.0)),
+    "a loop": (lambda: Thing(a=1.0), lambda x, c: x * max([v * 2 for v in c]), set_a(2.0)),
     "what is in it": (lambda: Thing(a=1.0), lambda x, c: x * (1.5 in c), set_a(2.0)),
     "equality": (lambda: Thing(a=1.0), lambda x, c: x * (c == 1.0), set_a(2.0)),
     "inequality": (lambda: Thing(a=1.0), lambda x, c: x * (c != 1.0), set_a(2.0)),
