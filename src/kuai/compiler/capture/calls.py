@@ -16,7 +16,6 @@ import numpy as np
 
 import kuai
 from kuai import ops as operations
-from kuai.autograd import Function
 from kuai.compiler.capture import numbers, trees
 from kuai.compiler.capture.numbers import KINDS, Number, as_tensor, is_number, number
 from kuai.compiler.capture.whole import look_through
@@ -526,11 +525,17 @@ def _register_hook(session: Session, x: Any, hook: Any) -> Any:
     return x.register_hook(session.callable(hook))
 
 
-@special(vars(Function)["apply"].__func__)
 def _apply(session: Session, function: Any, *args: Any) -> Any:
     from kuai.compiler.capture.custom_functions import applied
 
     return applied(session, function, args)
+
+
+def know_custom_functions() -> None:
+    """Take `Function.apply` for special, if there are such functions at all."""
+    module = sys.modules.get("kuai.autograd.function")
+    if module is not None:
+        SPECIAL[vars(module.Function)["apply"].__func__] = _apply
 
 
 # -- what gives another answer each time ----------------------------------------------------------

@@ -7,11 +7,11 @@ backward computation to the graph.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -38,7 +38,7 @@ check_each_: Any = control.check_each
 detach_: Any = detach
 view_scatter_: Any = view_scatter
 CHANGE_A_CLONE = "change a clone(), or write y = y + 1 in the place of y += 1"
-_OWN = str(Path(kuai.__file__).parent)
+_OWN = os.path.dirname(kuai.__file__)
 
 
 class Recorder:

@@ -18,7 +18,7 @@ from typing import Any
 from kuai import ops
 from kuai.compiler.capture import trees
 from kuai.compiler.capture.arrivals import as_grad, as_variable
-from kuai.compiler.capture.calls import GETTERS, SPECIAL, refuse_impure
+from kuai.compiler.capture.calls import GETTERS, SPECIAL, know_custom_functions, refuse_impure
 from kuai.compiler.capture.choosing import chosen
 from kuai.compiler.capture.held import Held, HeldAttributes
 from kuai.compiler.capture.hooks import Hooks, Range
@@ -65,6 +65,7 @@ class Session:
     """
 
     def __init__(self, recorder: Recorder, reads: Reads, held: Sequence[Held] = ()) -> None:
+        know_custom_functions()
         self.recorder = recorder
         self.reads = reads
         self.held = HeldAttributes(recorder, reads, held)

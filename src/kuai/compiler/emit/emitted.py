@@ -15,7 +15,7 @@ INTERRUPTED, OUT_OF_MEMORY, HOST_FAILED = -1, -2, -3
 """The statuses that are not numbers of `Emitted.failures`; 0 is success."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Failure:
     """What a positive status of a program means.
 
@@ -42,7 +42,7 @@ def message_with(message: str, values: Sequence[int]) -> str:
     return message.format(*values) if values else message
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class HostCall:
     """A NumPy kernel that a program calls.
 
@@ -57,7 +57,7 @@ class HostCall:
     outputs: tuple[Layout, ...]
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Emitted:
     """A program as text, and what its caller must know.
 

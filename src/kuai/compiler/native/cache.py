@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from pathlib import Path
 
 from kuai.version import __version__
 
@@ -23,13 +22,13 @@ _MAGIC = b"kuai\x01"
 _DIGEST = 16
 
 
-def directory() -> Path:
+def directory() -> str:
     """Where files are kept: `KUAI_CACHE_DIR`, or `kuai` in the user's cache directory."""
     given = os.environ.get("KUAI_CACHE_DIR")
     if given:
-        return Path(given)
+        return given
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.path.expanduser(base)) / "kuai"
+    return os.path.join(os.path.expanduser(base), "kuai")
 
 
 def key(*parts: str) -> str:
@@ -45,9 +44,10 @@ def key(*parts: str) -> str:
 
 def read(name: str) -> bytes | None:
     """What is kept under a key; `None` if nothing is, or if it is damaged."""
-    path = directory() / name
+    path = os.path.join(directory(), name)
     try:
-        data = path.read_bytes()
+        with open(path, "rb") as stream:
+            data = stream.read()
     except OSError:
         return None
     start = len(_MAGIC) + _DIGEST
@@ -62,14 +62,16 @@ def read(name: str) -> bytes | None:
 def write(name: str, content: bytes) -> None:
     """Keep something under a key. It is no error if that cannot be done."""
     folder = directory()
-    temporary = folder / f".{name}.{os.getpid()}.{os.urandom(4).hex()}"
+    temporary = os.path.join(folder, f".{name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        os.makedirs(folder, exist_ok=True)
         try:
-            temporary.write_bytes(_MAGIC + digest_of(content) + content)
-            os.replace(temporary, folder / name)
+            with open(temporary, "wb") as stream:
+                stream.write(_MAGIC + digest_of(content) + content)
+            os.replace(temporary, os.path.join(folder, name))
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                os.unlink(temporary)
             raise
         _bound(folder)
     except OSError:
@@ -84,7 +86,7 @@ def digest_of(content: bytes) -> bytes:
 _written = 0
 
 
-def _bound(folder: Path) -> None:
+def _bound(folder: str) -> None:
     """Remove what was used longest ago where there is too much; a look at every 32nd writing."""
     global _written
     _written += 1

@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,10 +17,10 @@ from kuai.errors import CompileError
 if TYPE_CHECKING:
     from kuai.compiler.graph import Origin
 
-_OWN = str(Path(kuai.__file__).parent) + os.sep
-_COMPILER = str(Path(_OWN) / "compiler") + os.sep
+_OWN = os.path.dirname(kuai.__file__) + os.sep
+_COMPILER = os.path.join(_OWN, "compiler", "")
 _FOR_USERS = tuple(
-    str(Path(_COMPILER) / name)
+    os.path.join(_COMPILER, name)
     for name in (
         "capture/calls.py",
         "capture/condition_hooks.py",
@@ -37,7 +36,7 @@ _FOR_USERS = tuple(
 """Where the compiler runs the user's code or tells its failures; elsewhere, it is wrong itself."""
 
 
-_PASSING = (_COMPILER, *[str(Path(_OWN) / "nn" / name) for name in ("module.py", "hooks.py")])
+_PASSING = (_COMPILER, *[os.path.join(_OWN, "nn", name) for name in ("module.py", "hooks.py")])
 """What calls go through; that an error came by there tells nothing."""
 
 
