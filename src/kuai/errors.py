@@ -1,7 +1,7 @@
 """The errors that kuai raises where Python has no fitting class of its own.
 
-All derive from `RuntimeError`, which is what PyTorch raises in the same situations, so that code
-written for PyTorch catches them.
+All derive from the class that PyTorch raises in the same situations, so that code written for
+PyTorch catches them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ class DtypeError(RuntimeError):
 
 class GradientError(RuntimeError):
     """A gradient that cannot be computed: no graph, a freed one, or a value changed in place."""
+
+
+class OperandError(TypeError):
+    """An operand is neither a tensor nor a number."""
 
 
 class CheckpointError(RuntimeError):

@@ -16,7 +16,7 @@ from kuai.core import tape
 from kuai.core.base import TensorBase, alias, bind_tensor_class, layout_of, wrap
 from kuai.core.inplace import detach, inplace, inplace_view
 from kuai.device import CPU, check_device
-from kuai.errors import GradientError, ShapeError
+from kuai.errors import GradientError, OperandError, ShapeError
 from kuai.layout import strided
 from kuai.ops.arguments import numpy_named
 from kuai.ops.creation import overwrite
@@ -45,8 +45,28 @@ _neg: Method = ops.neg.__call__
 _abs: Method = ops.abs.__call__
 
 
+def _operator(function: Method) -> Any:
+    """An operator: what is neither a tensor nor a number may know how to work with one."""
+
+    def method(self: Tensor, other: Any) -> Any:
+        try:
+            return function(self, other)
+        except OperandError:
+            return NotImplemented
+
+    return method
+
+
+def _mirrored(function: Method) -> Method:
+    return lambda x, other: function(other, x)
+
+
+def _ratio_to(x: Any, other: Any) -> Any:
+    return tape.called(ops.quotient(other, x), "MulBackward0")
+
+
 def _comparable(x: object) -> bool:
-    return isinstance(x, (TensorBase, int, float, np.generic))
+    return isinstance(x, (TensorBase, int, float, np.generic, np.ndarray))
 
 
 def in_place(function: Method, change: Method = inplace) -> Method:
@@ -257,65 +277,29 @@ class Tensor(TensorBase):
 
     # -- operators --------------------------------------------------------------------------
 
-    def __add__(self, other: Any) -> Tensor:
-        return _plus(self, other)
-
-    def __radd__(self, other: Any) -> Tensor:
-        return _plus(self, other)
-
-    def __sub__(self, other: Any) -> Tensor:
-        return ops.sub(self, other)
-
-    def __rsub__(self, other: Any) -> Tensor:
-        return ops.rsub(self, other)
-
-    def __mul__(self, other: Any) -> Tensor:
-        return _mul(self, other)
-
-    def __rmul__(self, other: Any) -> Tensor:
-        return _mul(self, other)
-
-    def __truediv__(self, other: Any) -> Tensor:
-        return _quotient(self, other)
-
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return tape.called(ops.quotient(other, self), "MulBackward0")
-
-    __rdiv__ = __rtruediv__
-
-    def __floordiv__(self, other: Any) -> Tensor:
-        return ops.floor_divide(self, other)
-
-    def __rfloordiv__(self, other: Any) -> Tensor:
-        return ops.floor_divide(other, self)
-
-    def __mod__(self, other: Any) -> Tensor:
-        return ops.remainder(self, other)
-
-    def __rmod__(self, other: Any) -> Tensor:
-        return ops.remainder(other, self)
+    __add__ = __radd__ = _operator(_plus)
+    __sub__ = _operator(ops.sub)
+    __rsub__ = _operator(ops.rsub)
+    __mul__ = __rmul__ = _operator(_mul)
+    __truediv__ = _operator(_quotient)
+    __rtruediv__ = __rdiv__ = _operator(_ratio_to)
+    __floordiv__ = _operator(ops.floor_divide)
+    __rfloordiv__ = _operator(_mirrored(ops.floor_divide))
+    __mod__ = _operator(ops.remainder)
+    __rmod__ = _operator(_mirrored(ops.remainder))
+    __pow__ = _operator(ops.pow)
+    __rpow__ = _operator(_mirrored(ops.pow))
 
     def __rmatmul__(self, other: Any) -> Tensor:
         if not isinstance(other, Tensor):
             return NotImplemented
         return ops.matmul(other, self)
 
-    def __and__(self, other: Any) -> Tensor:
-        return ops.bitwise_and(self, other)
-
-    def __or__(self, other: Any) -> Tensor:
-        return ops.bitwise_or(self, other)
-
-    def __xor__(self, other: Any) -> Tensor:
-        return ops.bitwise_xor(self, other)
-
-    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
-
-    def __lshift__(self, other: Any) -> Tensor:
-        return ops.bitwise_left_shift(self, other)
-
-    def __rshift__(self, other: Any) -> Tensor:
-        return ops.bitwise_right_shift(self, other)
+    __and__ = __rand__ = _operator(ops.bitwise_and)
+    __or__ = __ror__ = _operator(ops.bitwise_or)
+    __xor__ = __rxor__ = _operator(ops.bitwise_xor)
+    __lshift__ = _operator(ops.bitwise_left_shift)
+    __rshift__ = _operator(ops.bitwise_right_shift)
 
     def __invert__(self) -> Tensor:
         if self._payload.dtype.kind in "fV":
@@ -323,12 +307,6 @@ class Tensor(TensorBase):
                 "~ (operator.invert) is only implemented on integer and Boolean-type tensors"
             )
         return ops.bitwise_not(self)
-
-    def __pow__(self, other: Any) -> Tensor:
-        return ops.pow(self, other)
-
-    def __rpow__(self, other: Any) -> Tensor:
-        return ops.pow(other, self)
 
     def __matmul__(self, other: Any) -> Tensor:
         if not isinstance(other, Tensor):
@@ -350,17 +328,8 @@ class Tensor(TensorBase):
     def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
         return ops.ne(self, other) if _comparable(other) else NotImplemented
 
-    def __lt__(self, other: Any) -> Tensor:
-        return _lt(self, other)
-
-    def __le__(self, other: Any) -> Tensor:
-        return _le(self, other)
-
-    def __gt__(self, other: Any) -> Tensor:
-        return _gt(self, other)
-
-    def __ge__(self, other: Any) -> Tensor:
-        return _ge(self, other)
+    __lt__, __le__ = _operator(_lt), _operator(_le)
+    __gt__, __ge__ = _operator(_gt), _operator(_ge)
 
     __hash__ = object.__hash__
 
@@ -507,6 +476,11 @@ class Tensor(TensorBase):
         if dtype is not None and array.dtype != dtype:
             return array.astype(dtype)
         return array.copy() if copy else array
+
+    def __array_wrap__(
+        self, array: np.ndarray, context: Any = None, return_scalar: bool = False
+    ) -> Tensor:
+        return ops.from_numpy(np.asarray(array))  # what NumPy's functions of tensors give
 
     def __dlpack__(self, **options: Any) -> Any:
         if self.requires_grad:

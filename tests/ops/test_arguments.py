@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 import kuai
@@ -69,3 +70,43 @@ def test_numbers_alone_are_no_operands(name: str) -> None:
 def test_a_tolerance_is_not_negative(tolerance: str) -> None:
     with pytest.raises(RuntimeError, match=tolerance):
         kuai.isclose(kuai.ones(1), kuai.ones(1), **{tolerance: -0.1})
+
+
+class Doubling:
+    """Knows how to stand beside a tensor."""
+
+    def __radd__(self, other: Any) -> Any:
+        return other * 2
+
+    def __rmul__(self, other: Any) -> Any:
+        return other * 3
+
+    def __gt__(self, other: Any) -> Any:
+        return other * 4
+
+
+def test_whoever_knows_how_computes_with_tensors() -> None:
+    x = kuai.tensor([1.0, 2.0])
+    assert (x + Doubling()).tolist() == [2, 4]
+    assert (x * Doubling()).tolist() == [3, 6]
+    assert (x < Doubling()).tolist() == [4, 8]
+    with pytest.raises(TypeError, match="unsupported operand"):
+        x - Doubling()
+    with pytest.raises(TypeError, match="unsupported operand"):
+        x + "a"
+
+
+def test_arrays_are_operands() -> None:
+    x, array = kuai.tensor([1.0, 2.0]), np.array([3.0, 4.0])
+    for found, expected in [
+        (x * array, [3, 8]),
+        (array - x, [2, 2]),
+        (x**array, [1, 16]),
+        (array / x, [3, 2]),
+    ]:
+        assert found.dtype is kuai.float64
+        assert found.tolist() == expected
+    assert (x == array).tolist() == [False, False]
+    assert np.exp(x).tolist() == pytest.approx(x.exp().tolist())
+    assert isinstance(np.exp(x), kuai.Tensor)
+    assert x.sum(np.int64(0)).item() == 3

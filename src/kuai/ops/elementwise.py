@@ -719,7 +719,7 @@ def pow(input: Any, exponent: Any, *, out: Tensor | None = None) -> Tensor:
         RuntimeError: integers to a negative integer power given as a number.
     """
     if isinstance(input, TensorBase) and not isinstance(exponent, TensorBase):
-        if exponent == 2 and type(exponent) is int:
+        if type(exponent) is int and exponent == 2:
             return square(input, out=out)
         if type(exponent) is int and exponent < 0 and input._payload.dtype.kind in "iub":
             raise RuntimeError("Integers to negative integer powers are not allowed.")

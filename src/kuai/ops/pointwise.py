@@ -11,7 +11,7 @@ from kuai import config, dtypes
 from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import Meta, Primitive, primitive
-from kuai.errors import ShapeError
+from kuai.errors import OperandError, ShapeError
 from kuai.ops.out import write_out as write_out
 
 if TYPE_CHECKING:
@@ -229,9 +229,10 @@ class Elementwise(Primitive):
 
     def promote(self, inputs: Sequence[Any]) -> tuple[Any, ...]:
         """Bring the operands to their common type."""
+        inputs = [wrap(x) if type(x) is np.ndarray else x for x in inputs]
         for x in inputs:
             if not isinstance(x, (TensorBase, bool, int, float, np.generic)):
-                raise TypeError(
+                raise OperandError(
                     f"{self.name}(): expected tensors and numbers, got {type(x).__name__}"
                 )
         if self.some_tensor:

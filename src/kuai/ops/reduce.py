@@ -49,7 +49,7 @@ def normalize_dims(dim: Dim, ndim: int) -> tuple[int, ...]:
     """
     if dim is None:
         return _ALL[ndim]
-    if isinstance(dim, int):
+    if isinstance(dim, (int, np.integer)):
         d = movement.normalize_dim(dim, ndim)
         return (d,) if ndim else ()
     dims = tuple([movement.normalize_dim(d, ndim) for d in dim])
