@@ -207,6 +207,11 @@ CASES = {
         lambda x, c: x * operator.methodcaller("get", "a")(c),
         put("a", 2.0),
     ),
+    "a method of a dict": (
+        lambda: {"a": 1.0}.get,
+        lambda x, c: x * c("a"),
+        lambda c: put("a", 2.0)(c.__self__),
+    ),
     "vars": (lambda: Thing(a=1.0), lambda x, c: x * vars(c)["a"], set_a(2.0)),
     "a record's list": (
         lambda: Record(1.0, [1.0]),
@@ -333,6 +338,52 @@ def test_what_was_looked_at_may_change(name, as_argument):
     assert expected != before
     for _ in range(3):
         assert values(function(*given)) == pytest.approx(expected)
+
+
+class Scaling:
+    factor = 1.0
+
+    def __init__(self):
+        self.scale, self.factors, self.calls = 1.0, [1.0], 0
+
+    def __call__(self, x):
+        self.calls += 1
+        return x * self.scale * self.factors[0] * self.factor * self.calls
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda thing: thing,
+        lambda thing: thing.__call__,
+        lambda thing: functools.partial(Scaling.__call__, thing),
+        lambda thing: functools.partial(Scaling.__call__, self=thing),
+        lambda thing: lambda x: thing(x),
+    ],
+    ids=["object", "method", "partial", "keyword", "closure"],
+)
+def test_the_object_of_a_method(function):
+    thing, other = Scaling(), Scaling()
+    compiled = kuai.compile(function(thing))
+
+    def agrees():
+        if isinstance(function(thing), functools.partial) and function(thing).keywords:
+            found, expected = compiled(x=X), other(X)
+        else:
+            found, expected = compiled(X), other(X)
+        assert found.tolist() == expected.tolist()
+        assert thing.calls == other.calls
+
+    agrees()
+    for both in (thing, other):
+        both.scale = 3.0
+    agrees()
+    for both in (thing, other):
+        both.factors[0] = 5.0
+    agrees()
+    for both in (thing, other):
+        both.factor = 7.0
+    agrees()
 
 
 def test_the_bases_of_a_class():
@@ -479,3 +530,93 @@ def test_objects_are_carried_and_merged():
         assert (x.tolist(), rounds) == (expected.tolist(), count)
         found = torch.autograd.grad(x.sum(), given)[0]
         assert found.tolist() == torch.autograd.grad(expected.sum(), given)[0].tolist()
+
+
+# -- training steps --------------------------------------------------------------------------------
+
+
+class Training:
+    """A network, its optimizer, and a step of both."""
+
+    def __init__(self, compiled):
+        torch.manual_seed(0)
+        self.net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
+        self.optimizer = torch.optim.SGD(self.net.parameters(), lr=0.1, momentum=0.5)
+        self.most = 1.0
+        self.to_none = True
+        self.step = kuai.compile(self.plain_step) if compiled else self.plain_step
+
+    def plain_step(self, x, target):
+        self.optimizer.zero_grad(set_to_none=self.to_none)
+        loss = nn.functional.cross_entropy(self.net(x), target)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.net.parameters(), self.most)
+        self.optimizer.step()
+        return loss
+
+    @property
+    def group(self):
+        return self.optimizer.param_groups[0]
+
+    @property
+    def weight(self):
+        return self.net[0].weight
+
+
+def scale_gradients(optimizer, args, kwargs):
+    for p in optimizer.param_groups[0]["params"]:
+        p.grad.mul_(0.1)
+
+
+TRAINING_CHANGES = {
+    "a rate": lambda t: t.group.update(lr=0.5),
+    "a rate that is an int": lambda t: t.group.update(lr=1),
+    "a rate that is a tensor": lambda t: t.group.update(lr=torch.tensor(0.3)),
+    "weight decay": lambda t: t.group.update(weight_decay=0.3),
+    "the direction": lambda t: t.group.update(maximize=True),
+    "momentum": lambda t: t.group.update(momentum=0.1),
+    "the kind of momentum": lambda t: t.group.update(nesterov=True),
+    "a bound": lambda t: setattr(t, "most", 0.01),
+    "how gradients are cleared": lambda t: setattr(t, "to_none", False),
+    "a frozen parameter": lambda t: t.weight.requires_grad_(False),
+    "another parameter": lambda t: setattr(
+        t.net[0], "weight", nn.Parameter(torch.ones(4, 3).double())
+    ),
+    "other data": lambda t: setattr(t.weight, "data", torch.ones(4, 3).double()),
+    "no state": lambda t: t.optimizer.state.clear(),
+    "another state": lambda t: t.optimizer.load_state_dict(copy.deepcopy(t.optimizer.state_dict())),
+    "half of the state": lambda t: [
+        entry.update({k: v * 0.5 for k, v in entry.items()}) for entry in t.optimizer.state.values()
+    ],
+    "a further group": lambda t: t.optimizer.add_param_group(
+        {"params": [nn.Parameter(torch.ones(2))]}
+    ),
+    "a parameter less": lambda t: t.group["params"].pop(),
+    "another layer": lambda t: t.net.__setitem__(1, nn.ReLU()),
+    "a gradient before": lambda t: setattr(t.weight, "grad", torch.ones(4, 3).double()),
+    "a hook of a gradient": lambda t: t.weight.register_hook(lambda g: g * 3),
+    "a hook after a gradient": lambda t: t.weight.register_post_accumulate_grad_hook(
+        lambda p: p.grad.mul_(2)
+    ),
+    "a hook of the optimizer": lambda t: t.optimizer.register_step_pre_hook(scale_gradients),
+    "a hook of a block": lambda t: t.net[0].register_forward_hook(lambda m, i, y: y * 2),
+    "a hook of a block's gradient": lambda t: t.net[2].register_full_backward_hook(
+        lambda m, given, g: tuple(x * 2 for x in given)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TRAINING_CHANGES)
+def test_what_changes_a_training_step(name):
+    x, target = torch.rand(5, 3).double(), torch.tensor([0, 1, 0, 1, 1])
+    found, expected = Training(True), Training(False)
+    for training in (found, expected):
+        training.losses = [training.step(x, target).item() for _ in range(3)]
+        TRAINING_CHANGES[name](training)
+        training.losses += [training.step(x, target).item() for _ in range(3)]
+    assert found.losses == pytest.approx(expected.losses)
+    for p, q in zip(found.net.parameters(), expected.net.parameters(), strict=True):
+        np.testing.assert_allclose(p.detach(), q.detach(), rtol=1e-9)
+        assert (p.grad is None) == (q.grad is None)
+        if p.grad is not None:
+            np.testing.assert_allclose(p.grad, q.grad, rtol=1e-6, atol=1e-12)

@@ -504,6 +504,14 @@ def _successors(edge: Any) -> Sequence[Any]:
     return [e for e in edge.edges if e is not None]
 
 
+def hooks_of(x: Any) -> Any:
+    """A copy of the hooks that a gradient for this tensor meets; false where there are none."""
+    if x._hooks is None:
+        return False
+    found = dict(x._hooks), dict(getattr(x, "_accumulate_hooks", ()))
+    return found if any(found) else False
+
+
 def _run_hooks(hooks: dict[int, Any], grad: Any) -> Any:
     first = grad
     last = [hook for key, hook in hooks.items() if key < 0]

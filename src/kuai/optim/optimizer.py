@@ -94,6 +94,11 @@ class Optimizer:
 
     # -- stepping ---------------------------------------------------------------------------
 
+    def step_hooks(self) -> tuple[Hooks, ...]:
+        """What runs around each step: hooks of this optimizer's, and of all."""
+        own = self._optimizer_step_pre_hooks, self._optimizer_step_post_hooks
+        return (*own, _global_pre_hooks, _global_post_hooks)
+
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Change every parameter that has a gradient.
 

@@ -387,6 +387,7 @@ class _Capturing:
         return value
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self.reads.outside(self.function)
         block = getattr(self.function, "__self__", None)
         if isinstance(block, Module) and self.function.__name__ == "forward":
             return self._call_forward(block, args, kwargs)

@@ -6,10 +6,19 @@ finds changed makes the program stale; a float that was found changed can be mad
 
 from __future__ import annotations
 
+import functools
 from array import array
 from collections import deque
 from collections.abc import Callable, Collection, Container
-from types import BuiltinFunctionType, CellType, FunctionType, MappingProxyType, ModuleType
+from types import (
+    BuiltinFunctionType,
+    CellType,
+    FunctionType,
+    MappingProxyType,
+    MethodType,
+    MethodWrapperType,
+    ModuleType,
+)
 from typing import Any
 
 import numpy as np
@@ -338,6 +347,11 @@ class Reads:
         if type(x) is tuple:
             for item in x:
                 self.outside(item)
+        elif isinstance(x, _BOUND):
+            self.outside(x.__self__)
+        elif type(x) is functools.partial:
+            self._outside[id(x)] = x
+            self.outside((x.func, *x.args, *x.keywords.values()))
         elif not isinstance(x, _PLAIN):
             self._outside[id(x)] = x
         return x
@@ -479,6 +493,7 @@ class Reads:
         return x
 
 
+_BOUND = (MethodType, BuiltinFunctionType, MethodWrapperType)
 _WALKED = (list, dict, set, frozenset, deque, MappingProxyType)
 _PLAIN = (
     *COMPARED,

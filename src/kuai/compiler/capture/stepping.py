@@ -133,8 +133,8 @@ class Stepping:
                 if seen is not value:
                     replaced.append((group, option, value))
                     group[option] = seen
-        for hooks in (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks):
-            reads.walked(hooks)
+        for hooks in optimizer.step_hooks():
+            reads.walked(reads.outside(hooks))
         try:
             yield
         finally:

@@ -21,7 +21,7 @@ from kuai.compiler.native.descriptor import Memory, records
 from kuai.compiler.native.link import Library
 from kuai.compiler.native.stacks import StackMemory
 from kuai.core.base import TensorBase, wrap
-from kuai.core.tape import OutputEdge, edge_of
+from kuai.core.tape import OutputEdge, edge_of, hooks_of
 from kuai.nn.registry import epoch
 
 
@@ -106,7 +106,7 @@ class TensorUse:
     buffer: int
     written: bool = False
     payload: np.ndarray | None = None
-    hooks: dict[int, Any] | bool | None = None
+    hooks: Any = None
 
     def fits(self, leaves: Sequence[Any]) -> bool:
         """Whether the tensor is such a one now."""
@@ -115,7 +115,7 @@ class TensorUse:
             return False
         if self.requires_grad is not None and x._requires_grad is not self.requires_grad:
             return False
-        if self.hooks is not None and (x._hooks or False) != self.hooks:
+        if self.hooks is not None and hooks_of(x) != self.hooks:
             return False
         view = x._view
         if view is not None and view.generation != x._counter[1]:

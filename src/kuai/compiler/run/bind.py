@@ -29,6 +29,7 @@ from kuai.compiler.run.code import Code
 from kuai.compiler.run.failures import told
 from kuai.compiler.run.kept import Kept
 from kuai.core.base import TensorBase
+from kuai.core.tape import hooks_of
 
 RELEASE = 50_000.0  # nanoseconds from which on a program lets go of the interpreter's lock
 
@@ -186,7 +187,7 @@ class Binding:
                 self._read_grads.append(use.source.owner)
             else:
                 use.payload = array
-                use.hooks = dict(tensor._hooks) if tensor._hooks else False
+                use.hooks = hooks_of(tensor)
             self._add(value, use)
 
     def block(self, kept: Kept) -> None:
