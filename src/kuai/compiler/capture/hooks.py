@@ -1,6 +1,6 @@
 """What rewritten code calls: Python's own behaviour on plain values, a capture's on tensors.
 
-`Hooks` has a method for each thing that `kuai.compiler.rewrite.transform` turns into a call. An
+`Hooks` has a method for each thing that `kuai.compiler.rewrite` turns into a call. An
 instance belongs to one function: it knows the function's globals.
 """
 

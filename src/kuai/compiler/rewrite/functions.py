@@ -12,8 +12,9 @@ import os
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
+from kuai.compiler.rewrite.nodes import HOOKS
 from kuai.compiler.rewrite.source import SourceError, function_node
-from kuai.compiler.rewrite.transform import HOOKS, Transformer
+from kuai.compiler.rewrite.transform import Transformer
 
 _templates: dict[CodeType, CodeType] = {}
 _trees: dict[CodeType, ast.AST] = {}
