@@ -19,10 +19,10 @@ from kuai.dtypes import bool_, int64
 from kuai.nn.module import Module
 
 if TYPE_CHECKING:
-    from kuai.compiler.capture.session import Session
+    from kuai.compiler.capture.access import Access
 
 
-def chosen(session: Session, owner: Any, index: Any) -> Any:
+def chosen(session: Access, owner: Any, index: Any) -> Any:
     """`owner[index]`: an element of a stack of tensors or numbers, or one of several objects."""
     if isinstance(owner, Module):
         session.reads.block(owner)
@@ -44,7 +44,7 @@ def chosen(session: Session, owner: Any, index: Any) -> Any:
     return ops.stack(items)[session.index(index)]
 
 
-def _object(session: Session, owner: Any, items: list[Any], index: Any) -> Any:
+def _object(session: Access, owner: Any, items: list[Any], index: Any) -> Any:
     recorder = session.recorder
     if session.rolled is not None and recorder.comes_from_round(index):
         recorder.refuse("an object for each round of a loop")  # the rounds run one by one then
@@ -52,7 +52,7 @@ def _object(session: Session, owner: Any, items: list[Any], index: Any) -> Any:
     return _choice(items, number(ops.remainder(as_tensor(place, int64), len(items))))
 
 
-def _check_place(session: Session, owner: Any, items: list[Any], index: Any) -> Number:
+def _check_place(session: Access, owner: Any, items: list[Any], index: Any) -> Number:
     """The index as a number, of which the program checks that the list has it."""
     place = index if isinstance(index, Number) else to_kind(index, int)
     inside = ops.logical_and(place >= -len(items), place < len(items))
@@ -60,7 +60,7 @@ def _check_place(session: Session, owner: Any, items: list[Any], index: Any) -> 
     return place
 
 
-def _of_dict(session: Session, owner: dict[Any, Any], index: Any) -> Any:
+def _of_dict(session: Access, owner: dict[Any, Any], index: Any) -> Any:
     session.walked(owner)
     keys, items = list(owner), list(owner.values())
     numbers = all(type(k) in (int, bool) for k in keys) and isinstance(index, Number)

@@ -14,7 +14,7 @@ from kuai.compiler.capture.whole import look_through
 from kuai.tensor import Tensor
 
 if TYPE_CHECKING:
-    from kuai.compiler.capture.session import Session
+    from kuai.compiler.capture.access import Access
 
 _NAMES = {
     "+": "add",
@@ -49,7 +49,7 @@ def is_simple(x: Any) -> bool:
     return type(x) in _SIMPLE
 
 
-def operate(session: Session, symbol: str, x: Any, y: Any) -> Any:
+def operate(session: Access, symbol: str, x: Any, y: Any) -> Any:
     """`x symbol y`."""
     if symbol == "%" and isinstance(x, (str, bytes)):
         session.spelled(y)
@@ -79,14 +79,14 @@ def operate(session: Session, symbol: str, x: Any, y: Any) -> Any:
     return OPERATORS[symbol](x, y)  # which says that nobody knows how
 
 
-def _is_only_equal(session: Session, x: Any) -> bool:
+def _is_only_equal(session: Access, x: Any) -> bool:
     """Whether the user's class says what equal is, and `!=` is the opposite of that."""
     inherited: Any = getattr(type(x), "__ne__", None)
     plain: Any = object.__ne__
     return inherited is plain and session.method_of(x, "__eq__") is not None
 
 
-def sign(session: Session, symbol: str, x: Any) -> Any:
+def sign(session: Access, symbol: str, x: Any) -> Any:
     """`-x`, `+x` or `~x`."""
     method = session.method_of(x, f"__{_SIGNS[symbol]}__")
     return SIGNS[symbol](x) if method is None else method()

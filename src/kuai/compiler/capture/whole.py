@@ -16,7 +16,7 @@ from kuai.core.base import TensorBase
 from kuai.nn.module import Module
 
 if TYPE_CHECKING:
-    from kuai.compiler.capture.session import Session
+    from kuai.compiler.capture.access import Access
 
 _CONTAINERS = (list, tuple, set, frozenset, deque, dict, MappingProxyType)
 _CLOSED = (
@@ -32,7 +32,7 @@ _CLOSED = (
 )
 
 
-def look_through(session: Session, x: Any, objects: bool = True) -> None:
+def look_through(session: Access, x: Any, objects: bool = True) -> None:
     """Note all that is in `x`.
 
     Args:

@@ -22,11 +22,17 @@ _COMPILER = os.path.join(_OWN, "compiler", "")
 _FOR_USERS = tuple(
     os.path.join(_COMPILER, name)
     for name in (
-        "capture/calls.py",
+        "capture/access.py",
+        "capture/changes.py",
         "capture/condition_hooks.py",
         "capture/hooks.py",
         "capture/loop_hooks.py",
+        "capture/mathematics.py",
+        "capture/observing.py",
+        "capture/operators.py",
+        "capture/python_functions.py",
         "capture/session.py",
+        "capture/tensor_functions.py",
         "native/hosts.py",
         "run/bind.py",
         "run/block.py",
