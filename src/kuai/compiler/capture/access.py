@@ -15,7 +15,7 @@ from kuai.compiler.capture.hooks import Range
 from kuai.compiler.capture.impure import refuse_impure
 from kuai.compiler.capture.numbers import Number
 from kuai.compiler.capture.observing import CONTAINERS, TRUSTED, Observing
-from kuai.compiler.capture.reads import MISSING
+from kuai.compiler.capture.records import MISSING
 from kuai.compiler.capture.undecided import Maybe
 from kuai.compiler.capture.whole import look_through
 from kuai.compiler.rewrite.functions import is_library, is_own

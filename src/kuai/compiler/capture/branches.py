@@ -12,7 +12,8 @@ from kuai.compiler.capture.building import finish_branch
 from kuai.compiler.capture.gradients import zeros
 from kuai.compiler.capture.numbers import Number, is_number, number
 from kuai.compiler.capture.places import Differing, Place, Scope, is_tensor
-from kuai.compiler.capture.recorder import CHANGE_A_CLONE, Recorder
+from kuai.compiler.capture.recorder import Recorder
+from kuai.compiler.capture.regions import CHANGE_A_CLONE
 from kuai.compiler.capture.undecided import (
     UNDEFINED,
     Choice,

@@ -9,7 +9,8 @@ from kuai.compiler.capture import numbers, trees
 from kuai.compiler.capture.branches import _equal, _nothing_like, described
 from kuai.compiler.capture.numbers import is_number, number
 from kuai.compiler.capture.places import Differing, is_tensor
-from kuai.compiler.capture.recorder import CHANGE_A_CLONE, Recorder
+from kuai.compiler.capture.recorder import Recorder
+from kuai.compiler.capture.regions import CHANGE_A_CLONE
 from kuai.compiler.capture.undecided import UNDEFINED, Choice, Maybe, is_known, is_same, place_of
 from kuai.core.base import TensorBase
 from kuai.core.primitive import Meta, is_floating, meta_of

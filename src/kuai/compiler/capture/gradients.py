@@ -31,8 +31,9 @@ from kuai.compiler.capture.building import (
     replay,
 )
 from kuai.compiler.capture.control import StackGradient, stack_gradient
+from kuai.compiler.capture.outer import is_stack
 from kuai.compiler.capture.places import Scope
-from kuai.compiler.capture.recorder import Recorder, is_stack
+from kuai.compiler.capture.recorder import Recorder
 from kuai.compiler.capture.saving import Replayed, keep
 from kuai.compiler.graph import Operation, StackMeta, Value
 from kuai.core import tape

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from kuai.compiler.capture.places import Place
-from kuai.compiler.capture.reads import MISSING, FromItem
+from kuai.compiler.capture.records import MISSING, FromItem
 from kuai.compiler.capture.sameness import Key
 from kuai.compiler.capture.undecided import UNDEFINED, Maybe
 from kuai.core.base import TensorBase

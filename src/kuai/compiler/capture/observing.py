@@ -16,9 +16,10 @@ from typing import Any
 from kuai.compiler.capture.held import Held, HeldAttributes
 from kuai.compiler.capture.loops import Rolled
 from kuai.compiler.capture.numbers import number
+from kuai.compiler.capture.outer import user_place
 from kuai.compiler.capture.places import Contents
 from kuai.compiler.capture.reads import Reads
-from kuai.compiler.capture.recorder import Recorder, user_place
+from kuai.compiler.capture.recorder import Recorder
 from kuai.compiler.capture.stepping import Stepping
 from kuai.compiler.rewrite.functions import is_library, is_own
 from kuai.core import primitive as primitives

@@ -21,8 +21,9 @@ from kuai.compiler.capture.hooks import Hooks, Range
 from kuai.compiler.capture.impure import refuse_impure
 from kuai.compiler.capture.observing import CONTAINERS, TRUSTED
 from kuai.compiler.capture.python_functions import GETTERS
-from kuai.compiler.capture.reads import BUFFERS, Reads
+from kuai.compiler.capture.reads import Reads
 from kuai.compiler.capture.recorder import Recorder
+from kuai.compiler.capture.records import BUFFERS
 from kuai.compiler.capture.special import SPECIAL
 from kuai.compiler.capture.stepping import Stepping
 from kuai.compiler.capture.tensor_functions import know_custom_functions

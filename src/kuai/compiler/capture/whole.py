@@ -10,7 +10,7 @@ from collections import deque
 from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from kuai.compiler.capture.reads import BUFFERS, items_of
+from kuai.compiler.capture.records import BUFFERS, items_of
 from kuai.compiler.capture.sameness import COMPARED
 from kuai.core.base import TensorBase
 from kuai.nn.module import Module

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kuai.compiler.capture.held import Held
-from kuai.compiler.capture.reads import MISSING
+from kuai.compiler.capture.records import MISSING
 from kuai.compiler.capture.trees import parts
 from kuai.compiler.native import descriptor as d
 from kuai.compiler.native.bound import Form

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kuai.compiler.build import Built
-from kuai.compiler.capture.reads import OfFunction
+from kuai.compiler.capture.records import OfFunction
 from kuai.compiler.native import jit
 from kuai.compiler.rewrite.functions import rewritten_text
 from kuai.compiler.run.compiled import Compiled

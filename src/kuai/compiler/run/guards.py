@@ -1,6 +1,6 @@
 """What a program depends on, checked before each call: in native code where it can be.
 
-Python checks a record of `kuai.compiler.capture.reads` by value; native code compares addresses.
+Python checks a record of `kuai.compiler.capture.records` by value; native code compares addresses.
 Where an address differs, Python looks: if the value is the same after all, native code learns the
 new address, and asks no more.
 """
@@ -12,7 +12,7 @@ from collections.abc import Container, Sequence
 from typing import Any
 
 from kuai import dtypes
-from kuai.compiler.capture import reads as r
+from kuai.compiler.capture import records as r
 from kuai.compiler.capture.sameness import is_any
 from kuai.compiler.native import descriptor as d
 from kuai.compiler.native import objects

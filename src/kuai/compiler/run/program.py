@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from kuai.compiler.capture.held import Held
-from kuai.compiler.capture.reads import Read
+from kuai.compiler.capture.records import Read
 from kuai.compiler.graph import Graph, Value
 from kuai.compiler.layout import Layout, of_array
 from kuai.compiler.native import builtin

@@ -7,7 +7,7 @@ from typing import Any
 
 from kuai.compiler.capture import Captured, NumberInput, capture_call
 from kuai.compiler.capture.held import Held
-from kuai.compiler.capture.reads import FromCell, FromItem, OfBlock, OfTensor, Part
+from kuai.compiler.capture.records import FromCell, FromItem, OfBlock, OfTensor, Part
 from kuai.compiler.capture.sameness import Key
 from kuai.compiler.run.backward import SpentNode
 from kuai.compiler.run.bind import Input, Loose
