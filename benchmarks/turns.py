@@ -13,8 +13,10 @@ import gc
 import json
 import signal
 import statistics
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,8 +132,7 @@ def interleaved(works: dict[str, Prepared], rounds: int, turn: float) -> dict[st
         works: the contestants by name.
         rounds: how often each has a turn; in every other round the turns go the other way.
         turn: how long a turn lasts, about, in seconds. Half as much time goes into calls
-            before it that are not counted: they bring code and numbers back into the caches, and
-            let the threads of whoever was before go to sleep.
+            before it that are not counted: they bring code and numbers back into the caches.
     """
     calls = {name: calls_in(turn, work) for name, work in works.items()}
     times: dict[str, list[float]] = {name: [] for name in works}
@@ -141,10 +142,32 @@ def interleaved(works: dict[str, Prepared], rounds: int, turn: float) -> dict[st
     for i in range(rounds):
         for name in list(works) if i % 2 == 0 else list(reversed(works)):
             gc.collect()
+            wait_for_quiet()
             works[name].seconds(max(1, calls[name] // 2))
             times[name].append(works[name].seconds(calls[name]) / calls[name])
     gc.unfreeze()
     return times
+
+
+def wait_for_quiet(longest: float = 2.0) -> None:
+    """Wait until no other thread of this process runs.
+
+    The threads of several libraries look for work for up to a tenth of a second after their last
+    call, on a core that the next contestant would have to share with them.
+    """
+    end = time.monotonic() + longest
+    while _others_that_run() and time.monotonic() < end:
+        time.sleep(0.01)
+
+
+def _others_that_run() -> bool:
+    own = str(threading.get_native_id())
+    for path in Path("/proc/self/task").glob("*/stat"):
+        with suppress(OSError):  # the thread has ended
+            state = path.read_text().rpartition(")")[2].split()[0]
+            if state == "R" and path.parent.name != own:
+                return True
+    return False
 
 
 def calls_in(seconds: float, work: Prepared) -> int:

@@ -10,13 +10,14 @@ from kuai.compiler.kernels import Item, Nest, Product, Step
 from kuai.compiler.layout import Layout as Layout
 from kuai.compiler.sizes import Batch, hint, varies
 
-PER_FLOP = 1 / 50  # nanoseconds
+PER_FLOP = 1 / 100  # nanoseconds
 PER_ACCESS = 0.1
 PER_OPERATION = 0.05
 PER_FUNCTION = 0.5  # exp and the like, which take tens of instructions
+PER_BYTE_AWAY = 0.2  # read by one core where another has written it
 PER_PACKED = 0.2  # an element copied into panels of a product
 PER_CALL = 5.0
-WORTH_A_PART = 15_000.0  # nanoseconds for which waking another thread pays
+WORTH_A_PART = 10_000.0  # nanoseconds for which waking another thread pays
 PARTS = 16  # at most; several for each thread, so that none waits long for the last
 
 

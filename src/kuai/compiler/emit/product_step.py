@@ -84,10 +84,20 @@ def _parts(program: Program, step: ProductStep, shape: Shape) -> int:
     if program.batch is not None and any(map(varies, (*step.domain, shape.k))):
         divides = varies(outermost) or outermost > 1
         return cost.for_any_batch(nanoseconds, program.batch) if divides else 1
-    if wanted == 1:
+    if wanted == 1 or (_is_read_by_one(program, step) and nanoseconds < _way(step)):
         return 1
     share = -(-outermost // max(1, min(wanted, outermost)))
     return -(-outermost // share)  # so that none is empty
+
+
+def _is_read_by_one(program: Program, step: ProductStep) -> bool:
+    """Whether rounds of a loop read the result, which one thread goes through."""
+    return any(program.kernels.base_of(v) in program.read_in_loops for v in step.made)
+
+
+def _way(step: ProductStep) -> float:
+    """Nanoseconds for which one thread waits for half of a result that another one has computed."""
+    return cost.PER_BYTE_AWAY * sum(hint(v.size) * v.meta.dtype.itemsize for v in step.made)
 
 
 class Shape:

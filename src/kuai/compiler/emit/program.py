@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 from kuai.compiler import layout
@@ -37,7 +38,7 @@ from kuai.compiler.kernels import (
 )
 from kuai.compiler.layout import Layout
 from kuai.compiler.native.target import Target
-from kuai.compiler.plan import ALIGNMENT, Buffer, Plan
+from kuai.compiler.plan import ALIGNMENT, Buffer, Plan, walk_steps
 from kuai.compiler.products import Convolved, Matrices
 from kuai.compiler.sizes import Batch, larger, varies
 
@@ -202,6 +203,14 @@ class Program:
                 emit_control(self, step)
             else:
                 raise TypeError(f"no way to emit a {step.name}")
+
+    @cached_property
+    def read_in_loops(self) -> set[Value]:
+        """What rounds of loops read of what lies in memory before."""
+        controls = [step for step in walk_steps(self.plan.steps) if isinstance(step, Control)]
+        inner = walk_steps(s for step in controls for steps in step.steps for s in steps)
+        read = (v for step in inner for op in step.operations for v in op.inputs)
+        return {self.kernels.base_of(v) for v in read if isinstance(v, Value)}
 
     def fail(self, number: Ref, *values: Ref) -> None:
         """End the program with this status, and tell these i64 with it."""

@@ -4,11 +4,15 @@
 returns when all are done. The program decides what a chunk is, so results do not depend on how
 many threads there are, or on which of them takes which chunk.
 
-The state of a job is one 64-bit ticket: the number of the job above, the next chunk below. Whoever
-raises the ticket by one has that chunk, and knows that what it read of the job belongs together,
-since the number of the job is part of what it compared. While a job is being prepared the ticket
-is closed: its next chunk lies beyond any job's last. A worker without work looks for some for a
-while (tens of microseconds), then sleeps.
+The state of a job is one 64-bit ticket: the number of the job above, and below how many chunks have
+been taken from the last one down, and from the first one up. Whoever raises one of these by one has
+that chunk, and knows that what it read of the job belongs together, since the number of the job is
+part of what it compared. The caller takes from the first on, and every other worker from the last:
+what a thread computes today lies where it computed yesterday, in the caches of its own core. While
+a job is being prepared the ticket is closed: more seems taken than any job has.
+
+A worker without work looks for some for a while (some hundreds of microseconds: until the next
+call, where calls follow each other), then sleeps.
 
 A job that comes while another is running, from inside it or from another thread, is done by its
 caller alone.
@@ -18,8 +22,8 @@ from __future__ import annotations
 
 import sys
 
-CLOSED = 0x7FFFFFFF
-SPINS = 1000
+CLOSED = 0x7FFF
+SPINS = 10_000
 
 PAUSES = {
     "x86_64": "call void @llvm.x86.sse2.pause()",
@@ -114,24 +118,33 @@ declare i64 @syscall(i64, ...)
 ; Take chunks while there are any; the ticket at which there were none.
 define internal i64 @pool_drain(i64 %me) {{
 entry:
+  %parity = and i64 %me, 1
+  %is_odd = icmp ne i64 %parity, 0
+  %step = select i1 %is_odd, i64 65536, i64 1
   br label %look
 look:
   %ticket = load atomic i64, ptr @pool_ticket seq_cst, align 8
-  %chunk = and i64 %ticket, 4294967295
+  %low = and i64 %ticket, 65535
+  %above = lshr i64 %ticket, 16
+  %high = and i64 %above, 65535
+  %given = add i64 %low, %high
   %chunks = load atomic i64, ptr @pool_chunks acquire, align 8
   %limit = load atomic i64, ptr @pool_limit acquire, align 8
-  %some = icmp ult i64 %chunk, %chunks
+  %some = icmp ult i64 %given, %chunks
   %mine = icmp ult i64 %me, %limit
   %take = and i1 %some, %mine
   br i1 %take, label %try, label %none
 try:
   %function = load atomic ptr, ptr @pool_function acquire, align 8
   %context = load atomic ptr, ptr @pool_context acquire, align 8
-  %next = add i64 %ticket, 1
+  %next = add i64 %ticket, %step
   %pair = cmpxchg ptr @pool_ticket, i64 %ticket, i64 %next seq_cst seq_cst, align 8
   %taken = extractvalue {{ i64, i1 }} %pair, 1
   br i1 %taken, label %run, label %look
 run:
+  %left = sub i64 %chunks, %high
+  %last = sub i64 %left, 1
+  %chunk = select i1 %is_odd, i64 %last, i64 %low
   call void %function(ptr %context, i64 %chunk)
   %before = atomicrmw add ptr @pool_done, i64 1 release, align 8
   br label %look

@@ -124,13 +124,16 @@ class PackedSizes:
         """Whether the blocks of a part are of rows, not of columns.
 
         Rows of C lie side by side, so that blocks of rows are written quicker; but all of them
-        read all of B.
+        read all of B. Where that is more than they have of their own, blocks of columns, which
+        need no panels but their own, stay nearer to the core that computes them.
         """
+        m, n = hint(self.product.m), hint(self.product.n)
         tall, wide = (
-            hint(-(-n // size))
-            for n, size in ((self.product.m, self.height), (self.product.n, self.width))
+            hint(-(-count // size))
+            for count, size in ((self.product.m, self.height), (self.product.n, self.width))
         )
-        return tall > wide and (wide < 8 or self._fits("b"))
+        reads_more = m <= n and not self.packs_a
+        return tall > wide and (wide < 8 or (self._fits("b") and not reads_more))
 
     @property
     def blocks(self) -> int:
