@@ -8,8 +8,9 @@ import numpy as np
 import kuai.compiler.capture.control  # noqa: F401  (its primitives)
 from kuai import dtypes
 from kuai.compiler.capture import capture
-from kuai.compiler.emit.emitted import Emitted, message_with
+from kuai.compiler.emit.emitted import Emitted
 from kuai.compiler.emit.program import emit_program
+from kuai.compiler.emit.statuses import message_with
 from kuai.compiler.graph import Graph, Operation, Value
 from kuai.compiler.kernels import Host, Kernels
 from kuai.compiler.layout import of_array

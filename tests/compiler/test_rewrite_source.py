@@ -1,5 +1,8 @@
 """Rewritten functions have the text and the places of the source that they come from."""
 
+import os
+import subprocess
+import sys
 import traceback
 
 import pytest
@@ -43,3 +46,31 @@ def test_tracebacks_point_at_the_place_in_the_line():
     with open(__file__) as file:
         line = file.readlines()[frame.lineno - 1]
     assert line[frame.colno : frame.end_colno].startswith("self.linaer")
+
+
+def test_a_rewritten_form_is_kept_on_disk(tmp_path):
+    (tmp_path / "kept.py").write_text(
+        "import kuai\n"
+        "def halve(x, names=frozenset({'a', 'b', 'c'})):\n"
+        "    while x.sum() > 1 and 'a' in {'a', 'b', 'c'}:\n"
+        "        x = (lambda y: y / 2)(x)\n"
+        "    return x\n"
+        "print(kuai.compile(halve)(kuai.tensor([8.0])).item())\n"
+        "import sys\n"
+        "print('kuai.compiler.rewrite.template' in sys.modules)\n"
+    )
+    environment = os.environ | {"KUAI_CACHE_DIR": str(tmp_path / "cache")}
+
+    def run(hash_seed):
+        found = subprocess.run(
+            [sys.executable, "kept.py"],
+            cwd=tmp_path,
+            env=environment | {"PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return found.stdout.split()
+
+    assert run("1") == ["1.0", "True"]
+    assert run("2") == ["1.0", "False"]

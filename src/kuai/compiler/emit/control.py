@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from kuai.compiler.emit import panels_step
 from kuai.compiler.emit.builder import Ref, number
-from kuai.compiler.emit.emitted import INTERRUPTED, OUT_OF_MEMORY, Failure
+from kuai.compiler.emit.emitted import Failure
+from kuai.compiler.emit.statuses import INTERRUPTED, OUT_OF_MEMORY
 from kuai.compiler.graph import Operation, Region, Value
 from kuai.compiler.kernels import Control, Item, Step
 from kuai.compiler.layout import contiguous

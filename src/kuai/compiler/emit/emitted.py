@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -10,9 +9,6 @@ if TYPE_CHECKING:
     from kuai.compiler.graph import Operation
     from kuai.compiler.layout import Layout
     from kuai.compiler.plan import Buffer
-
-INTERRUPTED, OUT_OF_MEMORY, HOST_FAILED = -1, -2, -3
-"""The statuses that are not numbers of `Emitted.failures`; 0 is success."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -31,15 +27,6 @@ class Failure:
     message: str
     values: int
     operation: Operation
-
-
-MOST_VALUES = 2
-"""How many integers a failure may tell."""
-
-
-def message_with(message: str, values: Sequence[int]) -> str:
-    """A message with values in their places; one without values may have braces of its own."""
-    return message.format(*values) if values else message
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -21,7 +21,8 @@ from kuai.compiler.emit import (
 from kuai.compiler.emit.builder import Function, Module, Ref, number
 from kuai.compiler.emit.checks import Refusal
 from kuai.compiler.emit.control import emit_control, emit_item
-from kuai.compiler.emit.emitted import HOST_FAILED, MOST_VALUES, Emitted, Failure, HostCall
+from kuai.compiler.emit.emitted import Emitted, Failure, HostCall
+from kuai.compiler.emit.statuses import HOST_FAILED, MOST_VALUES
 from kuai.compiler.graph import Operation, StackMeta, Value
 from kuai.compiler.kernels import (
     Control,

@@ -24,10 +24,10 @@ _lock = Lock()
 
 def text() -> str:
     """The LLVM text of the runtime."""
-    import signal
+    import _signal  # type: ignore[import-not-found]  # without the enumerations of `signal`
 
     architecture = host().triple.split("-")[0]
-    return pool_text(architecture, int(signal.SIG_SETMASK)) + interrupts_text()
+    return pool_text(architecture, _signal.SIG_SETMASK) + interrupts_text()
 
 
 def library() -> Library:

@@ -113,7 +113,7 @@ def _cache_from_kernel(level: int) -> int:
         for index in sorted(os.listdir(folder)):
             facts = {}
             for fact in ("level", "type", "size"):
-                with open(f"{folder}/{index}/{fact}", encoding="ascii") as file:
+                with open(f"{folder}/{index}/{fact}", encoding="utf-8") as file:
                     facts[fact] = file.read().strip()
             if int(facts["level"]) == level and facts["type"] != "Instruction":
                 size = facts["size"]

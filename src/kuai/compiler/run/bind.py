@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kuai.compiler.emit.emitted import INTERRUPTED, OUT_OF_MEMORY
+from kuai.compiler.emit.statuses import INTERRUPTED, OUT_OF_MEMORY
 from kuai.compiler.graph import StackMeta, Value
 from kuai.compiler.native import descriptor as d
 from kuai.compiler.native import hosts, runtime

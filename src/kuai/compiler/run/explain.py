@@ -7,7 +7,7 @@ from collections.abc import Callable
 from kuai.compiler.build import Built
 from kuai.compiler.capture.records import OfFunction
 from kuai.compiler.native import jit
-from kuai.compiler.rewrite.functions import rewritten_text
+from kuai.compiler.rewrite.template import rewritten_text
 from kuai.compiler.run.compiled import Compiled
 from kuai.compiler.run.program import Program
 from kuai.compiler.run.timing import Line, Times, measure

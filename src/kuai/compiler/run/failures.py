@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import kuai
 from kuai import config
-from kuai.compiler.emit.emitted import MOST_VALUES, message_with
+from kuai.compiler.emit.statuses import MOST_VALUES, message_with
 from kuai.errors import CompileError
 
 if TYPE_CHECKING:

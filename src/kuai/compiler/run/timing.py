@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from kuai.compiler.emit.emitted import INTERRUPTED, OUT_OF_MEMORY
+from kuai.compiler.emit.statuses import INTERRUPTED, OUT_OF_MEMORY
 from kuai.compiler.emit.timed import WORDS, Row, emit_timed
 from kuai.compiler.graph import StackMeta, Value
 from kuai.compiler.native import hosts, jit, runtime
