@@ -12,13 +12,14 @@ from kuai.compiler.emit.emitted import Emitted
 from kuai.compiler.emit.program import emit_program
 from kuai.compiler.emit.statuses import message_with
 from kuai.compiler.graph import Graph, Operation, Value
-from kuai.compiler.kernels import Host, Kernels
+from kuai.compiler.kernels import Kernels
 from kuai.compiler.layout import of_array
 from kuai.compiler.native import jit, runtime
 from kuai.compiler.native.target import host
 from kuai.compiler.plan import plan, walk_steps
 from kuai.compiler.run.failures import told
 from kuai.compiler.simplify import simplify
+from kuai.compiler.steps import Host
 from kuai.core.base import wrap
 from kuai.core.primitive import Meta, Primitive
 

@@ -7,11 +7,12 @@ import kuai.compiler.capture.control  # noqa: F401  (its primitives)
 from kuai import dtypes
 from kuai.compiler.failing import failing
 from kuai.compiler.graph import Graph, Operation, Region, StackMeta, Value
-from kuai.compiler.kernels import Kernels, Nest, Product
+from kuai.compiler.kernels import Kernels
 from kuai.compiler.layout import contiguous, views
 from kuai.compiler.partition import partition
 from kuai.compiler.plan import plan
 from kuai.compiler.simplify import simplify
+from kuai.compiler.steps import Nest, Product
 from kuai.core.base import wrap
 from kuai.core.primitive import PRIMITIVES, Meta
 

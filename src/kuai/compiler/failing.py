@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from kuai.compiler.graph import Operation, Value
-from kuai.compiler.kernels import Control, Kernels, Step, may_refuse
+from kuai.compiler.kernels import Kernels
+from kuai.compiler.steps import Control, Step, may_refuse
 
 Bound = tuple[Value, int]
 """A value that lies in memory, and below what all of its elements must be."""

@@ -17,9 +17,10 @@ import numpy as np
 from kuai import dtypes
 from kuai.compiler.capture.trees import is_dataclass
 from kuai.compiler.graph import Graph, Operation, Region, Value
-from kuai.compiler.kernels import Kernels, Pass, Step
+from kuai.compiler.kernels import Kernels
 from kuai.compiler.layout import Layout
 from kuai.compiler.sizes import Batch, ratio, varies
+from kuai.compiler.steps import Pass, Step
 from kuai.core.primitive import Meta
 
 Join = Callable[[Any, Any], Any]

@@ -13,9 +13,10 @@ from typing import Any
 
 from kuai.compiler.failing import failing
 from kuai.compiler.graph import Operation, Region, StackMeta, Value
-from kuai.compiler.kernels import Control, Kernels, Move, Nest, Product, Push, Step
+from kuai.compiler.kernels import Kernels
 from kuai.compiler.layout import Layout, contiguous, within
 from kuai.compiler.sizes import identical, varies
+from kuai.compiler.steps import Control, Move, Nest, Product, Push, Step
 
 ALIGNMENT = 64
 STACK_BYTES = 24  # of what is known of a loop's stack: its memory, its room, its rounds

@@ -16,7 +16,8 @@ from kuai.compiler.emit.cheap import CHEAP
 from kuai.compiler.graph import Operation, Region, Value
 
 if TYPE_CHECKING:
-    from kuai.compiler.kernels import Kernels, Nest, Product, Step
+    from kuai.compiler.kernels import Kernels
+    from kuai.compiler.steps import Nest, Product, Step
 
 LONGEST = 12  # operations of a chain
 FUNCTIONS = 1  # that are not cheap, in a chain from a product

@@ -11,10 +11,10 @@ from kuai.compiler.emit.builder import Function, Ref, number
 from kuai.compiler.emit.epilogue import Epilogue, Places
 from kuai.compiler.emit.nests import Part
 from kuai.compiler.graph import Value
-from kuai.compiler.kernels import Product as ProductStep
 from kuai.compiler.layout import Layout, contiguous
 from kuai.compiler.plan import Buffer
 from kuai.compiler.products import Attended
+from kuai.compiler.steps import Product as ProductStep
 
 if TYPE_CHECKING:
     from kuai.compiler.emit.products import Store

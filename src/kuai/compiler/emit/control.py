@@ -9,10 +9,10 @@ from kuai.compiler.emit.builder import Ref, number
 from kuai.compiler.emit.emitted import Failure
 from kuai.compiler.emit.statuses import INTERRUPTED, OUT_OF_MEMORY
 from kuai.compiler.graph import Operation, Region, Value
-from kuai.compiler.kernels import Control, Item, Step
 from kuai.compiler.layout import contiguous
 from kuai.compiler.plan import STACK_START, Buffer
 from kuai.compiler.sizes import hint
+from kuai.compiler.steps import Control, Item, Step
 
 if TYPE_CHECKING:
     from kuai.compiler.emit.program import Program

@@ -9,10 +9,10 @@ from kuai.compiler.emit.builder import Function, Ref
 from kuai.compiler.emit.epilogue import Epilogue
 from kuai.compiler.emit.nests import Part
 from kuai.compiler.graph import Value
-from kuai.compiler.kernels import Product as ProductStep
 from kuai.compiler.plan import Buffer
 from kuai.compiler.products import Convolved
 from kuai.compiler.sizes import hint
+from kuai.compiler.steps import Product as ProductStep
 
 PER_ELEMENT = 1.0  # nanoseconds to bring an element into order
 

@@ -6,9 +6,9 @@ import math
 
 from kuai.compiler.emit.builder import Function, Ref, number
 from kuai.compiler.emit.cheap import CHEAP
-from kuai.compiler.kernels import Item, Nest, Product, Step
 from kuai.compiler.layout import Layout as Layout
 from kuai.compiler.sizes import Batch, hint, varies
+from kuai.compiler.steps import Item, Nest, Product, Step
 
 PER_FLOP = 1 / 100  # nanoseconds
 PER_ACCESS = 0.1

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from kuai.compiler.emit import cost, nests
 from kuai.compiler.emit.builder import Function, Ref
 from kuai.compiler.graph import Operation, Value
-from kuai.compiler.kernels import Move
 from kuai.compiler.layout import Layout
 from kuai.compiler.plan import Buffer
 from kuai.compiler.sizes import hint
+from kuai.compiler.steps import Move
 
 if TYPE_CHECKING:
     from kuai.compiler.emit.program import Program

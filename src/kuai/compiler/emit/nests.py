@@ -13,10 +13,10 @@ from kuai.compiler.emit.builder import Function, Ref, number
 from kuai.compiler.emit.checks import Checks
 from kuai.compiler.emit.scalars import Emit, Scalar
 from kuai.compiler.graph import Operation, Value
-from kuai.compiler.kernels import is_pull, read_here
 from kuai.compiler.layout import Layout
 from kuai.compiler.native.target import Target
 from kuai.compiler.sizes import hint, identical, varies
+from kuai.compiler.steps import is_pull, read_here
 
 MANY = 64  # points of a domain for which something is touched only once
 ACCUMULATORS = 4  # sums beside each other, so that one addition need not wait for the last

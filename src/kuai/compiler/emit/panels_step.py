@@ -15,10 +15,10 @@ from kuai.compiler.emit import cost
 from kuai.compiler.emit.builder import Function, Ref
 from kuai.compiler.emit.epilogue import Epilogue
 from kuai.compiler.graph import Value
-from kuai.compiler.kernels import Control, Step
-from kuai.compiler.kernels import Product as ProductStep
 from kuai.compiler.plan import Buffer, walk_steps
 from kuai.compiler.products import Matrices
+from kuai.compiler.steps import Control, Step
+from kuai.compiler.steps import Product as ProductStep
 
 if TYPE_CHECKING:
     from kuai.compiler.emit.nests import Part

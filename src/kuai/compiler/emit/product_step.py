@@ -12,10 +12,10 @@ from kuai.compiler.emit.epilogue import Epilogue
 from kuai.compiler.emit.nests import Access, Part
 from kuai.compiler.emit.scalars import Emit, Scalar
 from kuai.compiler.graph import Value
-from kuai.compiler.kernels import Product as ProductStep
 from kuai.compiler.plan import Buffer
 from kuai.compiler.products import Matrices
 from kuai.compiler.sizes import hint, identical, varies
+from kuai.compiler.steps import Product as ProductStep
 
 if TYPE_CHECKING:
     from kuai.compiler.emit.program import Program

@@ -24,7 +24,12 @@ from kuai.compiler.emit.control import emit_control, emit_item
 from kuai.compiler.emit.emitted import Emitted, Failure, HostCall
 from kuai.compiler.emit.statuses import HOST_FAILED, MOST_VALUES
 from kuai.compiler.graph import Operation, StackMeta, Value
-from kuai.compiler.kernels import (
+from kuai.compiler.layout import Layout
+from kuai.compiler.native.target import Target
+from kuai.compiler.plan import ALIGNMENT, Buffer, Plan, walk_steps
+from kuai.compiler.products import Convolved, Matrices
+from kuai.compiler.sizes import Batch, larger, varies
+from kuai.compiler.steps import (
     Control,
     Fold,
     Host,
@@ -37,11 +42,6 @@ from kuai.compiler.kernels import (
     Special,
     Step,
 )
-from kuai.compiler.layout import Layout
-from kuai.compiler.native.target import Target
-from kuai.compiler.plan import ALIGNMENT, Buffer, Plan, walk_steps
-from kuai.compiler.products import Convolved, Matrices
-from kuai.compiler.sizes import Batch, larger, varies
 
 Build = Callable[[Function, dict[Buffer, Ref], "nests.Part | None"], "list[Refusal] | None"]
 """Writes a kernel's body, for the addresses of its memory, and its part of the work."""
