@@ -16,10 +16,10 @@ from kuai.compiler.kernels import Kernels
 from kuai.compiler.layout import of_array
 from kuai.compiler.native import jit, runtime
 from kuai.compiler.native.target import host
-from kuai.compiler.plan import plan, walk_steps
+from kuai.compiler.plan import plan
 from kuai.compiler.run.failures import told
 from kuai.compiler.simplify import simplify
-from kuai.compiler.steps import Host
+from kuai.compiler.steps import Host, walk_steps
 from kuai.core.base import wrap
 from kuai.core.primitive import Meta, Primitive
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from kuai import dtypes
-from kuai.compiler.plan import walk_steps
-from kuai.compiler.steps import Nest
+from kuai.compiler.steps import Nest, walk_steps
 from kuai.core.primitive import PRIMITIVES
 from tests.compiler.native_run import Program, graph_of, run
 from tests.compiler.test_stages import Builder

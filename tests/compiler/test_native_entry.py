@@ -13,9 +13,9 @@ import kuai
 from kuai import nn
 from kuai.compiler.native import builtin, jit, objects, runtime
 from kuai.compiler.native import descriptor as d
-from kuai.compiler.native.bound import (
+from kuai.compiler.native.bound import Bound
+from kuai.compiler.native.interface import (
     ArrayMade,
-    Bound,
     Form,
     GradientWrite,
     GradOf,

@@ -9,8 +9,9 @@ from kuai.compiler.emit.program import emit_program
 from kuai.compiler.graph import Graph, Value
 from kuai.compiler.kernels import Kernels
 from kuai.compiler.layout import Layout
+from kuai.compiler.memory import Plan
 from kuai.compiler.native.target import Target, host
-from kuai.compiler.plan import Plan, plan
+from kuai.compiler.plan import plan
 from kuai.compiler.simplify import simplify
 from kuai.compiler.sizes import Batch
 

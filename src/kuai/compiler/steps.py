@@ -19,7 +19,7 @@ Views are no steps: an array that lies in another one's memory is an `Alias`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from kuai.compiler.graph import Operation, Value
 from kuai.compiler.layout import Layout
@@ -352,3 +352,11 @@ def may_fail(step: Step) -> bool:
 def is_reduction(operation: Operation) -> bool:
     """Whether the primitive says how two partial results combine."""
     return getattr(operation.primitive, "combine", None) is not None
+
+
+def walk_steps(steps: Iterable[Step]) -> Iterator[Step]:
+    """All steps, those inside loops and branches too."""
+    for step in steps:
+        yield step
+        for inner in step.steps:
+            yield from walk_steps(inner)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from kuai.compiler.emit import cost
 from kuai.compiler.emit.builder import Function, Ref, number
+from kuai.compiler.emit.domain import Part
 from kuai.compiler.emit.epilogue import Epilogue, Places
-from kuai.compiler.emit.nests import Part
 from kuai.compiler.graph import Value
 from kuai.compiler.layout import Layout, contiguous
-from kuai.compiler.plan import Buffer
+from kuai.compiler.memory import Buffer
 from kuai.compiler.products import Attended
 from kuai.compiler.steps import Product as ProductStep
 

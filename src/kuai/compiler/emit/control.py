@@ -10,7 +10,7 @@ from kuai.compiler.emit.emitted import Failure
 from kuai.compiler.emit.statuses import INTERRUPTED, OUT_OF_MEMORY
 from kuai.compiler.graph import Operation, Region, Value
 from kuai.compiler.layout import contiguous
-from kuai.compiler.plan import STACK_START, Buffer
+from kuai.compiler.memory import STACK_START, Buffer
 from kuai.compiler.sizes import hint
 from kuai.compiler.steps import Control, Item, Step
 

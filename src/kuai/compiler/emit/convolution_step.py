@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from kuai.compiler.emit import cost
 from kuai.compiler.emit.builder import Function, Ref
+from kuai.compiler.emit.domain import Part
 from kuai.compiler.emit.epilogue import Epilogue
-from kuai.compiler.emit.nests import Part
 from kuai.compiler.graph import Value
-from kuai.compiler.plan import Buffer
+from kuai.compiler.memory import Buffer
 from kuai.compiler.products import Convolved
 from kuai.compiler.sizes import hint
 from kuai.compiler.steps import Product as ProductStep

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kuai.compiler.graph import Operation
     from kuai.compiler.layout import Layout
-    from kuai.compiler.plan import Buffer
+    from kuai.compiler.memory import Buffer
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kuai.compiler.emit.builder import Function, Ref, number
-from kuai.compiler.emit.nests import Access, Code
+from kuai.compiler.emit.domain import Access
+from kuai.compiler.emit.nest_code import Code
 from kuai.compiler.emit.scalars import Emit, Scalar
 from kuai.compiler.graph import Operation, Value
-from kuai.compiler.plan import Buffer
+from kuai.compiler.memory import Buffer
 from kuai.compiler.sizes import identical
 
 if TYPE_CHECKING:

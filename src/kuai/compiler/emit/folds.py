@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from kuai import dtypes
-from kuai.compiler.emit import cost, nests, pulls
+from kuai.compiler.emit import cost, pulls
 from kuai.compiler.emit.builder import Function, Ref
+from kuai.compiler.emit.domain import Part
 from kuai.compiler.emit.scalars import Emit, Scalar, register
 from kuai.compiler.graph import Operation
 from kuai.compiler.layout import Layout
-from kuai.compiler.plan import Buffer
+from kuai.compiler.memory import Buffer
 from kuai.compiler.sizes import hint
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def emit_fold(program: Program, operation: Operation) -> None:
     dim = operation.parameters["dim"]
     dims = tuple(range(source.ndim)) if dim is None else (dim,) if source.ndim else ()
 
-    def build(f: Function, pointers: dict[Buffer, Ref], part: nests.Part | None) -> None:
+    def build(f: Function, pointers: dict[Buffer, Ref], part: Part | None) -> None:
         if not result.size:
             return
         if source in kernels.constants:
@@ -69,7 +70,7 @@ class _Fold:
         read: tuple[Layout, Ref | None],
         written: tuple[Layout, Ref],
         number: Any,
-        part: nests.Part | None,
+        part: Part | None,
     ) -> None:
         self.primitive = operation.primitive
         self.f = f

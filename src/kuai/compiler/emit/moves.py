@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from kuai.compiler.emit import cost, nests
 from kuai.compiler.emit.builder import Function, Ref
+from kuai.compiler.emit.domain import Part
+from kuai.compiler.emit.nest_code import Code
 from kuai.compiler.graph import Operation, Value
 from kuai.compiler.layout import Layout
-from kuai.compiler.plan import Buffer
+from kuai.compiler.memory import Buffer
 from kuai.compiler.sizes import hint
 from kuai.compiler.steps import Move
 
@@ -32,7 +34,7 @@ def emit_move(program: Program, step: Move) -> None:
         return
     zeros = operation.primitive.zeros_between and covered < result.size
 
-    def build(f: Function, pointers: dict[Buffer, Ref], part: nests.Part | None) -> None:
+    def build(f: Function, pointers: dict[Buffer, Ref], part: Part | None) -> None:
         if zeros:
             fill(program, f, pointers, result, 0)
         for to, number, view in missing:
@@ -66,7 +68,7 @@ def copy(
     to: Layout,
     source: Value,
     view: Layout | None = None,
-    part: nests.Part | None = None,
+    part: Part | None = None,
 ) -> None:
     """Loops that copy (a part of) a value into a part of a result, broadcasting it."""
     constants = program.kernels.constants
@@ -76,7 +78,7 @@ def copy(
     plan, here = program.plan, view or program.kernels.layout_of(source)
     if plan.buffer_of(source) is plan.buffer_of(result) and here == to:
         return  # a loop changes what it carries in place
-    code = nests.Code([([], [], [])], {}, [result])
+    code = Code([([], [], [])], {}, [result])
     place = program.access(f, pointers, result, to.shape, to)
     read = program.access(f, pointers, source, to.shape, view)
     nest = nests.Nest(
@@ -95,6 +97,6 @@ def fill(
 ) -> None:
     """Loops that put one number everywhere in (a part of) a result."""
     to = to or program.kernels.layout_of(result)
-    code = nests.Code([([], [], [])], {result: number}, [result])
+    code = Code([([], [], [])], {result: number}, [result])
     place = program.access(f, pointers, result, to.shape, to)
     nests.Nest(f, program.target, to.shape, (), {}, [(result, place)], code).emit()

@@ -15,13 +15,13 @@ from kuai.compiler.emit import cost
 from kuai.compiler.emit.builder import Function, Ref
 from kuai.compiler.emit.epilogue import Epilogue
 from kuai.compiler.graph import Value
-from kuai.compiler.plan import Buffer, walk_steps
+from kuai.compiler.memory import Buffer
 from kuai.compiler.products import Matrices
-from kuai.compiler.steps import Control, Step
+from kuai.compiler.steps import Control, Step, walk_steps
 from kuai.compiler.steps import Product as ProductStep
 
 if TYPE_CHECKING:
-    from kuai.compiler.emit.nests import Part
+    from kuai.compiler.emit.domain import Part
     from kuai.compiler.emit.product_step import Shape
     from kuai.compiler.emit.products import Panels, Shared
     from kuai.compiler.emit.program import Program

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from kuai.compiler.emit import cost, panels_step
 from kuai.compiler.emit.builder import Function, Ref, number
+from kuai.compiler.emit.domain import Access, Part
 from kuai.compiler.emit.epilogue import Epilogue
-from kuai.compiler.emit.nests import Access, Part
 from kuai.compiler.emit.scalars import Emit, Scalar
 from kuai.compiler.graph import Value
-from kuai.compiler.plan import Buffer
+from kuai.compiler.memory import Buffer
 from kuai.compiler.products import Matrices
 from kuai.compiler.sizes import hint, identical, varies
 from kuai.compiler.steps import Product as ProductStep

@@ -21,12 +21,14 @@ from kuai.compiler.emit import (
 from kuai.compiler.emit.builder import Function, Module, Ref, number
 from kuai.compiler.emit.checks import Refusal
 from kuai.compiler.emit.control import emit_control, emit_item
+from kuai.compiler.emit.domain import Access, Part
 from kuai.compiler.emit.emitted import Emitted, Failure, HostCall
+from kuai.compiler.emit.nest_code import Code
 from kuai.compiler.emit.statuses import HOST_FAILED, MOST_VALUES
 from kuai.compiler.graph import Operation, StackMeta, Value
 from kuai.compiler.layout import Layout
+from kuai.compiler.memory import ALIGNMENT, Buffer, Plan
 from kuai.compiler.native.target import Target
-from kuai.compiler.plan import ALIGNMENT, Buffer, Plan, walk_steps
 from kuai.compiler.products import Convolved, Matrices
 from kuai.compiler.sizes import Batch, larger, varies
 from kuai.compiler.steps import (
@@ -41,9 +43,10 @@ from kuai.compiler.steps import (
     Sort,
     Special,
     Step,
+    walk_steps,
 )
 
-Build = Callable[[Function, dict[Buffer, Ref], "nests.Part | None"], "list[Refusal] | None"]
+Build = Callable[[Function, dict[Buffer, Ref], "Part | None"], "list[Refusal] | None"]
 """Writes a kernel's body, for the addresses of its memory, and its part of the work."""
 
 WORKSPACE = "@WORKSPACE@"
@@ -259,7 +262,7 @@ class Program:
         if divided:
             table, number = f.arguments
             given = [f.load("ptr", f.at(table, i, "ptr")) for i in range(len(buffers))]
-            part = nests.Part(number, cost.count_of_parts(f, parts))
+            part = Part(number, cost.count_of_parts(f, parts))
             refusals = build(f, dict(zip(buffers, given, strict=True)), part)
             if refusals:
                 self.kernel(name, buffers, build)
@@ -326,11 +329,11 @@ class Program:
         domain: Sequence[int],
         where: Layout | None = None,
         buffer: Buffer | None = None,
-    ) -> nests.Access:
+    ) -> Access:
         """How a kernel reaches a value's elements from the points of its domain."""
         found = where or self.kernels.layout_of(value)
         pointer = pointers[buffer or self.plan.buffer_of(value)]
-        return nests.Access(f.at(pointer, found.offset, "i8"), found.broadcast(domain), found.dtype)
+        return Access(f.at(pointer, found.offset, "i8"), found.broadcast(domain), found.dtype)
 
     def source(self, f: Function, pointers: dict[Buffer, Ref], value: Value) -> tuple[Layout, Ref]:
         """How a value lies, and the address of its first element in a kernel."""
@@ -343,7 +346,7 @@ class Program:
 
     def _nest(self, step: Nest) -> None:
         passes = [(p.body, p.reductions, p.tail) for p in step.passes]
-        code = nests.Code(passes, self.kernels.constants)
+        code = Code(passes, self.kernels.constants)
         order = dict.fromkeys(v for op in step.operations for v in op.inputs)
         wanted = ((False, code.body_inputs), (True, code.tail_inputs))
         loaded = [(v, once) for v in order for once, values in wanted if v in values]
@@ -351,8 +354,8 @@ class Program:
         dims = step.dims or ()
         elsewhere = [v for v in step.elsewhere if v not in self.kernels.constants]
 
-        def build(f: Function, pointers: dict[Buffer, Ref], part: nests.Part | None) -> Any:
-            def reach(value: Value, outer: bool) -> nests.Access:
+        def build(f: Function, pointers: dict[Buffer, Ref], part: Part | None) -> Any:
+            def reach(value: Value, outer: bool) -> Access:
                 if not outer:
                     return self.access(f, pointers, value, step.domain)
                 return _across(self.access(f, pointers, value, value.shape), step, value)
@@ -392,9 +395,9 @@ class Program:
         if source is buffer and here == where:
             return
 
-        def build(f: Function, pointers: dict[Buffer, Ref], part: nests.Part | None) -> None:
+        def build(f: Function, pointers: dict[Buffer, Ref], part: Part | None) -> None:
             known = {} if source is not None else constants
-            code = nests.Code([([], [], [])], known, [value])
+            code = Code([([], [], [])], known, [value])
             operands = {}
             if source is not None:
                 operands[value, False] = self.access(f, pointers, value, where.shape, here, source)
@@ -480,7 +483,7 @@ class Program:
         return self.main.at(self.table, self._slot_of("failure", 1 + MOST_VALUES), "ptr")
 
 
-def _across(access: nests.Access, step: Nest, value: Value) -> nests.Access:
+def _across(access: Access, step: Nest, value: Value) -> Access:
     """An access to what a nest's reductions give, from the points of the nest's domain."""
     dims = step.dims or ()
     shape = step.reduced_shape or ()
@@ -494,4 +497,4 @@ def _across(access: nests.Access, step: Nest, value: Value) -> nests.Access:
     else:
         rest = iter(own)
         strides = [0 if d in dims else next(rest) for d in range(len(step.domain))]
-    return nests.Access(access.pointer, strides, access.dtype)
+    return Access(access.pointer, strides, access.dtype)

@@ -14,13 +14,14 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from kuai.compiler.emit import moves, nests, pulls
+from kuai.compiler.emit import moves, pulls
 from kuai.compiler.emit.builder import Function, Module, Ref
 from kuai.compiler.emit.checks import Checks
+from kuai.compiler.emit.domain import Part
 from kuai.compiler.emit.scalars import Emit
 from kuai.compiler.graph import Operation, Value
 from kuai.compiler.layout import Layout
-from kuai.compiler.plan import Buffer
+from kuai.compiler.memory import Buffer
 
 if TYPE_CHECKING:
     from kuai.compiler.emit.program import Program
@@ -34,7 +35,7 @@ def emit_push(program: Program, operation: Operation) -> None:
     metas = [v.meta if isinstance(v, Value) else v for v in operation.inputs]
     domain = primitive.push_domain(*metas, **operation.parameters)
 
-    def build(f: Function, pointers: dict[Buffer, Ref], part: nests.Part | None) -> Any:
+    def build(f: Function, pointers: dict[Buffer, Ref], part: Part | None) -> Any:
         whole = kernels.layout_of(result)
         if primitive.onto:
             start = operation.inputs[primitive.inputs.index(primitive.onto)]

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kuai import dtypes
-from kuai.compiler.emit import nests, pulls
+from kuai.compiler.emit import pulls
 from kuai.compiler.emit.builder import Function, Ref, number
+from kuai.compiler.emit.domain import Part
 from kuai.compiler.emit.scalars import Emit, Scalar
 from kuai.compiler.graph import Operation
-from kuai.compiler.plan import ALIGNMENT, Buffer
+from kuai.compiler.memory import ALIGNMENT, Buffer
 
 if TYPE_CHECKING:
     from kuai.compiler.emit.program import Program
@@ -61,7 +62,7 @@ def emit_sort(program: Program, operation: Operation) -> None:
     numbers = -(-n * 8 // ALIGNMENT) * ALIGNMENT
     space = program.scratch(2 * (keys + numbers))
 
-    def build(f: Function, pointers: dict[Buffer, Ref], part: nests.Part | None) -> None:
+    def build(f: Function, pointers: dict[Buffer, Ref], part: Part | None) -> None:
         if not result.size:
             return
         emit = Emit(f, 0)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from kuai.compiler.emit.builder import Ref
 from kuai.compiler.emit.emitted import Emitted
 from kuai.compiler.emit.program import Program
+from kuai.compiler.memory import Buffer, Plan
 from kuai.compiler.native.target import Target
-from kuai.compiler.plan import Buffer, Plan
 from kuai.compiler.sizes import Batch
 from kuai.compiler.steps import Step
 

@@ -12,7 +12,7 @@ from kuai.compiler.capture.held import Held
 from kuai.compiler.capture.records import MISSING
 from kuai.compiler.capture.trees import parts
 from kuai.compiler.native import descriptor as d
-from kuai.compiler.native.bound import Form
+from kuai.compiler.native.interface import Form
 from kuai.core.base import TensorBase, wrap
 
 Structure = Any

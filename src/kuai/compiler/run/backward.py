@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from kuai.compiler.native import descriptor as d
-from kuai.compiler.native.bound import GradOf, Source, Step, tensor_of
+from kuai.compiler.native.interface import GradOf, Source, Step, tensor_of
 from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import _changed
 from kuai.core.tape import FREED, Node, _sequence, edge_of, mode

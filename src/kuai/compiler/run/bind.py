@@ -12,9 +12,9 @@ from kuai.compiler.emit.statuses import INTERRUPTED, OUT_OF_MEMORY
 from kuai.compiler.graph import StackMeta, Value
 from kuai.compiler.native import descriptor as d
 from kuai.compiler.native import hosts, runtime
-from kuai.compiler.native.bound import (
+from kuai.compiler.native.bound import Bound
+from kuai.compiler.native.interface import (
     ArrayMade,
-    Bound,
     Form,
     GradientWrite,
     GradOf,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kuai.compiler.graph import StackMeta, Value
-from kuai.compiler.native.bound import Form
+from kuai.compiler.native.interface import Form
 
 _ALIGNMENT = 64
 

@@ -18,7 +18,8 @@ from kuai.compiler.graph import Graph, Value
 from kuai.compiler.layout import Layout, of_array
 from kuai.compiler.native import builtin
 from kuai.compiler.native import descriptor as d
-from kuai.compiler.native.bound import Bound, Source, Step, computed, tensor_of
+from kuai.compiler.native.bound import Bound, computed
+from kuai.compiler.native.interface import Source, Step, tensor_of
 from kuai.compiler.partition import Halves, partition
 from kuai.compiler.run.arguments import Argument, Objects, Structure, repeated, same_leaf
 from kuai.compiler.run.backward import Backward

@@ -9,7 +9,7 @@ from kuai.compiler.capture.numbers import KINDS, Number
 from kuai.compiler.capture.trees import Fields, Whole, parts, rebuild
 from kuai.compiler.graph import Value
 from kuai.compiler.native import descriptor as d
-from kuai.compiler.native.bound import Source, Step
+from kuai.compiler.native.interface import Source, Step
 from kuai.compiler.run.arguments import LEAF
 from kuai.core.base import TensorBase
 from kuai.core.tape import set_grad_enabled

@@ -16,10 +16,10 @@ import numpy as np
 from kuai.compiler.emit.statuses import INTERRUPTED, OUT_OF_MEMORY
 from kuai.compiler.emit.timed import WORDS, Row, emit_timed
 from kuai.compiler.graph import StackMeta, Value
+from kuai.compiler.memory import ALIGNMENT
 from kuai.compiler.native import hosts, jit, runtime
-from kuai.compiler.native.bound import Form, tensor_of
+from kuai.compiler.native.interface import Form, tensor_of
 from kuai.compiler.native.target import host
-from kuai.compiler.plan import ALIGNMENT
 from kuai.compiler.run.bind import Loose
 from kuai.compiler.run.code import Code
 from kuai.compiler.run.failures import told
