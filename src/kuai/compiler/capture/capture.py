@@ -8,7 +8,7 @@ has changed.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from types import CellType, FunctionType, GeneratorType, MethodType
 from typing import Any
@@ -51,7 +51,14 @@ def _place_of(function: Any) -> tuple[str, int] | None:
 class _Capturing:
     """One capture, step by step."""
 
-    def __init__(self, function: Any, floats: set[Key], held: Sequence[Held] = ()) -> None:
+    def __init__(
+        self,
+        function: Any,
+        floats: set[Key],
+        held: Sequence[Held] = (),
+        ints: Collection[int] = (),
+    ) -> None:
+        self._ints = ints
         self.function = function
         names: dict[int, str] = {}
         block = function if isinstance(function, Module) else getattr(function, "__self__", None)
@@ -74,7 +81,7 @@ class _Capturing:
         """What stands for a leaf of the arguments while capturing."""
         if isinstance(x, TensorBase):
             return self._tensor(place, x)
-        if type(x) is float and number_inputs:
+        if (type(x) is float and number_inputs) or place in self._ints:
             return self._number_input(place, x)
         if isinstance(x, Module):
             return x
@@ -234,6 +241,8 @@ class _Capturing:
                 f"a result is {x.otherwise!r} here and {described(x.value)} elsewhere: "
                 f"{ONE_KIND_OF_RESULT}"
             )
+            if self._ints:  # with the ints as they are now, it may be one thing
+                self.recorder.refuse(message)
             self.recorder.check(x.defined, CompileError, message)
             x = x.value
         return x
@@ -460,6 +469,7 @@ def capture_call(
     number_inputs: bool = True,
     floats: set[Key] | None = None,
     held: Sequence[Held] = (),
+    ints: Collection[int] = (),
 ) -> Captured:
     """Capture one call of a function or block.
 
@@ -471,6 +481,7 @@ def capture_call(
         number_inputs: whether floats among the arguments become inputs.
         floats: the keys of reads whose floats are to be inputs, because they change.
         held: attributes of objects from outside that are arguments too, after the others.
+        ints: the leaves of the arguments whose ints are to be inputs.
 
     Raises:
         CompileError: it does something that cannot be captured. Nothing has changed then.
@@ -479,12 +490,12 @@ def capture_call(
     kwargs = kwargs or {}
     wanted = set(floats or ())
     try:
-        capturing = _Capturing(function, wanted, held)
+        capturing = _Capturing(function, wanted, held, ints)
         return capturing.run(args, kwargs, differentiate, number_inputs)
     except EagerFirstError:
         raise
     except Exception:  # code that is not captured as source may look into numbers
-        if not wanted and not (number_inputs and _has_numbers(args, kwargs, held)):
+        if ints or (not wanted and not (number_inputs and _has_numbers(args, kwargs, held))):
             raise
     return _Capturing(function, set(), held).run(args, kwargs, differentiate, False)
 

@@ -112,6 +112,9 @@ class TensorUse:
         return self.form.fits(x._payload)
 
 
+_INTS = 1 << 63
+
+
 class NumberUse(NamedTuple):
     """A Python number that the program reads at each call.
 
@@ -152,8 +155,12 @@ class NumberUse(NamedTuple):
 
     def fits(self, leaves: Sequence[Any]) -> bool:
         """Whether the program is for the number that is there now."""
-        now: Any = self.value(leaves)
-        return type(now) is self.kind and self.sign in (0, sign_of(now))
+        now = self.value(leaves)
+        if type(now) is not self.kind:
+            return False
+        if isinstance(now, int) and not -_INTS <= now < _INTS:
+            return False
+        return self.sign in (0, sign_of(now))
 
     @property
     def is_native(self) -> bool:

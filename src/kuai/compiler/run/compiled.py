@@ -22,6 +22,7 @@ from kuai.compiler.run.arguments import Structure, flatten
 from kuai.compiler.run.failures import shorten
 from kuai.compiler.run.program import Call, Program, Recorded, Times
 from kuai.compiler.run.record import record
+from kuai.compiler.run.varying import Varying
 from kuai.core import primitive as primitives
 from kuai.core.tape import enable_grad, mode
 from kuai.errors import CompileError
@@ -75,6 +76,7 @@ class Compiled:
         self.programs: OrderedDict[int, Program] = OrderedDict()
         self._others: list[tuple[builtin.FunctionMemory, Callable[[], bool]]] = []
         self.floats: set[Key] = set()
+        self._varying = Varying()
         self._held: list[Held] = []  # the attributes that are read and set
         self._lock = Lock()
         self._eager: list[tuple[Structure, int]] = []  # calls that cannot be compiled
@@ -200,7 +202,7 @@ class Compiled:
     def _make(self, call: Call) -> Program:
         times = Times()
         program = None
-        if not self._held:
+        if not self._held and not self._varying.inputs(call.structure, call.leaves):
             program = self.any_batch.program(
                 call,
                 self._capture,
@@ -222,6 +224,14 @@ class Compiled:
         return program
 
     def _capture(self, call: Call) -> Recorded:
+        ints = self._varying.inputs(call.structure, call.leaves)
+        if ints:
+            try:
+                return record(self.function, call, self.floats, call.held, ints)
+            except (NeedsHeldError, EagerFirstError):
+                raise
+            except Exception:  # whatever the function does with an int that is none
+                self._varying.give_up(call.structure)
         return record(self.function, call, self.floats, call.held)
 
     def _drop(self, key: int) -> None:

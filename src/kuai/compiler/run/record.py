@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from kuai.compiler.capture import Captured, NumberInput, capture_call
@@ -17,7 +17,13 @@ from kuai.compiler.run.results import Result
 from kuai.core.base import TensorBase
 
 
-def record(function: Any, call: Call, floats: set[Key], held: Sequence[Held] = ()) -> Recorded:
+def record(
+    function: Any,
+    call: Call,
+    floats: set[Key],
+    held: Sequence[Held] = (),
+    ints: Collection[int] = (),
+) -> Recorded:
     """Capture a call.
 
     Args:
@@ -25,6 +31,7 @@ def record(function: Any, call: Call, floats: set[Key], held: Sequence[Held] = (
         call: the arguments.
         floats: the reads whose floats are to be inputs.
         held: the attributes from outside that are arguments of the call.
+        ints: the leaves of the arguments whose ints are to be inputs.
 
     Raises:
         CompileError: it does something that cannot be captured.
@@ -37,6 +44,7 @@ def record(function: Any, call: Call, floats: set[Key], held: Sequence[Held] = (
         differentiate=bool(call.mode & 1),
         floats=floats,
         held=held,
+        ints=ints,
     )
     result = Result(captured.output, captured.source, captured.value)
     for x in captured.spent:
