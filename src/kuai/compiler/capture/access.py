@@ -34,6 +34,7 @@ class Access(Observing):
         """`owner.name`, noted as read where it came from outside."""
         if isinstance(owner, TensorBase):
             return self._tensor_attribute(owner, name)
+        self.readable(owner)
         if isinstance(owner, Module) or self.reads.is_outside(owner):
             found = self.held.find(owner, name)
             if found is not MISSING:
@@ -148,7 +149,7 @@ class Access(Observing):
 
     def stands_for_view(self, found: Any, owner: Any) -> None:
         """Note that a tensor, here of its own, would eagerly be a view of another one."""
-        self.recorder.entangle(found, _root(owner))
+        self.recorder.aliases.add(found, _root(owner))
 
     def _state_item(self, owner: Any, index: Any) -> Any:
         """An item of an optimizer's state, which a condition may have made."""

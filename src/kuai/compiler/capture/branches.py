@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from kuai.compiler.capture import numbers, trees
+from kuai.compiler.capture.aliases import CHANGE_A_CLONE, CHANGE_A_COPY
 from kuai.compiler.capture.building import finish_branch
 from kuai.compiler.capture.gradients import zeros
 from kuai.compiler.capture.numbers import Number, is_number, number
-from kuai.compiler.capture.places import Differing, Place, Scope, is_tensor
+from kuai.compiler.capture.places import Differing, Place, is_tensor
 from kuai.compiler.capture.recorder import Recorder
-from kuai.compiler.capture.regions import CHANGE_A_CLONE
 from kuai.compiler.capture.undecided import (
     UNDEFINED,
     Choice,
@@ -116,19 +116,27 @@ def branch(
     ]
     places: dict[tuple[Any, ...], Place] = {**one.scope.places, **other.scope.places}
     builds = {}
+    sides = {}
     for key, place in places.items():
         a = one.places[key] if key in one.places else place.read()
         b = other.places[key] if key in other.places else place.read()
         place.check(recorder, a, b)
+        sides[key] = (a, b)
         builds[key] = merger.merge(a, b, place.name or "a tensor changed in place")
     tensors = merger.finish()
     for key, build in builds.items():
         place = places[key]
         value = build(tensors)
+        recorder.stands_for(place.within(value), *map(place.within, sides[key]))
         note_again(recorder, place)
         place.write(value)
-    put(tuple(before[i] if build is None else build(tensors) for i, build in enumerate(variables)))
-    return result(tensors)
+    values = [before[i] if build is None else build(tensors) for i, build in enumerate(variables)]
+    for new, a, b in zip(values, one.variables, other.variables, strict=True):
+        recorder.stands_for(new, a, b)
+    put(tuple(values))
+    returned = result(tensors)
+    recorder.stands_for(returned, one.result, other.result)
+    return returned
 
 
 def note_again(recorder: Recorder, place: Place) -> None:
@@ -179,15 +187,7 @@ class Merger:
 
     def finish(self) -> list[Tensor]:
         """The tensors of the branch's results."""
-        tensors = finish_branch(
-            self.recorder, self.predicate, self.scopes, self.sides, self.poisoned
-        )
-        for i, x in enumerate(tensors):
-            for side, scope in zip(self.sides, self.scopes, strict=True):
-                source = side[i]
-                if not was_made_in(source, scope):
-                    self.recorder.entangle(x, source)
-        return tensors
+        return finish_branch(self.recorder, self.predicate, self.scopes, self.sides, self.poisoned)
 
     def variable(self, a: Any, b: Any, name: str) -> Build:
         """`merge` of a variable: what does not fit together is refused where it is read."""
@@ -219,6 +219,9 @@ class Merger:
             if type(a) is type(b) and (a == b or (a != a and b != b)):
                 return lambda _: a
             return self._numbers(a, b)
+        for x, poisoned in zip((a, b), self.poisoned, strict=True):
+            if id(x) in poisoned:
+                self._refuse(poisoned[id(x)], CHANGE_A_COPY)
         if type(a) is type(b):
             a, b = self.recorder.opened(a), self.recorder.opened(b)
         one, other = trees.parts(a), trees.parts(b)
@@ -350,13 +353,6 @@ def _nothing_like(x: Any) -> Any:
     if isinstance(x, TensorBase):
         return zeros(meta_of(x))
     return x
-
-
-def was_made_in(x: Any, scope: Scope) -> bool:
-    """Whether a tensor's memory was computed in a region, and is no part of another's."""
-    value = x._payload
-    made = getattr(value, "region", None) is scope.region
-    return made and x._view is None
 
 
 def _equal(a: Any, b: Any) -> bool:

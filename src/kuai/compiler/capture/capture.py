@@ -15,6 +15,7 @@ from typing import Any
 
 from kuai import dtypes
 from kuai.compiler.capture import trees
+from kuai.compiler.capture.aliases import nodes
 from kuai.compiler.capture.arrivals import as_grad
 from kuai.compiler.capture.branches import described
 from kuai.compiler.capture.captured import Argument, Captured, NumberInput, Source
@@ -185,6 +186,8 @@ class _Capturing:
             captured.written = list(self.session.held.written.values())
             if captured.written:
                 returned = (returned, tuple(self.session.held.results()))
+            for _, x in nodes(returned, recorder.opened):
+                self.session.readable(x)
             returned = trees.with_whole(returned, self.reads.is_another)
             opened = trees.opened(returned, self.session.has_made)
             captured.output = trees.map_leaves(self._settled, opened)

@@ -6,11 +6,11 @@ from typing import Any
 
 from kuai import dtypes
 from kuai.compiler.capture import numbers, trees
+from kuai.compiler.capture.aliases import CHANGE_A_CLONE, CHANGE_A_COPY, nodes
 from kuai.compiler.capture.branches import _equal, _nothing_like, described
 from kuai.compiler.capture.numbers import is_number, number
 from kuai.compiler.capture.places import Differing, is_tensor
 from kuai.compiler.capture.recorder import Recorder
-from kuai.compiler.capture.regions import CHANGE_A_CLONE
 from kuai.compiler.capture.undecided import UNDEFINED, Choice, Maybe, is_known, is_same, place_of
 from kuai.core.base import TensorBase
 from kuai.core.primitive import Meta, is_floating, meta_of
@@ -221,26 +221,45 @@ def _same(a: Any, b: Any) -> bool:
     return bool(a == b or (a != a and b != b))
 
 
+class Shape:
+    """How a value is made of parts at one time, whatever becomes of its containers later.
+
+    Attributes:
+        parts: of a container, its kind and its parts with their names, as `trees.parts`.
+        inner: the shapes of these.
+    """
+
+    def __init__(self, x: Any, recorder: Recorder) -> None:
+        self.parts = trees.parts(recorder.opened(x.value if isinstance(x, Maybe) else x))
+        self.inner = [Shape(item, recorder) for _, item in self.parts[1]] if self.parts else []
+
+
 class Carried:
     """A variable or place that the rounds change, as slots in the structure of its value.
+
+    Args:
+        shape: of the initial value.
 
     Attributes:
         content: its one slot, or what it has for each part of a container.
         like: the container, as a pattern.
         flag: whether the container is there, where it may be missing; it is `otherwise` then.
         skipped: has no value when a round starts.
+        needed: a round reads it before it assigns it.
     """
 
-    def __init__(self, initial: Any, name: str) -> None:
+    def __init__(
+        self, initial: Any, name: str, recorder: Recorder, shape: Shape | None = None
+    ) -> None:
         self.name = name
         self.initial = initial
+        self.recorder = recorder
+        self.shape = Shape(initial, recorder) if shape is None else shape
         self.content: Slot | list[Carried] = Slot(initial, name)
         self.like: Any = None
         self.flag: Slot | None = None
         self.otherwise: Any = UNDEFINED
-        self.skipped = False
-
-    recorder: Recorder
+        self.skipped = self.needed = False
 
     def slots(self) -> list[Slot]:
         """All slots, in order."""
@@ -256,10 +275,11 @@ class Carried:
         for leaf in trees.leaves(new.value if isinstance(new, Maybe) else new):
             if isinstance(leaf, Differing):
                 recorder.refuse(leaf.message, leaf.advice)
-            if is_tensor(leaf) and recorder.unreadable(leaf):
-                recorder.refuse(recorder.unreadable(leaf), CHANGE_A_CLONE)
+        for _, x in nodes(new, recorder.opened):
+            reason = recorder.aliases.why_unreadable(x)
+            if reason:
+                recorder.refuse(reason, CHANGE_A_CLONE if is_tensor(x) else CHANGE_A_COPY)
         inner = recorder.opened(new.value if isinstance(new, Maybe) else new)
-        self.recorder = recorder
         changed = False
         if isinstance(self.content, Slot):
             slot = self.content
@@ -289,14 +309,19 @@ class Carried:
         """Become a container, as `new` is."""
         have = self.initial.value if isinstance(self.initial, Maybe) else self.initial
         have = recorder.opened(have)
+        shape = self.shape
         if have is UNDEFINED or have is None:
             have = trees.map_leaves(_nothing_like, new)
-        found, wanted = trees.parts(have), trees.parts(new)
+            shape = Shape(have, recorder)
+        found, wanted = shape.parts, trees.parts(new)
         if found is None or wanted is None or found[0] != wanted[0]:
             self._refuse(new, recorder)
         assert found is not None
         self.like = have
-        self.content = [Carried(item, self.name + label) for label, item in found[1]]
+        self.content = [
+            Carried(item, self.name + label, recorder, inner)
+            for (label, item), inner in zip(found[1], shape.inner, strict=True)
+        ]
         if isinstance(self.initial, Maybe):
             self._may_miss(self.initial.defined, self.initial.otherwise)
         elif self.initial is UNDEFINED or self.initial is None:

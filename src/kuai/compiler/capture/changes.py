@@ -15,6 +15,7 @@ from typing import Any
 from kuai import ops
 from kuai.compiler.capture.access import Access
 from kuai.compiler.capture.arrivals import as_grad
+from kuai.compiler.capture.choosing import assign_at
 from kuai.compiler.capture.observing import CONTAINERS
 from kuai.compiler.capture.places import Attribute, Item
 from kuai.compiler.rewrite.functions import is_library, is_own
@@ -65,6 +66,8 @@ class Changes(Access):
                 return
             self.held.set(owner, name, value)
             return
+        self.readable(owner)
+        self.spoils(owner)
         if not self._is_local(owner):
             key = ("attribute", id(owner), name)
             self.recorder.note(key, lambda: Attribute(owner, name))
@@ -123,6 +126,10 @@ class Changes(Access):
             if _has_item(owner, index, value):
                 return  # `tensors[i] -= x` has changed the tensor, not the list
             self.changes_container(owner, "an assignment to an item")
+        if isinstance(owner, list) and self.recorder.is_captured(index):
+            self.changes_container(owner, "an assignment to an item")
+            assign_at(self, owner, index, value)
+            return
         if self.recorder.is_captured(index):
             self.recorder.refuse(
                 f"an assignment to an item of a {type(owner).__name__} that the value of a tensor "
@@ -133,6 +140,9 @@ class Changes(Access):
         if method is not None:
             method(index, value)
             return
+        if isinstance(owner, (list, dict, deque)):
+            self.readable(owner)
+            self.spoils(owner)
         if isinstance(owner, (list, dict, deque)) and not self._is_local(owner):
             new = isinstance(owner, dict) and index not in owner
             self._notes_contents(owner, "a new key" if new else "an assignment to an item")

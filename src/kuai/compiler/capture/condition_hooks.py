@@ -13,6 +13,7 @@ from kuai.compiler.capture.arrivals import as_variable
 from kuai.compiler.capture.branches import Get, Put
 from kuai.compiler.capture.numbers import number
 from kuai.compiler.capture.operators import OPERATORS, is_simple, operate
+from kuai.compiler.capture.ordering import has_captured
 from kuai.compiler.capture.places import Differing
 from kuai.compiler.capture.undecided import UNDEFINED, Maybe, is_none, is_open, lifted
 from kuai.core.base import TensorBase, wrap
@@ -199,9 +200,20 @@ class ConditionHooks:
             return self._contains(left, right)
         if symbol == "not in":
             return self.not_(self._contains(left, right))
+        if symbol in _IDENTITY and self.active and left is not right:
+            self._told_apart(left, right)
         if symbol in _IDENTITY or not self.active or (is_simple(left) and is_simple(right)):
             return _COMPARED[symbol](left, right)
         return operate(self.session, symbol, left, right)
+
+    def _told_apart(self, left: Any, right: Any) -> None:
+        recorder = self.session.recorder
+        if recorder.aliases.may_be(left, right):
+            recorder.refuse(
+                "whether two things are one and the same, which a condition or a number of rounds "
+                "decides",
+                "keep a bool, or an int, that says which one it is",
+            )
 
     def _contains(self, element: Any, container: Any) -> Any:
         if not self.active:
@@ -219,13 +231,13 @@ class ConditionHooks:
             if isinstance(found, Maybe) and found.otherwise is UNDEFINED:
                 return found.defined
         container = self.session.walked(container)
-        if isinstance(container, (list, tuple, set, frozenset, dict)):
-            captured = [x for x in [element, *container] if recorder.is_captured(x)]
-            if captured:
-                thunks = [
-                    lambda item=item: item is element or item == element for item in container
-                ]
-                return self._truth(self.or_(None, *thunks)) if thunks else False
+        parts = isinstance(container, (list, tuple, set, frozenset, dict))
+        if parts and has_captured(self.session, [element, list(container)]):
+            thunks = [
+                lambda item=item: item is element or self.compared("==", item, element)
+                for item in container
+            ]
+            return self._truth(self.or_(None, *thunks)) if thunks else False
         return element in container
 
 

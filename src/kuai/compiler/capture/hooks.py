@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kuai.compiler.capture.augmented import augment_item
+from kuai.compiler.capture.choosing import take_out
 from kuai.compiler.capture.loop_hooks import LoopHooks, Range
 from kuai.compiler.capture.operators import OPERATORS, SIGNS, is_simple, operate, sign
 from kuai.compiler.capture.places import Cell
@@ -173,6 +174,9 @@ class Hooks(LoopHooks):
         """`del owner[index]`."""
         if self.active:
             self.session.changes_container(owner, "del")
+            if isinstance(owner, list) and self.session.recorder.is_captured(index):
+                take_out(self.session, owner, index)
+                return
         del owner[index]
 
     def augment(self, symbol: str, x: Any, value: Any) -> Any:

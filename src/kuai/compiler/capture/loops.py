@@ -7,17 +7,17 @@ from typing import Any
 
 from kuai import dtypes
 from kuai.compiler.capture import numbers
+from kuai.compiler.capture.aliases import identity, nodes
 from kuai.compiler.capture.branches import (
     Get,
     Put,
     note_again,
-    was_made_in,
 )
 from kuai.compiler.capture.building import finish_loop, parameter
 from kuai.compiler.capture.carried import Carried
 from kuai.compiler.capture.control import stack_item
 from kuai.compiler.capture.numbers import Number, number
-from kuai.compiler.capture.places import Memory, Place, Scope, is_tensor
+from kuai.compiler.capture.places import Memory, Place, Scope
 from kuai.compiler.capture.recorder import Recorder
 from kuai.compiler.capture.undecided import UNDEFINED
 from kuai.core.base import TensorBase, wrap
@@ -88,12 +88,17 @@ class Loop:
         self.test, self.body, self.get, self.put = test, body, get, put
         self.before = get()
         self.variables = [
-            Carried(value, f"`{name}`") for name, value in zip(names, self.before, strict=True)
+            Carried(value, f"`{name}`", recorder)
+            for name, value in zip(names, self.before, strict=True)
         ]
         self.temporary = [name in temporaries for name in names]
         for carried, temporary in zip(self.variables, self.temporary, strict=True):
             carried.skipped = temporary and carried.initial is UNDEFINED
         self.places: dict[tuple[Any, ...], tuple[Place, Carried]] = {}
+        self.latest: list[Any] = []
+        self._given: dict[int, list[Any]] = {}
+        self._shared: list[Any] = []
+        self._spoiled: dict[int, str] = {}
 
     def run(self, accept: Callable[[Loop], object] = lambda loop: None) -> None:
         """Capture the loop, and leave in variables and places what it leaves.
@@ -103,7 +108,7 @@ class Loop:
         recorder = self.recorder
         poisoned = recorder.poisoned
         for _ in range(ATTEMPTS):
-            recorder.poisoned = poisoned
+            recorder.poisoned = {**poisoned, **self._spoiled}
             attempt = self._attempt()
             if attempt is not None:
                 accept(self)
@@ -139,23 +144,33 @@ class Loop:
             parameter(recorder, scope, meta, flag and with_gradients)
             for meta, flag in self._metas()
         ]
-        self._entangle(given)
-        values = [carried.value(given) for carried in self.variables]
-        self.put(tuple(values))
+        self.put(tuple([carried.value(given) for carried in self.variables]))
+        values = list(self.get())
         for key, (place, carried) in self.places.items():
+            values.append(carried.value(given))
             scope.note(key, lambda place=place: place)  # type: ignore[misc]
-            place.begin(carried.value(given))  # type: ignore[attr-defined]
+            place.begin(values[-1])  # type: ignore[attr-defined]
+        self._stand_for(values)
 
-    def _entangle(self, given: list[Tensor]) -> None:
-        """In the first round, a carried variable is the very tensor that it was before."""
-        place = 0
-        for carried in self.variables:
-            if carried.skipped:
-                continue
-            for slot in carried.slots():
-                if slot.kind == "tensor" and is_tensor(slot.initial):
-                    self.recorder.entangle(given[place], slot.initial)
-                place += len(slot.metas())
+    def _known(self, values: Sequence[Any]) -> list[Any]:
+        """Of the values of variables and places, what is known by other names, too."""
+        count = len(self.variables)
+        of_places = zip(self.places.values(), values[count:], strict=True)
+        return [
+            *(
+                None if c.skipped else x
+                for c, x in zip(self.variables, values[:count], strict=True)
+            ),
+            *(place.within(x) for (place, _), x in of_places),
+        ]
+
+    def _stand_for(self, values: Sequence[Any]) -> None:
+        """What is carried is what it was before the loop, or what a round has left."""
+        initial = self._known([carried.initial for carried in self._everything()])
+        values = self._known(values)
+        for i, (value, first) in enumerate(zip(values, initial, strict=True)):
+            self.recorder.stands_for(value, first, *self.latest[i : i + 1])
+        self._given = _places_of(values, self.recorder)
 
     def _attempt(self) -> Any:
         recorder = self.recorder
@@ -186,6 +201,11 @@ class Loop:
             if self._widen(new, body):
                 body.restore()
                 return None
+            read = [place.read() for place, _ in self.places.values()]
+            self.latest = self._known([*new, *read])
+            if self._is_seen_late(body):
+                body.restore()
+                return None
             with recorder.inside(body):
                 yielded = [
                     t
@@ -209,9 +229,29 @@ class Loop:
         """A variable that a round reads before it assigns it has to be carried after all."""
         for carried in self.variables:
             if carried.skipped and carried.name in str(error).replace("'", "`"):
-                carried.skipped = False
+                carried.skipped, carried.needed = False, True
                 return True
         return False
+
+    def _is_seen_late(self, body: Scope) -> bool:
+        """Whether a round changes something that a part of the round before it knows, too.
+
+        That is known only when the round has been captured, which then begins anew.
+        """
+        recorder = self.recorder
+        spoiled = {k: why for k, why in recorder.poisoned.items() if recorder.is_older(k)}
+        shared = self._shared
+        if body.places or spoiled:
+            shared = [
+                (key if recorder.is_older(key) else 0, places)
+                for key, places in _places_of(self.latest, recorder).items()
+                if recorder.is_older(key) or places != self._given.get(key, places[:1])
+            ]
+        if shared == self._shared and spoiled.keys() <= self._spoiled.keys():
+            return False
+        self._shared = shared
+        self._spoiled.update(spoiled)
+        return True
 
     def _widen(self, new: tuple[Any, ...], body: Scope) -> bool:
         recorder = self.recorder
@@ -220,7 +260,7 @@ class Loop:
             try:
                 changed |= carried.widen(value, recorder)
             except CompileError:
-                if not temporary or carried.skipped:
+                if not temporary or carried.skipped or carried.needed:
                     raise
                 recorder.failure = None
                 carried.skipped = changed = True
@@ -228,7 +268,8 @@ class Loop:
             if key not in self.places:
                 now = place.read()
                 place.restore()
-                carried = Carried(place.read(), place.name or "a tensor changed in place")
+                name = place.name or "a tensor changed in place"
+                carried = Carried(place.read(), name, recorder)
                 if isinstance(place, Memory) and not place.is_leaf:
                     carried.content.requires_grad = (  # type: ignore[union-attr]
                         mode.grad and carried.initial._requires_grad
@@ -257,15 +298,23 @@ class Loop:
         given = results[: len(initial)]
         if self.rolled is not None:
             self.rolled.stacks = results[len(initial) + 1 :]
-        for x, first, last in zip(given, initial, yielded, strict=False):
-            recorder.entangle(x, first)
-            if not was_made_in(last, body):
-                recorder.entangle(x, last)
-        values = tuple(carried.value(given) for carried in self.variables)
-        for place, carried in self.places.values():
+        values = [carried.value(given) for carried in self._everything()]
+        self._stand_for(values)
+        for (place, _), value in zip(
+            self.places.values(), values[len(self.variables) :], strict=True
+        ):
             note_again(recorder, place)
-            place.write(carried.value(given))
-        self.put(values)
+            place.write(value)
+        self.put(tuple(values[: len(self.variables)]))
+
+
+def _places_of(values: Sequence[Any], recorder: Recorder) -> dict[int, list[Any]]:
+    """Where among the carried values each tensor, container and object has its places."""
+    found: dict[int, list[Any]] = {}
+    for i, value in enumerate(values):
+        for path, x in nodes(value, recorder.opened):
+            found.setdefault(id(identity(x)), []).append((i, path))
+    return found
 
 
 def loop(

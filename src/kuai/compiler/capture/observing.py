@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from types import FunctionType
 from typing import Any
 
+from kuai.compiler.capture.aliases import CHANGE_A_COPY
 from kuai.compiler.capture.held import Held, HeldAttributes
 from kuai.compiler.capture.loops import Rolled
 from kuai.compiler.capture.numbers import number
@@ -23,7 +24,7 @@ from kuai.compiler.capture.recorder import Recorder
 from kuai.compiler.capture.stepping import Stepping
 from kuai.compiler.rewrite.functions import is_library, is_own
 from kuai.core import primitive as primitives
-from kuai.core.base import wrap
+from kuai.core.base import TensorBase, wrap
 from kuai.nn.module import Module
 
 CONTAINERS = (list, dict, set, deque)
@@ -144,8 +145,19 @@ class Observing:
         if isinstance(cls, type) and cls.__module__.split(".")[0] not in ("kuai", *TRUSTED):
             self.reads.attribute(cls, "__bases__", cls.__bases__)
 
+    def readable(self, x: Any) -> None:
+        """Refuse to look at a container or an object that a change may have reached."""
+        reason = self.recorder.aliases.why_unreadable(x)
+        if reason and not isinstance(x, TensorBase):
+            self.recorder.refuse(reason, CHANGE_A_COPY)
+
+    def spoils(self, x: Any) -> None:
+        """Note a change of a container or an object that may be the same as another one."""
+        self.recorder.spoils(x, self.reads.is_outside)
+
     def looks_at(self, x: Any) -> None:
         """Note that a container is looked at, which a loop may be appending to."""
+        self.readable(x)
         rolled = self.rolled
         if rolled is not None and isinstance(x, list):
             rolled.looked_at.add(id(x))
@@ -193,6 +205,7 @@ class Observing:
         """Note a change of a list or dict; refuse one that would be seen outside, or only once."""
         kind = type(x).__name__
         self.looks_at(x)
+        self.spoils(x)
         if self.reads.is_outside(x):
             self.recorder.refuse(
                 f"a change ({how}) of a {kind} that lives outside of the compiled function: it "

@@ -9,6 +9,7 @@ import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from kuai.compiler.capture import ordering
 from kuai.compiler.capture.numbers import Number
 from kuai.compiler.capture.whole import look_through
 from kuai.tensor import Tensor
@@ -55,6 +56,8 @@ def operate(session: Access, symbol: str, x: Any, y: Any) -> Any:
         session.spelled(y)
     for operand in (x, y):
         look_through(session, operand, objects=symbol in _COMPARISONS)
+    if symbol in _COMPARISONS and ordering.compares_parts(session, x, y):
+        return ordering.compare(session, symbol, x, y)
     if symbol in _COMPARISONS:
         name = _COMPARISONS[symbol]
         methods = [f"__{name}__", f"__{_MIRRORED[name]}__"]

@@ -57,6 +57,10 @@ class Place:
         """Put back what it held when it was noted."""
         raise NotImplementedError
 
+    def within(self, value: Any) -> Any:
+        """What of a value that it holds is something else than the place itself."""
+        return value
+
     def check(self, recorder: Recorder, one: Any, other: Any) -> None:
         """Refuse what it may hold on the sides of a branch, or around a round, if it cannot."""
 
@@ -79,6 +83,9 @@ class Memory(Place):
             now._requires_grad = x._requires_grad
             now._node = x if x._node is None and x._requires_grad else x._node
         return now
+
+    def within(self, value: Any) -> Any:
+        return ()
 
     def write(self, value: Any) -> None:
         x = self.tensor
@@ -193,6 +200,9 @@ class Contents(Place):
 
     def read(self) -> Any:
         return dict(self.owner) if isinstance(self.owner, dict) else list(self.owner)
+
+    def within(self, value: Any) -> Any:
+        return tuple(value.values() if isinstance(value, dict) else value)
 
     def write(self, value: Any) -> None:
         self.owner.clear()

@@ -6,14 +6,13 @@ import copy
 import functools
 import itertools
 import operator
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kuai import ops as operations
 from kuai.compiler.capture import numbers, trees
-from kuai.compiler.capture.numbers import KINDS, Number, as_tensor, is_number, number
+from kuai.compiler.capture.numbers import KINDS, Number
 from kuai.compiler.capture.whole import look_through
-from kuai.core.base import TensorBase, wrap
+from kuai.core.base import TensorBase
 
 if TYPE_CHECKING:
     from kuai.compiler.capture.session import Session
@@ -75,44 +74,6 @@ def _range(session: Session, *bounds: Any) -> Any:
     from kuai.compiler.capture.hooks import Range
 
     return Range(*bounds) if is_captured(session, *bounds) else range(*bounds)
-
-
-def _extreme(better: Callable[[Any, Any], Any], plain: Any) -> None:
-    def choose(session: Session, *args: Any, **kwargs: Any) -> Any:
-        items = list(session.iterable(args[0])) if len(args) == 1 else list(args)
-        if not is_captured(session, *items):
-            args, kwargs = session._prepared(args, kwargs)
-            return plain(*args, **kwargs)
-        if "key" in kwargs:
-            session.recorder.refuse(
-                f"{plain.__name__}() of tensors with a key", "use kuai.argmax or kuai.argmin"
-            )
-        if isinstance(args[0], TensorBase) and len(args) == 1:
-            items = list(args[0])
-        best = items[0]
-        for item in items[1:]:
-            best = _one_of(better(item, best), item, best)
-        return best
-
-    SPECIAL[plain] = choose
-
-
-def _one_of(condition: Any, a: Any, b: Any) -> Any:
-    """`a if condition else b` for scalars, without a branch."""
-    if not isinstance(condition, TensorBase):
-        return a if condition else b
-    if is_number(a) and is_number(b):
-        dtype = numbers.common_dtype(a, b)
-        flag = wrap(condition._payload)
-        return number(ops.where(flag, as_tensor(a, dtype), as_tensor(b, dtype)))
-    like = a if not is_number(a) else b
-    a = as_tensor(a, like.dtype) if is_number(a) else a
-    b = as_tensor(b, like.dtype) if is_number(b) else b
-    return ops.where(wrap(condition._payload), a, b)
-
-
-_extreme(lambda a, b: a < b, min)
-_extreme(lambda a, b: a > b, max)
 
 
 def _quantifier(plain: Any, name: str) -> None:
@@ -177,20 +138,6 @@ def _reduce(session: Session, function: Any, items: Any, *initial: Any) -> Any:
     for item in found[1:]:
         total = session.call(function, (total, item), {})
     return total
-
-
-@special(sorted)
-def _sorted(session: Session, items: Any, **kwargs: Any) -> Any:
-    found = list(session.iterable(items))
-    _, kwargs = session._prepared((), kwargs)
-    key = kwargs.get("key")
-    keys = found if key is None else [key(x) for x in found]
-    if is_captured(session, *keys):
-        session.recorder.refuse(
-            "sorted() by the values of tensors", "use kuai.sort or kuai.argsort"
-        )
-    order = sorted(range(len(found)), key=keys.__getitem__, reverse=kwargs.get("reverse", False))
-    return session.made([found[i] for i in order])
 
 
 @special(getattr)

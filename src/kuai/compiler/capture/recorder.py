@@ -15,10 +15,11 @@ from typing import Any, NoReturn
 import numpy as np
 
 from kuai.compiler.capture import control
+from kuai.compiler.capture.aliases import CHANGE_A_CLONE
 from kuai.compiler.capture.arrivals import maybe, when_any
 from kuai.compiler.capture.outer import Outer, _is_own, lies_as, user_line, user_place
 from kuai.compiler.capture.places import Gradient, Memory
-from kuai.compiler.capture.regions import CHANGE_A_CLONE, Regions
+from kuai.compiler.capture.regions import Regions
 from kuai.compiler.graph import Operation, Origin, Region, Value
 from kuai.core.base import TensorBase, wrap
 from kuai.core.inplace import detach, view_scatter
@@ -197,7 +198,7 @@ class Recorder(Regions):
             payload = self._outer_value(x, payload)
         elif all(payload.region is not scope.region for scope in self.scopes):
             raise AssertionError(f"{payload!r} belongs to a region that is closed")
-        reason = self.unreadable(x)
+        reason = self.aliases.why_unreadable(x)
         if reason:
             self.refuse(reason, CHANGE_A_CLONE)
         if x._requires_grad and mode.grad:

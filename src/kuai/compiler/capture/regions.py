@@ -15,6 +15,7 @@ import numpy as np
 
 import kuai
 from kuai.compiler.capture import trees
+from kuai.compiler.capture.aliases import Aliases, change_of, nodes
 from kuai.compiler.capture.outer import Outer
 from kuai.compiler.capture.places import Gradient, Memory, Place, Scope
 from kuai.compiler.graph import Graph, Region, Value
@@ -23,8 +24,6 @@ from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase, wrap
 from kuai.core.tape import mode
 from kuai.errors import CompileError
-
-CHANGE_A_CLONE = "change a clone(), or write y = y + 1 in the place of y += 1"
 
 
 class Regions:
@@ -51,8 +50,7 @@ class Regions:
         self._born: dict[int, tuple[list[int], int]] = {}
         self._moved: list[tuple[Any, Any, Any, Any]] = []
         self._leaves: dict[int, Any] = {}
-        self._entangled: dict[int, list[list[int]]] = {}
-        self._poisoned: dict[int, str] = {}
+        self.aliases = Aliases()
         self._facts: dict[Any, bool] = {}
         self._negations: dict[Value, Value] = {}
         self._changes = 0
@@ -114,7 +112,7 @@ class Regions:
             if x._view is None:
                 break
             x = x._view.source
-        self._check_entangled(x)
+        self.spoils(x, lambda counter: id(counter) not in self._born)
         self._changes += 1
         if not self.is_local(x):
             self.scopes[-1].note(("memory", id(x)), lambda: Memory(x))
@@ -160,7 +158,7 @@ class Regions:
     def rebuilt(self, like: Any, items: list[Any]) -> Any:
         """A container or an object like another, of other parts."""
         new = trees.rebuild(like, items)
-        if isinstance(like, trees.Fields):
+        if not isinstance(new, tuple):
             self.note_made(new)
         return new
 
@@ -170,26 +168,32 @@ class Regions:
         if len(self.scopes) > 1:
             self.scopes[-1].note(key, make)
 
-    def entangle(self, x: TensorBase, other: TensorBase) -> None:
-        """Note that two tensors may or may not be the same memory when the program runs."""
-        a, b = x._counter, other._counter
-        if a is not b:
-            self._entangled.setdefault(id(a), []).append(b)
-            self._entangled.setdefault(id(b), []).append(a)
+    def stands_for(self, new: Any, *olds: Any) -> None:
+        """Note that `new`, part by part, is one of `olds`, as values decide."""
+        places = dict(nodes(new, self.opened))
+        for old in olds:
+            for path, source in nodes(old, self.opened):
+                if path in places:
+                    self.aliases.add(places[path], source)
 
-    def unreadable(self, x: Any) -> str:
-        """Why a tensor's memory must not be read any more; nothing where it may be."""
-        return self._poisoned.get(id(x._counter), "")
+    def spoils(self, x: Any, is_outside: Callable[[Any], bool]) -> None:
+        """Note a change of `x`: nothing may read any more what else may be the same.
 
-    def _check_entangled(self, x: Any) -> None:
-        for other in self._entangled.get(id(x._counter), ()):
-            message = (
-                "a change in place of a tensor that may or may not be the same as another one, "
-                "as a condition or a number of rounds decides"
-            )
-            if id(other) not in self._born:
-                self.refuse(message, CHANGE_A_CLONE)
-            self._poisoned[id(other)] = message
+        Args:
+            x: a tensor, a container, or an object.
+            is_outside: whether something, of a tensor its counter, lives outside of the capture.
+        """
+        for other in self.aliases.reached(x):
+            reason, advice = change_of(x)
+            if is_outside(other):
+                self.refuse(reason, advice)
+            self.aliases.unreadable[id(other)] = reason
+
+    def is_older(self, key: int) -> bool:
+        """Whether memory, a container or an object was there before a region that has closed."""
+        if key in self._born:
+            return self._born[key][1] < len(self.scopes)
+        return self.made.get(key, (None, 0))[1] <= len(self.scopes)
 
     def comes_from_round(self, x: Any) -> bool:
         """Whether a number is computed of nothing but what the innermost region is given."""
@@ -264,12 +268,12 @@ class Regions:
 
     @property
     def poisoned(self) -> dict[int, str]:
-        """A copy of the notes on memory that must not be read, to return to."""
-        return dict(self._poisoned)
+        """A copy of the notes on what must not be read any more, to return to."""
+        return dict(self.aliases.unreadable)
 
     @poisoned.setter
     def poisoned(self, notes: dict[int, str]) -> None:
-        self._poisoned = dict(notes)
+        self.aliases.unreadable = dict(notes)
 
     # -- what is known ----------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-from kuai.compiler.capture import mathematics, trees
+from kuai.compiler.capture import choosing, mathematics, ordering, trees
 from kuai.compiler.capture.changes import Changes
 from kuai.compiler.capture.held import Held
 from kuai.compiler.capture.hooks import Hooks, Range
@@ -46,6 +46,13 @@ _CHANGING: list[tuple[type, set[str]]] = [
     (deque, {"append", "appendleft", "extend", "pop", "popleft", "clear", "rotate"}),
 ]
 
+_ON_LISTS: dict[str, Any] = {
+    "sort": ordering.sort_list,
+    "pop": choosing.take_out,
+    "insert": choosing.put_in,
+    "remove": ordering.remove,
+}
+_SEARCHES = {"index": ordering.place_in, "count": ordering.count_in}
 _CALL = "__call__"
 _FUNCTIONS = (FunctionType, MethodType, functools.partial)
 
@@ -161,6 +168,10 @@ class Session(Changes):
         owner = getattr(function, "__self__", None)
         name = function.__name__
         refuse_impure(self, function, args)
+        if isinstance(owner, (list, tuple)) and name in _SEARCHES:
+            self.walked(owner)
+            if ordering.has_captured(self, [owner, args]):
+                return _SEARCHES[name](self, owner, *args)
         for kind, names in _CHANGING:
             if isinstance(owner, kind):
                 if name == "append" and self._is_rolled(owner, args):
@@ -171,6 +182,12 @@ class Session(Changes):
                     return Maybe(found.value, found.defined, None) if is_maybe else found
                 if name in names:
                     self.changes_container(owner, name)
+                    changing = _ON_LISTS.get(name) if kind is list else None
+                    decides = (owner, args) if name == "remove" else args[:1]
+                    if changing is not None and (
+                        name == "sort" or ordering.has_captured(self, decides)
+                    ):
+                        return changing(self, owner, *args, **kwargs)
                 elif name == "get" and kind is dict and self.reads.is_outside(owner):
                     return self._get(owner, *args)  # type: ignore[arg-type]
                 else:
