@@ -240,17 +240,17 @@ class Hooks(LoopHooks):
         return _Context(self.session, manager)
 
     @contextmanager
-    def trying(self) -> Iterator[None]:
-        """Around the body of a `try` with handlers."""
+    def trying(self, *kinds: Callable[[], Any]) -> Iterator[None]:
+        """Around the body of a `try` with handlers; `kinds` gives what each of them takes."""
         if not self.active:
             yield
             return
-        recorder = self.session.recorder
-        recorder.tries += 1
+        tries = self.session.recorder.tries
+        tries.append(lambda: tuple([kind() for kind in kinds]))
         try:
             yield
         finally:
-            recorder.tries -= 1
+            tries.pop()
 
     def caught(self) -> None:
         """At the start of a handler: what ends a capture is not the user's to handle."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from kuai import dtypes
 from kuai import ops as operations
+from kuai.compiler.capture import limits
 from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase, wrap
 from kuai.tensor import Tensor
@@ -54,6 +55,8 @@ def as_tensor(x: Any, dtype: dtypes.dtype) -> Tensor:
     if isinstance(x, TensorBase):
         plain = wrap(x._payload)
         return plain if plain.dtype is dtype else ops.cast(plain, dtype=dtype)
+    if dtype is dtypes.int64 and not -(1 << 63) <= x < 1 << 63:
+        primitives.intercept.refuse(*limits.too_great(x))  # type: ignore[union-attr]
     return wrap(np.asarray(x, dtype.numpy))
 
 
@@ -76,23 +79,31 @@ def number(x: Tensor) -> Number:
 
 def _check_divisor(divisor: Any, message: str) -> None:
     if isinstance(divisor, Number):
-        check = primitives.intercept.check  # type: ignore[union-attr]
         zero = as_tensor(0, divisor.dtype)
-        check(ops.ne(as_tensor(divisor, divisor.dtype), zero), ZeroDivisionError, message)
+        limits.check(ops.ne(as_tensor(divisor, divisor.dtype), zero), ZeroDivisionError, message)
     elif divisor == 0:
         raise ZeroDivisionError(message)
 
 
 def _add(x: Any, y: Any) -> Any:
-    return _arithmetic(ops.add, x, y)
+    return _growing(ops.add, x, y, limits.is_small(x) or limits.is_small(y))
 
 
 def _subtract(x: Any, y: Any) -> Any:
-    return _arithmetic(ops.sub, x, y)
+    return _growing(ops.sub, x, y, limits.is_small(x) or limits.is_small(y))
 
 
 def _multiply(x: Any, y: Any) -> Any:
-    return _arithmetic(ops.mul, x, y)
+    return _growing(ops.mul, x, y, any(type(v) in (int, bool) and abs(v) <= 1 for v in (x, y)))
+
+
+def _growing(function: Callable[..., Any], x: Any, y: Any, stays_small: bool) -> Any:
+    """Arithmetic that may leave 64 bits, where Python's ints would grow."""
+    dtype = _at_least_int(x, y)
+    if dtype is dtypes.int64 and not stays_small:
+        double = dtypes.float64
+        limits.check_int(function(as_tensor(x, double), as_tensor(y, double)))
+    return number(function(as_tensor(x, dtype), as_tensor(y, dtype)))
 
 
 def _arithmetic(function: Callable[..., Any], x: Any, y: Any) -> Any:
@@ -131,14 +142,18 @@ def _remainder(x: Any, y: Any) -> Any:
 
 
 def _power(x: Any, y: Any) -> Any:
-    dtype = _at_least_int(x, y)
+    dtype, double = _at_least_int(x, y), dtypes.float64
     if dtype is dtypes.int64 and not isinstance(y, TensorBase) and y < 0:
-        dtype = dtypes.float64
+        dtype = double
     elif dtype is dtypes.int64 and isinstance(y, TensorBase):
-        check = primitives.intercept.check  # type: ignore[union-attr]
         message = "a captured int to the power of a negative one; write float(x) ** y"
-        check(ops.ge(as_tensor(y, dtype), as_tensor(0, dtype)), ValueError, message)
-    return number(ops.pow(as_tensor(x, dtype), as_tensor(y, dtype)))
+        limits.check(ops.ge(as_tensor(y, dtype), as_tensor(0, dtype)), ValueError, message)
+    result = ops.pow(as_tensor(x, dtype), as_tensor(y, dtype))
+    if dtype is double:
+        limits.check_power(x, y, result)
+    else:
+        limits.check_int(ops.pow(as_tensor(x, double), as_tensor(y, double)))
+    return number(result)
 
 
 def _bits(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:
@@ -151,9 +166,11 @@ def _bits(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:
     return combine
 
 
-def _shift(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+def _shift(left: bool) -> Callable[[Any, Any], Any]:
     def combine(x: Any, y: Any) -> Any:
-        return number(function(as_tensor(x, dtypes.int64), as_tensor(y, dtypes.int64)))
+        if common_dtype(x, y) is dtypes.float64:
+            raise TypeError("unsupported operand type(s) for a shift: 'float'")
+        return number(limits.shifted(x, y, left))
 
     return combine
 
@@ -204,8 +221,8 @@ class Number(Tensor):
     __and__, __rand__ = _operator(_bits(ops.bitwise_and), ops.bitwise_and)
     __or__, __ror__ = _operator(_bits(ops.bitwise_or), ops.bitwise_or)
     __xor__, __rxor__ = _operator(_bits(ops.bitwise_xor), ops.bitwise_xor)
-    __lshift__, __rlshift__ = _operator(_shift(ops.bitwise_left_shift), ops.bitwise_left_shift)
-    __rshift__, __rrshift__ = _operator(_shift(ops.bitwise_right_shift), ops.bitwise_right_shift)
+    __lshift__, __rlshift__ = _operator(_shift(True), ops.bitwise_left_shift)
+    __rshift__, __rrshift__ = _operator(_shift(False), ops.bitwise_right_shift)
     __lt__, __gt__ = (
         _operator(_comparison(ops.lt), ops.lt)[0],
         _operator(_comparison(ops.gt), ops.gt)[0],
@@ -249,8 +266,9 @@ class Number(Tensor):
     def __round__(self, digits: Any = None) -> Any:
         if self.dtype is not dtypes.float64:
             return self
-        rounded = ops.round(as_tensor(self, dtypes.float64), decimals=digits or 0)
-        return number(rounded if digits is not None else ops.cast(rounded, dtype=dtypes.int64))
+        if digits is None:
+            return _whole(self, ops.round)
+        return number(ops.round(as_tensor(self, dtypes.float64), decimals=digits))
 
     def __floor__(self) -> Number:
         return _whole(self, ops.floor)
@@ -325,6 +343,7 @@ def _whole(x: Number, function: Callable[..., Any]) -> Number:
     if x.dtype is not dtypes.float64:
         return number(as_tensor(x, dtypes.int64))
     rounded = function(as_tensor(x, dtypes.float64))
+    limits.check_integral(rounded)
     return number(ops.cast(rounded, dtype=dtypes.int64))
 
 
@@ -339,4 +358,5 @@ def to_kind(x: Any, kind: type) -> Number:
     dtype = dtypes.int64 if kind is int else dtypes.float64
     if kind is int and plain.dtype.is_floating_point:
         plain = ops.trunc(plain)
+        limits.check_integral(plain)
     return number(plain if plain.dtype is dtype else ops.cast(plain, dtype=dtype))

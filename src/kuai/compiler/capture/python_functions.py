@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kuai import ops as operations
 from kuai.compiler.capture import numbers, trees
 from kuai.compiler.capture.numbers import KINDS, Number
+from kuai.compiler.capture.operators import OPERATORS, SIGNS, operate, sign
 from kuai.compiler.capture.whole import look_through
 from kuai.core.base import TensorBase
 
@@ -178,6 +179,34 @@ def _called(session: Session, function: Any, x: Any) -> Any:
         (name,), kwargs = function.__reduce__()[0].args, function.__reduce__()[0].keywords
         args = list(function.__reduce__()[1])
     return session.call(session.attribute(x, name), tuple(args), kwargs)
+
+
+def _operator(function: Any, symbol: str) -> None:
+    def compute(session: Session, *operands: Any) -> Any:
+        if len(operands) == 1:
+            return sign(session, symbol, *operands)
+        return operate(session, symbol, *operands)
+
+    SPECIAL[function] = compute
+
+
+for _symbol, _plain in [*OPERATORS.items(), *SIGNS.items()]:
+    _operator(_plain, _symbol)
+
+
+@special(operator.getitem)
+def _getitem(session: Session, owner: Any, index: Any) -> Any:
+    return session.item(owner, index)
+
+
+@special(operator.setitem)
+def _setitem(session: Session, owner: Any, index: Any, value: Any) -> None:
+    session.set_item(owner, index, value)
+
+
+@special(operator.not_)
+def _not(session: Session, x: Any) -> Any:
+    return session.negated(SPECIAL[bool](session, x))
 
 
 GETTERS = {

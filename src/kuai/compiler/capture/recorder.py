@@ -174,7 +174,7 @@ class Recorder(Regions):
             error, message: what is raised; `{}` is the first element that is refused.
             value: integers.
         """
-        if self.tries:
+        if any(issubclass(error, kinds()) for kinds in self.tries):
             self.refuse(
                 f"a check of values ({error.__name__}: {message}) inside a `try` whose handlers "
                 "would have to run in the compiled program",
@@ -182,10 +182,15 @@ class Recorder(Regions):
             )
         parameters = {"error": error, "message": message}
         if value is None:
-            self.emit(check_, [self.value(condition)], parameters, ())
+            self.check_limit(condition, error, message)
         else:
             given = [self.value(condition), self.value(value)]
             self.emit(check_each_, given, parameters, [self.new(given[0].meta)])
+
+    def check_limit(self, condition: Any, error: type[Exception], message: str) -> None:
+        """As `check`, for what only a compiled program may fail in: no handler is for that."""
+        parameters = {"error": error, "message": message}
+        self.emit(check_, [self.value(condition)], parameters, ())
 
     # -- values -----------------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ class Regions:
         made: by their ids, the objects that the captured code has made, each with the number of
             regions that were open then.
         failure: the refusal that ends the capture, even if the user's code swallowed it.
-        tries: how many `try` with handlers are around what is captured.
+        tries: for each `try` with handlers around what is captured, what gives their types.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Regions:
         self.outer: dict[int, Outer] = {}
         self.made: dict[int, tuple[Any, int]] = {}
         self.failure: CompileError | None = None
-        self.tries = 0
+        self.tries: list[Callable[[], Any]] = []
         self._born: dict[int, tuple[list[int], int]] = {}
         self._moved: list[tuple[Any, Any, Any, Any]] = []
         self._leaves: dict[int, Any] = {}
@@ -231,7 +231,7 @@ class Regions:
     def trial(self) -> Iterator[None]:
         """A part that may fail, after which everything is as before it."""
         scope, mark = self.scopes[-1], self.mark()
-        poisoned, failure, tries = self.poisoned, self.failure, self.tries
+        poisoned, failure, tries = self.poisoned, self.failure, list(self.tries)
         try:
             yield
         except BaseException:

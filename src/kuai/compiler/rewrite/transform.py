@@ -8,6 +8,7 @@ variables, so that the hook may run it once, many times, or only to see what it 
 from __future__ import annotations
 
 import ast
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -216,16 +217,19 @@ class Transformer(Expressions):
         return place(ast.Expr(hook("assert_", self._condition(node.test), thunk)), node)
 
     def visit_Try(self, node: ast.Try) -> Any:
+        kinds: list[ast.expr] = []
         for handler in node.handlers:
             if handler.type is not None:
                 handler.type = self.visit(handler.type)
+            caught = handler.type or ast.Name("BaseException", ast.Load())
+            kinds.append(ast.Lambda(no_arguments(), copy.deepcopy(caught)))
             handler.body = [
                 place(ast.Expr(hook("caught")), handler),
                 *self._statements(handler.body),
             ]
         node.body = self._statements(node.body)
         if node.handlers:
-            within: ast.stmt = ast.With([ast.withitem(hook("trying"), None)], node.body)
+            within: ast.stmt = ast.With([ast.withitem(hook("trying", *kinds), None)], node.body)
             node.body = [place(within, node)]
         node.orelse = self._statements(node.orelse) if node.orelse else []
         node.finalbody = self._statements(node.finalbody) if node.finalbody else []
