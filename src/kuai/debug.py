@@ -16,7 +16,8 @@ from kuai.core.primitive import Meta, Primitive, primitive
 class print_values(Primitive):
     """Print tensors among other things; nothing is computed.
 
-    `parts` are what is printed, with `None` in the place of each tensor.
+    `parts` are what is printed: a text, as a tuple, or a function that makes something to print of
+    the next tensor's array.
     """
 
     inputs = ("values",)
@@ -26,7 +27,7 @@ class print_values(Primitive):
 
     def kernel(self, *values: np.ndarray, parts: tuple[Any, ...], sep: str, end: str) -> tuple[()]:
         tensors = iter(values)
-        shown = [wrap(np.array(next(tensors))) if p is None else p[0] for p in parts]
+        shown = [p[0] if type(p) is tuple else p(np.array(next(tensors))) for p in parts]
         builtins.print(*shown, sep=sep, end=end, flush=True)
         return ()
 
@@ -55,7 +56,12 @@ def print(*values: Any, sep: str = " ", end: str = "\n") -> None:
         builtins.print(*values, sep=sep, end=end, flush=True)
         return
     tensors = [v.detach() for v in values if isinstance(v, TensorBase)]
-    parts = tuple([None if isinstance(v, TensorBase) else (str(v),) for v in values])
+    parts = tuple(
+        [
+            (str(v),) if not isinstance(v, TensorBase) else np.ndarray.item if v._weak else wrap
+            for v in values
+        ]
+    )
     print_values(*tensors, parts=parts, sep=sep, end=end)
 
 

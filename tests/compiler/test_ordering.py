@@ -1,5 +1,6 @@
 """Sorting, extremes, searches and comparisons of what has captured numbers in it."""
 
+import bisect
 import heapq
 import math
 import random
@@ -182,7 +183,48 @@ def a_visited_list_in_a_loop(t: Any) -> Any:
     return visited, place, rounds
 
 
+def heaps(t: Any) -> Any:
+    heap: list[Any] = []
+    states = []
+    for i, x in enumerate(t):
+        heapq.heappush(heap, (float(x), i))
+        states.append(list(heap))
+    first = heapq.heappop(heap)
+    states.append(list(heap))
+    second = heapq.heapreplace(heap, (float(t[0] + t[1]), 7))
+    third = heapq.heappushpop(heap, (float(t[2] * t[3]), 8))
+    other = [float(x * x) for x in t]
+    heapq.heapify(other)
+    return states, first, second, third, heap, other, [heapq.heappop(other) for _ in range(4)]
+
+
+def bisections(t: Any) -> Any:
+    known = [0.2, 0.9, 1.0, 1.0, 3.0]
+    order = sorted(float(x) for x in t)
+    bisect.insort(order, float(t[3] * 2))
+    bisect.insort_left(order, 1.0)
+    return (
+        bisect.bisect(known, float(t[0])),
+        bisect.bisect_left(known, float(t[1]) + 0.5),
+        bisect.bisect_left(order, 1.0),
+        bisect.bisect_right(order, float(t[2])),
+        order,
+    )
+
+
+def the_best_few(t: Any) -> Any:
+    best: list[Any] = []
+    for i, x in enumerate(t):
+        heapq.heappush(best, (x, i))
+        if len(best) > 3:
+            heapq.heappop(best)
+    return sorted(best)
+
+
 PROGRAMS = [
+    heaps,
+    bisections,
+    the_best_few,
     counts,
     items_assigned,
     items_taken_out,

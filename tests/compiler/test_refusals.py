@@ -3,6 +3,7 @@
 import copy
 import random
 import struct
+import sys
 import time
 
 import numpy as np
@@ -70,6 +71,31 @@ def test_print():
         return x
 
     assert "kuai.debug.print" in refused(function)
+
+
+def test_print_into_a_file():
+    def function(x):
+        print("here", file=sys.stderr)
+        return x
+
+    assert "into a file" in refused(function)
+
+
+def test_a_print_of_what_is_known_happens_in_each_call(capsys):
+    @kuai.compile
+    def function(x):
+        rounds = 0
+        while x.sum() < 10:
+            rounds += 1
+            print("round of", tuple(x.shape), 1.5, sep="|")
+            x = x * 2
+            kuai.debug.print(rounds, x.sum(), end=";\n")
+        return x
+
+    for _ in range(2):
+        function(kuai.ones(2))
+        lines = [f"round of|(2,)|1.5\n{n} tensor({2.0 ** (n + 1):.0f}.);\n" for n in (1, 2, 3)]
+        assert capsys.readouterr().out == "".join(lines)
 
 
 def test_changes_of_what_lives_outside():

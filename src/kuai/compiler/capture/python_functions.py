@@ -8,8 +8,9 @@ import itertools
 import operator
 from typing import TYPE_CHECKING, Any
 
+from kuai import debug
 from kuai import ops as operations
-from kuai.compiler.capture import numbers, trees
+from kuai.compiler.capture import numbers
 from kuai.compiler.capture.numbers import KINDS, Number
 from kuai.compiler.capture.operators import OPERATORS, SIGNS, operate, sign
 from kuai.compiler.capture.whole import look_through
@@ -246,16 +247,21 @@ def _delattr(session: Session, owner: Any, name: str) -> None:
 
 
 @special(print)
-def _print(session: Session, *args: Any, **kwargs: Any) -> None:
-    what = (
-        "of the values of tensors "
-        if any(session.recorder.is_captured(x) for x in trees.leaves(args))
-        else ""
-    )
-    session.recorder.refuse(
-        f"a print {what}in a compiled function: it would happen once, while compiling",
-        "use kuai.debug.print, which prints in each call",
-    )
+def _print(
+    session: Session,
+    *values: Any,
+    sep: str | None = " ",
+    end: str | None = "\n",
+    file: Any = None,
+    flush: bool = False,
+) -> None:
+    if file is not None:
+        session.recorder.refuse(
+            "a print into a file, in a compiled function: it would happen once, while compiling",
+            "use kuai.debug.print, which prints in each call",
+        )
+    session.spelled(list(values))
+    debug.print(*values, sep=" " if sep is None else sep, end="\n" if end is None else end)
 
 
 _SPELLED: dict[Any, tuple[str, ...]] = {str: ("__str__", "__repr__"), repr: ("__repr__",)}

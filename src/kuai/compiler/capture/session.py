@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-from kuai.compiler.capture import choosing, mathematics, ordering, trees
+from kuai.compiler.capture import choosing, heaps, mathematics, ordering, trees
 from kuai.compiler.capture.changes import Changes
 from kuai.compiler.capture.held import Held
 from kuai.compiler.capture.hooks import Hooks, Range
@@ -38,7 +38,7 @@ from kuai.nn.hooks import call_with_hooks
 from kuai.nn.module import Module
 from kuai.optim.optimizer import Optimizer
 
-_SPECIAL_TOO = mathematics  # whose functions are special once it is imported
+_SPECIAL_TOO = (heaps, mathematics)  # whose functions are special once they are imported
 _CHANGING: list[tuple[type, set[str]]] = [
     (list, {"append", "extend", "insert", "remove", "pop", "clear", "sort", "reverse"}),
     (dict, {"update", "pop", "popitem", "clear", "setdefault"}),

@@ -19,6 +19,7 @@ _templates: dict[CodeType, CodeType] = {}
 _LIBRARY = os.path.dirname(os.__file__) + os.sep
 # Parts of kuai whose loops become loops of the program, and so are rewritten too.
 _WITH_LOOPS = {
+    "kuai.compiler.capture.heaps",
     "kuai.nn.recurrent",
     "kuai.nn.functional.recurrent",
     "kuai.optim.lbfgs_captured",
