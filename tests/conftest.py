@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 import kuai
 
 kuai.config.full_tracebacks = True
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell runs the tests in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,14 @@ import numpy as np
 from kuai import dtypes, ops
 from kuai.core import primitive as primitives
 from kuai.core import tape
-from kuai.core.base import TensorBase, alias, bind_tensor_class, layout_of, wrap
+from kuai.core.base import (
+    TensorBase,
+    alias,
+    bind_tensor_class,
+    grad_readers,
+    layout_of,
+    wrap,
+)
 from kuai.core.inplace import detach, inplace, inplace_view
 from kuai.device import CPU, check_device
 from kuai.errors import GradientError, OperandError, ShapeError
@@ -153,6 +160,8 @@ class Tensor(TensorBase):
     @property
     def grad(self) -> Tensor | None:
         """The gradient that `backward` left here."""
+        if grad_readers:
+            grad_readers[-1](self)
         return self._grad
 
     @grad.setter

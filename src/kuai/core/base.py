@@ -76,6 +76,7 @@ class PartView(View):
 
 inferring: set[int] = set()  # the threads in inference mode; 0 while a capture counts births
 births: dict[int, Callable[[list[int]], None]] = {}  # who wants to know of a thread's new memory
+grad_readers: list[Callable[[Any], None]] = []  # who wants to know whose `grad` is asked for
 
 
 class InferenceCounter(list[int]):

@@ -116,6 +116,9 @@ class Access(Observing):
         """Note a leaf whose `grad` is about to be read, or written without being read."""
         # Where a condition decides whether it is written, what it was may stay.
         overwritten = overwritten and len(self.recorder.scopes) == 1
+        argument = self.recorder.arguments.get(id(p))
+        if argument is not None:
+            argument.reads_gradient(overwritten)
         if not isinstance(p._payload, (TensorBase, type(None))):
             known = id(p) in self.recorder.outer
             self.recorder.touch(p)

@@ -8,7 +8,7 @@ has changed.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from types import CellType, FunctionType, GeneratorType, MethodType
 from typing import Any
@@ -32,9 +32,9 @@ from kuai.compiler.capture.undecided import Maybe, Undecided
 from kuai.compiler.graph import Graph, Value
 from kuai.compiler.run.results import view_of_outside
 from kuai.core import tape
-from kuai.core.base import TensorBase, wrap
+from kuai.core.base import TensorBase, grad_readers, wrap
 from kuai.core.primitive import Meta, intercepted, meta_of
-from kuai.core.tape import mode
+from kuai.core.tape import hooks_of, mode
 from kuai.errors import CompileError, DataDependentError, GradientError
 from kuai.nn.hooks import captured_calls
 from kuai.nn.module import Module
@@ -74,6 +74,7 @@ class _Capturing:
         self._numbers: dict[Key, Any] = {}
         self._optional: dict[int, Any] = {}  # by a `Maybe`, the result that it becomes
         self._held_leaves: dict[Key, list[int]] = {}
+        self._grads: dict[int, Argument] = {}  # by what stands for a tensor, its `grad`
         self._apart = False  # the same tensor twice among the arguments is two inputs
 
     # -- inputs -----------------------------------------------------------------------------
@@ -109,9 +110,26 @@ class _Capturing:
         stand_in = wrap(value)
         stand_in._requires_grad = x._requires_grad
         self.recorder.adopt(stand_in)
-        self.captured.arguments.append(Argument(place, value, x, stand_in))
+        argument = Argument(place, value, x, stand_in)
+        self.captured.arguments.append(argument)
         self.captured._stand_ins[id(stand_in)] = place
+        self.recorder.arguments[id(stand_in)] = argument
+        if isinstance(x._grad, TensorBase):
+            self._grad_of(argument)
+        if x._requires_grad:
+            self.recorder.touch(stand_in)
         return stand_in
+
+    def _grad_of(self, owner: Argument) -> None:
+        """The `grad` that a tensor among the arguments has is an input, too."""
+        given = owner.given._grad
+        value = self._input(meta_of(given), f"g{owner.leaf}")
+        lies_as(value, given._payload)
+        stand_in = owner.stand_in._grad = wrap(value)
+        self.recorder.adopt(stand_in)
+        grad = Argument(owner.leaf, value, given, stand_in, is_grad=True)
+        self.captured.arguments.append(grad)
+        self._grads[id(owner.stand_in)] = grad
 
     def _number_input(self, place: int, x: float) -> Any:
         dtype = dtypes.float64 if type(x) is float else dtypes.int64
@@ -140,6 +158,7 @@ class _Capturing:
             self.recorder.recording(),
             intercepted(self.recorder),
             captured_calls(self.session),
+            _telling_of_grads(self.session.touch_gradient),
         ):
             try:
                 yield
@@ -158,6 +177,7 @@ class _Capturing:
             finally:
                 mode.grad, mode.inference = before
                 self.recorder.restore()
+                self.recorder.let_go()
                 self.session.held.restore()
                 self.session.stepping.restore()
         if self.recorder.failure is not None:
@@ -310,19 +330,15 @@ class _Capturing:
         recorder, graph = self.recorder, self.recorder.graph
         if recorder.failure is not None:
             raise recorder.failure
-        for argument in self.captured.arguments:
+        for argument in list(self.captured.arguments):
             payload = recorder.value(argument.stand_in)
             x = argument.stand_in
             if isinstance(argument.given, TensorBase):
                 self._refuse_other_flag(x, argument.given._requires_grad)
             if isinstance(argument.given, TensorBase) and payload is not argument.value:
                 graph.updates.append((argument.value, payload))
-            if argument.stand_in._grad is not None:
-                recorder.refuse(
-                    "backward() gives an argument of the compiled function a gradient",
-                    "differentiate outside: return the loss, and call backward() on the result; "
-                    "or use kuai.autograd.grad",
-                )
+            if isinstance(argument.given, TensorBase) and not argument.is_grad:
+                self._note_grad(argument)
         updated: set[Value] = set()
         for outer in list(recorder.outer.values()):
             self._note_outer(outer, updated)
@@ -331,6 +347,38 @@ class _Capturing:
         self.captured.born = self.session.stepping.born()
         for entry in self.captured.born:
             self._result(entry.value)
+
+    def _note_grad(self, argument: Argument) -> None:
+        """Note what becomes of the `grad` of a tensor among the arguments."""
+        captured, recorder, graph = self.captured, self.recorder, self.recorder.graph
+        x, given = argument.stand_in, argument.given
+        before = self._grads.get(id(x))
+        changed = x._grad is not (None if before is None else before.stand_in)
+        added = before is not None and recorder.value(before.stand_in) is not before.value
+        if changed and given._node is not None:
+            recorder.refuse(
+                "backward() reaches an argument that was computed outside of the compiled function",
+                "detach() it, or compute it within; or use kuai.autograd.grad",
+            )
+        if (changed or added) and hooks_of(given):
+            recorder.refuse(
+                "a change of the gradient of an argument that has hooks, as backward() makes it",
+                "return the loss, and call backward() on the result",
+            )
+        looked = (changed or argument.reads_grad) and not argument.overwritten
+        argument.lacks_grad = looked and before is None
+        argument.is_leaf = changed or added
+        if before is not None and not looked:
+            unused = all(before.value not in operation.used for operation in graph.walk())
+            if unused and (changed or not argument.reads_grad):
+                captured.arguments.remove(before)
+                graph.inputs.remove(before.value)
+        if changed or argument.overwritten:
+            arrives = self._arrival(x._grad)
+            if arrives is not None:
+                captured.grad_arrivals[len(graph.gradients)] = arrives
+            new = None if x._grad is None else recorder.value(x._grad)
+            graph.gradients.append((argument.value, new))
 
     def _note_outer(self, outer: Any, updated: set[Value]) -> None:
         recorder, graph = self.recorder, self.recorder.graph
@@ -346,7 +394,7 @@ class _Capturing:
         if looked and not outer.overwritten:
             read.grad = outer.grad is None
         self.reads.add(read)
-        if x._grad is not outer.grad:
+        if x._grad is not outer.grad or outer.overwritten:
             if outer.node is not None:
                 recorder.refuse(
                     "backward() reaches a tensor that was computed outside of the compiled "
@@ -390,7 +438,7 @@ class _Capturing:
         leaves: list[tuple[Source, Any]] = [
             (a.leaf, a.stand_in)
             for a in captured.arguments
-            if isinstance(a.given, TensorBase) and a.given._requires_grad
+            if isinstance(a.given, TensorBase) and a.given._requires_grad and not a.is_grad
         ]
         leaves += [(o.tensor, o.tensor) for o in recorder.outer.values() if o.requires_grad]
         found = self._walk(captured.differentiated, seeds, [x for _, x in leaves])
@@ -414,6 +462,15 @@ class _Capturing:
         finally:
             for x, kept in hooks:
                 x._hooks = kept
+
+
+@contextmanager
+def _telling_of_grads(reader: Callable[[Any], None]) -> Iterator[None]:
+    grad_readers.append(reader)
+    try:
+        yield
+    finally:
+        grad_readers.pop()
 
 
 def _is_spent(x: Any) -> bool:

@@ -25,10 +25,25 @@ class Argument:
         value: the graph's input.
         given: what it was in the call that was captured.
         stand_in: the captured tensor that the function got for it.
+        is_grad: whether it is the `grad` of the leaf, and not the leaf itself.
+        lacks_grad: whether it must have no `grad`.
+        is_leaf: whether it must be where gradients end, without hooks.
     """
 
-    def __init__(self, leaf: int, value: Value, given: Any, stand_in: Any) -> None:
+    def __init__(
+        self, leaf: int, value: Value, given: Any, stand_in: Any, is_grad: bool = False
+    ) -> None:
         self.leaf, self.value, self.given, self.stand_in = leaf, value, given, stand_in
+        self.is_grad = is_grad
+        self.lacks_grad = self.is_leaf = False
+        self.reads_grad = False
+        self.overwritten = False  # its grad was written before anything read it
+
+    def reads_gradient(self, overwritten: bool) -> None:
+        """Note that the `grad` of its tensor is about to be read, or written unread."""
+        if overwritten and not self.reads_grad:
+            self.overwritten = True
+        self.reads_grad = self.reads_grad or not self.overwritten
 
 
 class NumberInput:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from kuai.compiler.capture import control
-from kuai.compiler.capture.aliases import CHANGE_A_CLONE
+from kuai.compiler.capture.aliases import CHANGE_A_CLONE, Aliases
 from kuai.compiler.capture.arrivals import maybe, when_any
 from kuai.compiler.capture.outer import Outer, _is_own, lies_as, user_line, user_place
 from kuai.compiler.capture.places import Gradient, Memory
@@ -27,6 +27,9 @@ from kuai.core.primitive import Meta, Primitive, meta_of
 from kuai.core.tape import Node, OutputEdge, mode, refresh
 from kuai.errors import CompileError, DataDependentError
 from kuai.nn.block_path import BlockCall, abbreviated, block_call, copy_notes
+
+if TYPE_CHECKING:
+    from kuai.compiler.capture.captured import Argument
 
 check_: Any = control.check
 check_each_: Any = control.check_each
@@ -45,6 +48,7 @@ class Recorder(Regions):
             order (1) or in reverse (-1).
         calls: the calls of blocks that are under way, outermost first.
         path: the path of the innermost of them.
+        arguments: by the id of what stands for it, each tensor among the arguments.
     """
 
     def __init__(self, names: dict[int, str] | None = None) -> None:
@@ -55,6 +59,7 @@ class Recorder(Regions):
         self.surely: set[Operation] = set()
         self.orders: dict[Operation, dict[Value, int]] = {}
         self.calls: tuple[BlockCall, ...] = ()
+        self.arguments: dict[int, Argument] = {}
         self.path = ""
         self._values: dict[int, tuple[Any, Value]] = {}
         self._owners: dict[int, list[int]] = {}
@@ -335,6 +340,11 @@ class Recorder(Regions):
             x._payload, x._node, x._requires_grad = payload, node, requires_grad
         for outer in self.outer.values():
             outer.restore()
+
+    def let_go(self) -> None:
+        """Keep nothing alive that belongs to the caller."""
+        self.arguments.clear()
+        self.aliases = Aliases()
 
 
 class PlacedNode(Node):

@@ -143,6 +143,8 @@ class Bound:
             "payload": 0 if use.payload is None else id(use.payload),
             "requires_grad": 0 if use.requires_grad is None else id(use.requires_grad),
             "hooks": 0 if use.hooks is None else id(None),
+            "no_grad": id(None) if use.lacks_grad else 0,
+            "no_node": id(None) if use.is_leaf else 0,
             "nd": -1,
             "buffer": use.buffer,
             "written": use.written,

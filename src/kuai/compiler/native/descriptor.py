@@ -54,11 +54,12 @@ MOST_OBJECTS = 1024  # of a native call
 
 # A tensor that the program uses: `object`, or the one at `place` among the objects; with `grad`,
 # the `grad` of that one. `payload` is the array that it must hold, or 0 where any will do that
-# fits. Without `requires_grad` it does not matter whether gradients flow to it, and without
-# `hooks`, what hooks it has; with a negative `nd`, neither does the form of its array.
+# fits. Without `requires_grad` it does not matter whether gradients flow to it; `hooks`, `no_grad`
+# and `no_node` are what its slots must hold, or 0; with a negative `nd`, the form of its array does
+# not matter.
 TENSOR = Layout(
-    "object place grad payload requires_grad hooks descr nd sizes strides alignment buffer"
-    " written low high"  # whether it is changed; the extent in bytes around its data
+    "object place grad payload requires_grad hooks no_grad no_node descr nd sizes strides alignment"
+    " buffer written low high"  # whether it is changed; the extent in bytes around its data
 )
 
 # A Python number that the program reads: an object among the arguments, or a dictionary's item, or

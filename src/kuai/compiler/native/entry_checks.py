@@ -105,8 +105,9 @@ def _tensor_fits(module: Module) -> None:
     flag = c.read(x, slots["_requires_grad"])
     wanted_flag = c.get(spec, d.TENSOR, "requires_grad")
     c.need(f.binary("or", c.is_null(wanted_flag), c.same(flag, wanted_flag)))
-    hooks = c.get(spec, d.TENSOR, "hooks")
-    c.need(f.binary("or", c.is_null(hooks), c.same(c.read(x, slots["_hooks"]), hooks)))
+    for name, slot in (("hooks", "_hooks"), ("no_grad", "_grad"), ("no_node", "_node")):
+        wanted = c.get(spec, d.TENSOR, name)
+        c.need(f.binary("or", c.is_null(wanted), c.same(c.read(x, slots[slot]), wanted)))
     recorded = c.get(spec, d.TENSOR, "payload")
     view = c.read(x, slots["_view"])
     with f.when(c.differ(view, c.outer("_Py_NoneStruct"))):

@@ -85,6 +85,8 @@ class TensorUse:
         payload: for tensors from outside, the array that it holds; native code compares no more
             than that.
         hooks: the hooks that it must have; `None` where they do not matter.
+        lacks_grad: whether it must have no `grad`.
+        is_leaf: whether nothing may have computed it while recording.
     """
 
     source: Source
@@ -94,6 +96,8 @@ class TensorUse:
     written: bool = False
     payload: np.ndarray | None = None
     hooks: Any = None
+    lacks_grad: bool = False
+    is_leaf: bool = False
 
     def fits(self, leaves: Sequence[Any]) -> bool:
         """Whether the tensor is such a one now."""
@@ -103,6 +107,8 @@ class TensorUse:
         if self.requires_grad is not None and x._requires_grad is not self.requires_grad:
             return False
         if self.hooks is not None and hooks_of(x) != self.hooks:
+            return False
+        if (self.lacks_grad and x._grad is not None) or (self.is_leaf and x._node is not None):
             return False
         view = x._view
         if view is not None and view.generation != x._counter[1]:

@@ -41,7 +41,14 @@ class Input:
         source: the leaf, or the tensor.
         like: a tensor of the form that the program is made for; `None` for a loop's stack.
         requires_grad: whether gradients must flow to it; `None` where that does not matter.
+
+    Attributes:
+        lacks_grad: whether it must have no `grad`.
+        is_leaf: whether it must be where gradients end, without hooks.
     """
+
+    lacks_grad = False
+    is_leaf = False
 
     def __init__(
         self, source: Source, like: TensorBase | None, requires_grad: bool | None = None
@@ -169,6 +176,10 @@ class Binding:
                     self.interface.numbers.append(given.use(place))
                 continue
             use = TensorUse(given.source, given.form, given.requires_grad, place)
+            use.lacks_grad, use.is_leaf = given.lacks_grad, given.is_leaf
+            use.hooks = False if given.is_leaf else None
+            if isinstance(given.source, GradOf):
+                self._read_grads.append(given.source.owner)
             self._add(value, use)
 
     def captured(self, owners: dict[int, Any]) -> None:

@@ -9,6 +9,7 @@ from kuai.compiler.capture import Captured, NumberInput, capture_call
 from kuai.compiler.capture.held import Held
 from kuai.compiler.capture.records import FromCell, FromItem, OfBlock, OfTensor, Part
 from kuai.compiler.capture.sameness import Key
+from kuai.compiler.native.interface import GradOf
 from kuai.compiler.run.backward import SpentNode
 from kuai.compiler.run.bind import Input, Loose
 from kuai.compiler.run.guards import Guards
@@ -87,7 +88,10 @@ def _inputs(captured: Captured) -> list[Input | Loose]:
     found: list[Input | Loose] = []
     for a in captured.arguments:
         if isinstance(a.given, TensorBase):
-            found.append(Input(a.leaf, a.given, a.given._requires_grad))
+            source = GradOf(a.leaf) if a.is_grad else a.leaf
+            made = Input(source, a.given, a.given._requires_grad)
+            made.lacks_grad, made.is_leaf = a.lacks_grad, a.is_leaf
+            found.append(made)
         else:
             found.append(Loose(type(a.given), a.leaf))
     return found + [_outer_number(captured, n) for n in captured.numbers]
