@@ -403,6 +403,31 @@ def test_the_bases_of_a_class():
     assert asks(X).tolist() == [2, -1]
 
 
+def test_the_bases_of_an_objects_class():
+    class Base:
+        pass
+
+    class Object(types.SimpleNamespace):
+        pass
+
+    thing = Object()
+    compiled = kuai.compile(lambda x: x * 2 if isinstance(thing, Base) else x)
+    assert kuai.equal(compiled(X), X)
+    Object.__bases__ = (Base, types.SimpleNamespace)
+    assert kuai.equal(compiled(X), X * 2)
+
+
+def test_the_number_of_threads():
+    before = kuai.get_num_threads()
+    compiled = kuai.compile(lambda x: x * kuai.get_num_threads())
+    try:
+        for n in (1, 2, 1):
+            kuai.set_num_threads(n)
+            assert kuai.equal(compiled(X), X * n)
+    finally:
+        kuai.set_num_threads(before)
+
+
 def test_a_container_from_outside_is_returned_as_it_is():
     items, named = [1.0], {"a": X}
 

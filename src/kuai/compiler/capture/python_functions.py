@@ -8,7 +8,7 @@ import itertools
 import operator
 from typing import TYPE_CHECKING, Any
 
-from kuai import debug
+from kuai import config, debug
 from kuai import ops as operations
 from kuai.compiler.capture import numbers
 from kuai.compiler.capture.numbers import KINDS, Number
@@ -30,7 +30,7 @@ ops: Any = operations
 def _isinstance(session: Session, x: Any, kinds: Any) -> bool:
     if isinstance(x, Number):
         return issubclass(KINDS[x.dtype], kinds)
-    for kind in kinds if isinstance(kinds, tuple) else (kinds,):
+    for kind in (*type(x).__mro__, *(kinds if isinstance(kinds, tuple) else (kinds,))):
         session.ancestry(kind)
     session.reads.kind_of(x)
     return isinstance(x, kinds)
@@ -140,6 +140,12 @@ def _reduce(session: Session, function: Any, items: Any, *initial: Any) -> Any:
     for item in found[1:]:
         total = session.call(function, (total, item), {})
     return total
+
+
+@special(config.get_num_threads)
+def _threads(session: Session) -> int:
+    session.reads.buffer(session.reads.outside(config.threads))
+    return config.get_num_threads()
 
 
 @special(getattr)
