@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ from kuai.core.primitive import Meta, Primitive, primitive
 class print_values(Primitive):
     """Print tensors among other things; nothing is computed.
 
-    `parts` are what is printed: a text, as a tuple, or a function that makes something to print of
-    the next tensor's array.
+    `parts` are what is printed: a text, as a tuple, or whether the next tensor is one, and not a
+    number.
     """
 
     inputs = ("values",)
@@ -27,12 +28,19 @@ class print_values(Primitive):
 
     def kernel(self, *values: np.ndarray, parts: tuple[Any, ...], sep: str, end: str) -> tuple[()]:
         tensors = iter(values)
-        shown = [p[0] if type(p) is tuple else p(np.array(next(tensors))) for p in parts]
+        shown = [_shown(p, tensors) for p in parts]
         builtins.print(*shown, sep=sep, end=end, flush=True)
         return ()
 
     def infer(self, *values: Meta, parts: tuple[Any, ...], sep: str, end: str) -> tuple[()]:
         return ()
+
+
+def _shown(part: Any, tensors: Iterator[np.ndarray]) -> Any:
+    if type(part) is tuple:
+        return part[0]
+    array = np.array(next(tensors))
+    return wrap(array) if part else array.item()
 
 
 def print(*values: Any, sep: str = " ", end: str = "\n") -> None:
@@ -56,12 +64,7 @@ def print(*values: Any, sep: str = " ", end: str = "\n") -> None:
         builtins.print(*values, sep=sep, end=end, flush=True)
         return
     tensors = [v.detach() for v in values if isinstance(v, TensorBase)]
-    parts = tuple(
-        [
-            (str(v),) if not isinstance(v, TensorBase) else np.ndarray.item if v._weak else wrap
-            for v in values
-        ]
-    )
+    parts = tuple([(str(v),) if not isinstance(v, TensorBase) else not v._weak for v in values])
     print_values(*tensors, parts=parts, sep=sep, end=end)
 
 

@@ -652,7 +652,12 @@ def index_put(input: Tensor, indices: Any, values: Tensor, accumulate: bool = Fa
         RuntimeError: the types differ, or `values` does not fit.
     """
     values = _as_values(input, values, True)
-    parsed = parse(input, tuple(_FULL if i is None else i for i in indices))
+    key = tuple(_FULL if i is None else i for i in indices)
+    if primitives.intercept is not None and not accumulate and any(map(_is_mask, indices)):
+        changed = input.clone()  # how many positions a captured mask has, nobody knows
+        changed[key] = values
+        return changed
+    parsed = parse(input, key)
     if not parsed.tensors or not parsed.is_whole(input._payload.shape):
         tensors: list[Any] = [i if i is None else _as_index(i) for i in indices]
         parsed.positions = [d for d, i in enumerate(tensors) if i is not None]

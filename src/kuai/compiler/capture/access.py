@@ -152,7 +152,7 @@ class Access(Observing):
 
     def stands_for_view(self, found: Any, owner: Any) -> None:
         """Note that a tensor, here of its own, would eagerly be a view of another one."""
-        self.recorder.aliases.add(found, _root(owner))
+        self.recorder.aliases.add(found, _root(owner), is_part=True)
 
     def _state_item(self, owner: Any, index: Any) -> Any:
         """An item of an optimizer's state, which a condition may have made."""

@@ -29,10 +29,13 @@ class Aliases:
         self.unreadable: dict[int, str] = {}
         self._sources: dict[int, list[Any]] = {}
         self._results: dict[int, list[Any]] = {}
+        self._parts: set[tuple[int, int]] = set()  # pairs of a view and its source
 
-    def add(self, x: Any, source: Any) -> None:
-        """Note that `x` stands for `source`, or for something else."""
+    def add(self, x: Any, source: Any, is_part: bool = False) -> None:
+        """Note that `x` stands for `source`, or for a part of it, or for something else."""
         x, source = identity(x), identity(source)
+        if is_part:
+            self._parts.add((id(x), id(source)))
         if x is not source and not any(source is known for known in self._sources.get(id(x), ())):
             self._sources.setdefault(id(x), []).append(source)
             self._results.setdefault(id(source), []).append(x)
@@ -47,7 +50,9 @@ class Aliases:
 
     def may_be(self, x: Any, other: Any) -> bool:
         """Whether two things may be one."""
-        other = identity(other)
+        x, other = identity(x), identity(other)
+        if (id(x), id(other)) in self._parts or (id(other), id(x)) in self._parts:
+            return False
         return any(other is found for found in self.reached(x))
 
     def why_unreadable(self, x: Any) -> str:

@@ -79,30 +79,25 @@ def _heapify(x: list[Any]) -> None:
         _sink(x, place)
 
 
-def _left(a: Any, x: Any, lo: int = 0, hi: Any = None, *, key: Any = None) -> Any:
+def _first_place(a: Any, lo: int, hi: Any, key: Any, is_before: Callable[[Any], Any]) -> Any:
+    """Where the items end that come before, as one asks in the middle of what is left."""
     if hi is None:
         hi = len(a)
     while lo < hi:
         middle = (lo + hi) // 2
-        item = a[middle] if key is None else key(a[middle])
-        if item < x:
+        if is_before(a[middle] if key is None else key(a[middle])):
             lo = middle + 1
         else:
             hi = middle
     return lo
+
+
+def _left(a: Any, x: Any, lo: int = 0, hi: Any = None, *, key: Any = None) -> Any:
+    return _first_place(a, lo, hi, key, lambda item: item < x)
 
 
 def _right(a: Any, x: Any, lo: int = 0, hi: Any = None, *, key: Any = None) -> Any:
-    if hi is None:
-        hi = len(a)
-    while lo < hi:
-        middle = (lo + hi) // 2
-        item = a[middle] if key is None else key(a[middle])
-        if x < item:
-            hi = middle
-        else:
-            lo = middle + 1
-    return lo
+    return _first_place(a, lo, hi, key, lambda item: not x < item)
 
 
 def _insert_left(a: Any, x: Any, lo: int = 0, hi: Any = None, *, key: Any = None) -> None:
