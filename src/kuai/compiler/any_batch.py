@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from kuai.compiler.batches import HINT, Batches, resized
 from kuai.compiler.run.program import Call, MakeCode, Program, Recorded
-from kuai.compiler.sizes import Batch
 
 if TYPE_CHECKING:
     from kuai.compiler.templates import Template
@@ -61,8 +60,11 @@ class AnyBatch:
         kind, size = batched.kind, batched.size
         if kind in self.refused:
             return None
+        from kuai.compiler.sizes import LEAST, Batch
         from kuai.compiler.templates import BESIDE, Attempt  # all stages of the compiler
 
+        if size < LEAST:
+            return None
         for known in (self.templates, self.refused, self._misses):
             if len(known) > MOST_KINDS:
                 del known[next(iter(known))]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from kuai.compiler.capture.trees import map_leaves
 from kuai.compiler.run.program import Call
-from kuai.compiler.sizes import LEAST
+from kuai.compiler.struct import Struct
 from kuai.core.base import TensorBase, wrap
 
 HINT = 3  # batch sizes after which a program for any of them is tried unasked
@@ -17,7 +17,7 @@ MOST_FORMS = 64  # of calls, that are remembered
 MOST_KEPT = 8  # first dimensions of calls that are remembered
 
 
-class Batched(NamedTuple):
+class Batched(Struct):
     """The batch of a call.
 
     Attributes:
@@ -58,7 +58,7 @@ class Batches:
         chosen = moved or [k for k, n in enumerate(rows) if n == rows[0]]
         sizes = {rows[k] for k in chosen}
         leaves = frozenset([places[k] for k in chosen])
-        if len(sizes) != 1 or min(sizes) < LEAST:
+        if len(sizes) != 1:
             return None
         if not all(call.leaves[i]._payload.flags.c_contiguous for i in leaves):
             return None

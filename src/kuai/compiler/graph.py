@@ -157,6 +157,18 @@ class Operation:
         return self.origin.path
 
     @property
+    def is_view(self) -> bool:
+        """Whether compiled, all that it makes lies where its input lies: repeating it is free."""
+        return self.primitive.alias is not None and self.primitive.aliased == 0
+
+    @property
+    def has_effects(self) -> bool:
+        """Whether it matters beyond its results, as a check or a print does."""
+        if self.primitive.has_effects:
+            return True
+        return any(op.has_effects for region in self.regions for op in region.operations)
+
+    @property
     def used(self) -> list[Value]:
         """The values that it needs, those that its regions take from outside included."""
         found = [x for x in self.inputs if isinstance(x, Value)]

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from kuai.compiler.graph import Graph, Operation, Value
-from kuai.compiler.simplify import has_effects, is_view, makers, remove_dead, simplify
+from kuai.compiler.simplify import makers, remove_dead, simplify
 
 
 class Halves(NamedTuple):
@@ -73,7 +73,7 @@ def partition(
         if maker is None:
             if value in changed or value in loose:
                 saved[value] = None  # what it is now is not there any more at the backward
-        elif is_view(maker):
+        elif maker.is_view:
             if maker not in again:
                 again.add(maker)
                 pending += maker.used
@@ -117,7 +117,7 @@ def _leading_to(graph: Graph, ends: Sequence[Value]) -> set[Operation]:
     live = set(ends)
     found = set()
     for operation in reversed(graph.operations):
-        if has_effects(operation) or any(r in live for r in operation.results):
+        if operation.has_effects or any(r in live for r in operation.results):
             found.add(operation)
             live.update(operation.used)
     return found

@@ -58,24 +58,12 @@ def remove_dead(graph: Graph) -> bool:
     return changed
 
 
-def is_view(operation: Operation) -> bool:
-    """Whether compiled, all that it makes lies where its input lies: it costs nothing to repeat."""
-    return operation.primitive.alias is not None and operation.primitive.aliased == 0
-
-
-def has_effects(operation: Operation) -> bool:
-    """Whether an operation matters beyond its results, as a check or a print does."""
-    if operation.primitive.has_effects:
-        return True
-    return any(has_effects(op) for region in operation.regions for op in region.operations)
-
-
 def _sweep(region: Region, live: set[Value]) -> bool:
     """Keep what `live` needs; adds to it what that needs in turn."""
     kept: list[Operation] = []
     changed = False
     for operation in reversed(region.operations):
-        if not has_effects(operation) and not any(r in live for r in operation.results):
+        if not operation.has_effects and not any(r in live for r in operation.results):
             changed = True
             continue
         if operation.regions:
@@ -137,7 +125,7 @@ def _needs(region: Region, ends: set[Value]) -> set[Value]:
     """All values that these, and the effects, come from."""
     live = set(ends)
     for operation in reversed(region.operations):
-        if has_effects(operation) or any(r in live for r in operation.results):
+        if operation.has_effects or any(r in live for r in operation.results):
             live.update(operation.used)
     return live
 
@@ -177,7 +165,7 @@ class _Substitution:
             )
             for inner in operation.regions:
                 self._region(inner, seen)
-            if operation.regions or has_effects(operation):
+            if operation.regions or operation.has_effects:
                 kept.append(operation)
                 continue
             if self._folded(operation) or self._idle(operation):

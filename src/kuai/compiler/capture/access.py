@@ -10,7 +10,6 @@ from typing import Any
 
 from kuai.compiler.capture import trees
 from kuai.compiler.capture.arrivals import as_variable
-from kuai.compiler.capture.choosing import chosen
 from kuai.compiler.capture.hooks import Range
 from kuai.compiler.capture.impure import refuse_impure
 from kuai.compiler.capture.numbers import Number
@@ -138,6 +137,8 @@ class Access(Observing):
         if self.stepping.is_state(owner):
             return self._state_item(owner, index)
         if self.method_of(owner, "__getitem__") is None and self.recorder.is_captured(index):
+            from kuai.compiler.capture.choosing import chosen
+
             return chosen(self, owner, index)
         self.looks_at(owner)
         value = self._user_item(owner, index)

@@ -23,10 +23,12 @@ class Aliases:
 
     Attributes:
         unreadable: by the ids of what must not be read any more, why.
+        read: the ids of what has been read, since somebody began to ask.
     """
 
     def __init__(self) -> None:
         self.unreadable: dict[int, str] = {}
+        self.read: set[int] = set()
         self._sources: dict[int, list[Any]] = {}
         self._results: dict[int, list[Any]] = {}
         self._parts: set[tuple[int, int]] = set()  # pairs of a view and its source
@@ -58,6 +60,12 @@ class Aliases:
     def why_unreadable(self, x: Any) -> str:
         """Why something must not be read any more; nothing where it may be."""
         return self.unreadable.get(id(identity(x)), "") if self.unreadable else ""
+
+    def reads(self, x: Any) -> str:
+        """Note that something is read; returns why it must not be."""
+        key = id(x._counter if isinstance(x, TensorBase) else x)
+        self.read.add(key)
+        return self.unreadable.get(key, "") if self.unreadable else ""
 
 
 def change_of(x: Any) -> tuple[str, str]:

@@ -15,7 +15,6 @@ from typing import Any
 from kuai import ops
 from kuai.compiler.capture.access import Access
 from kuai.compiler.capture.arrivals import as_grad
-from kuai.compiler.capture.choosing import assign_at
 from kuai.compiler.capture.observing import CONTAINERS
 from kuai.compiler.capture.places import Attribute, Item
 from kuai.compiler.rewrite.functions import is_library, is_own
@@ -127,6 +126,8 @@ class Changes(Access):
                 return  # `tensors[i] -= x` has changed the tensor, not the list
             self.changes_container(owner, "an assignment to an item")
         if isinstance(owner, list) and self.recorder.is_captured(index):
+            from kuai.compiler.capture.choosing import assign_at
+
             self.changes_container(owner, "an assignment to an item")
             assign_at(self, owner, index, value)
             return

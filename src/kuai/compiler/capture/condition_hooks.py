@@ -13,8 +13,8 @@ from kuai.compiler.capture.arrivals import as_variable
 from kuai.compiler.capture.branches import Get, Put
 from kuai.compiler.capture.numbers import number
 from kuai.compiler.capture.operators import OPERATORS, is_simple, operate
-from kuai.compiler.capture.ordering import has_captured
 from kuai.compiler.capture.places import Differing
+from kuai.compiler.capture.special import has_captured
 from kuai.compiler.capture.undecided import UNDEFINED, Maybe, is_none, is_open, lifted
 from kuai.core.base import TensorBase, wrap
 from kuai.tensor import Tensor

@@ -11,11 +11,11 @@ import heapq
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from kuai.compiler.capture.ordering import has_captured
+from kuai.compiler.capture.ordering import ordered
 
 if TYPE_CHECKING:
     from kuai.compiler.capture.session import Session
-from kuai.compiler.capture.special import SPECIAL
+from kuai.compiler.capture.special import SPECIAL, has_captured, special
 
 
 def _rise(heap: list[Any], start: int, place: int) -> None:
@@ -118,6 +118,16 @@ def _captured_as(plain: Any, function: Any, name: str) -> None:
         return plain(*args, **kwargs)
 
     SPECIAL[plain] = compute
+
+
+@special(heapq.nlargest)
+def _largest(session: Session, n: int, iterable: Any, key: Any = None) -> Any:
+    return ordered(session, iterable, key=key, reverse=True)[:n]
+
+
+@special(heapq.nsmallest)
+def _smallest(session: Session, n: int, iterable: Any, key: Any = None) -> Any:
+    return ordered(session, iterable, key=key)[:n]
 
 
 _FORMS: list[tuple[Any, Callable[..., Any]]] = [

@@ -15,7 +15,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kuai.compiler.capture.augmented import augment_item
-from kuai.compiler.capture.choosing import take_out
 from kuai.compiler.capture.loop_hooks import LoopHooks, Range
 from kuai.compiler.capture.operators import OPERATORS, SIGNS, is_simple, operate, sign
 from kuai.compiler.capture.places import Cell
@@ -175,7 +174,7 @@ class Hooks(LoopHooks):
         if self.active:
             self.session.changes_container(owner, "del")
             if isinstance(owner, list) and self.session.recorder.is_captured(index):
-                take_out(self.session, owner, index)
+                self.session.on_list("pop", owner, index)
                 return
         del owner[index]
 

@@ -176,6 +176,8 @@ class Loop:
         recorder = self.recorder
         self.put(self.before)
         opened: list[Scope] = []
+        seen, recorder.aliases.read = recorder.aliases.read, set()
+        poisoned = recorder.poisoned.keys()
         try:
             with recorder.region("test") as test:
                 opened.append(test)
@@ -203,7 +205,7 @@ class Loop:
                 return None
             read = [place.read() for place, _ in self.places.values()]
             self.latest = self._known([*new, *read])
-            if self._is_seen_late(body):
+            if self._is_seen_late(body, recorder.poisoned.keys() - poisoned):
                 body.restore()
                 return None
             with recorder.inside(body):
@@ -222,6 +224,7 @@ class Loop:
                 scope.restore()
             raise
         finally:
+            recorder.aliases.read |= seen
             self.put(self.before)
         return test, body, proceeds, yielded
 
@@ -233,24 +236,32 @@ class Loop:
                 return True
         return False
 
-    def _is_seen_late(self, body: Scope) -> bool:
+    def _is_seen_late(self, body: Scope, spoiled: set[int]) -> bool:
         """Whether a round changes something that a part of the round before it knows, too.
 
         That is known only when the round has been captured, which then begins anew.
+
+        Args:
+            body: the round.
+            spoiled: what must not be read any more since the round began.
         """
         recorder = self.recorder
-        spoiled = {k: why for k, why in recorder.poisoned.items() if recorder.is_older(k)}
+        late = {
+            key: why
+            for key, why in recorder.poisoned.items()
+            if key in spoiled & recorder.aliases.read and recorder.is_older(key)
+        }
         shared = self._shared
         if body.places or spoiled:
             shared = [
                 (key if recorder.is_older(key) else 0, places)
                 for key, places in _places_of(self.latest, recorder).items()
-                if recorder.is_older(key) or places != self._given.get(key, places[:1])
+                if places != self._given.get(key, [] if recorder.is_older(key) else places[:1])
             ]
-        if shared == self._shared and spoiled.keys() <= self._spoiled.keys():
+        if shared == self._shared and late.keys() <= self._spoiled.keys():
             return False
         self._shared = shared
-        self._spoiled.update(spoiled)
+        self._spoiled.update(late)
         return True
 
     def _widen(self, new: tuple[Any, ...], body: Scope) -> bool:

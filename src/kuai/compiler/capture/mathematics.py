@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from kuai.compiler.capture.special import SPECIAL, is_captured, special
 ops: Any = operations
 
 
-@special(abs, operator.abs)
+@special(abs)
 def _abs(session: Session, x: Any) -> Any:
     return abs(x)
 

@@ -147,8 +147,10 @@ class Observing:
 
     def readable(self, x: Any) -> None:
         """Refuse to look at a container or an object that a change may have reached."""
-        reason = self.recorder.aliases.why_unreadable(x)
-        if reason and not isinstance(x, TensorBase):
+        if isinstance(x, TensorBase):
+            return
+        reason = self.recorder.aliases.reads(x)
+        if reason:
             self.recorder.refuse(reason, CHANGE_A_COPY)
 
     def spoils(self, x: Any) -> None:

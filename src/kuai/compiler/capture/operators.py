@@ -9,8 +9,8 @@ import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from kuai.compiler.capture import ordering
 from kuai.compiler.capture.numbers import Number
+from kuai.compiler.capture.special import has_captured
 from kuai.compiler.capture.whole import look_through
 from kuai.tensor import Tensor
 
@@ -56,8 +56,11 @@ def operate(session: Access, symbol: str, x: Any, y: Any) -> Any:
         session.spelled(y)
     for operand in (x, y):
         look_through(session, operand, objects=symbol in _COMPARISONS)
-    if symbol in _COMPARISONS and ordering.compares_parts(session, x, y):
-        return ordering.compare(session, symbol, x, y)
+    sequences = symbol in _COMPARISONS and type(x) in (tuple, list) and type(x) is type(y)
+    if sequences and has_captured(session, [x, y]):
+        from kuai.compiler.capture.ordering import compare
+
+        return compare(session, symbol, x, y)
     if symbol in _COMPARISONS:
         name = _COMPARISONS[symbol]
         methods = [f"__{name}__", f"__{_MIRRORED[name]}__"]

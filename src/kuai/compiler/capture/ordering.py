@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from kuai import ops as operations
-from kuai.compiler.capture import numbers, trees
-from kuai.compiler.capture.choosing import arranged, picked, take_out
+from kuai.compiler.capture import numbers
+from kuai.compiler.capture.choosing import arranged, picked, put_in, take_out
 from kuai.compiler.capture.numbers import as_tensor, is_number, number
 from kuai.core.base import TensorBase, wrap
 from kuai.dtypes import bool_, float64, int64
@@ -16,39 +15,25 @@ from kuai.tensor import Tensor
 
 if TYPE_CHECKING:
     from kuai.compiler.capture.session import Session
-from kuai.compiler.capture.special import SPECIAL, special
+from kuai.compiler.capture.special import SPECIAL, has_captured, special
 
 ops: Any = operations
 _MISSING: Any = object()
 _SEQUENCES = (tuple, list)
 
 
-def has_captured(session: Any, x: Any) -> bool:
-    """Whether a captured value is among the parts of `x`."""
-    return any(session.recorder.is_captured(leaf) for leaf in trees.leaves(x))
-
-
 # -- what is sorted, and the extremes -------------------------------------------------------------
 
 
 @special(sorted)
-def _sorted(session: Session, items: Any, *, key: Any = None, reverse: Any = False) -> Any:
+def ordered(session: Session, items: Any, *, key: Any = None, reverse: Any = False) -> Any:
+    """`sorted(items, key=key, reverse=reverse)`."""
     return session.made(_in_order(session, list(session.iterable(items)), key, reverse))
 
 
 def sort_list(session: Session, items: list[Any], key: Any = None, reverse: Any = False) -> None:
     """`items.sort(key=key, reverse=reverse)`."""
     items[:] = _in_order(session, list(items), key, reverse)
-
-
-@special(heapq.nlargest)
-def _largest(session: Session, n: int, iterable: Any, key: Any = None) -> Any:
-    return _sorted(session, iterable, key=key, reverse=True)[:n]
-
-
-@special(heapq.nsmallest)
-def _smallest(session: Session, n: int, iterable: Any, key: Any = None) -> Any:
-    return _sorted(session, iterable, key=key)[:n]
 
 
 def _in_order(session: Session, items: list[Any], key: Any, reverse: Any) -> list[Any]:
@@ -214,12 +199,6 @@ def _as_flag(x: Any) -> Tensor:
     return plain if plain.dtype is bool_ else ops.ne(plain, 0)
 
 
-def compares_parts(session: Any, x: Any, y: Any) -> bool:
-    """Whether a comparison goes through sequences that have captured numbers in them."""
-    both = type(x) in _SEQUENCES and type(x) is type(y)
-    return both and has_captured(session, [x, y])
-
-
 def compare(session: Any, symbol: str, x: Any, y: Any) -> Any:
     """`x symbol y`, for two sequences with captured numbers in them."""
     if symbol in ("==", "!="):
@@ -245,3 +224,14 @@ def count_in(session: Any, items: Sequence[Any], x: Any) -> Any:
     """`items.count(x)`, where values decide it."""
     matches = ops.stack([_as_flag(equal(session, item, x)) for item in items])
     return number(ops.sum(ops.cast(matches, dtype=int64)))
+
+
+ON_LISTS: dict[str, Any] = {
+    "sort": sort_list,
+    "pop": take_out,
+    "insert": put_in,
+    "remove": remove,
+    "index": place_in,
+    "count": count_in,
+}
+"""Methods of lists, where values decide what they do."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from types import FrameType
@@ -60,6 +61,7 @@ def is_stack(value: Value) -> bool:
     return isinstance(value.meta, StackMeta)
 
 
+@functools.cache
 def _is_own(file: str) -> bool:
     return file.startswith((_OWN, "<")) or is_library_file(file)
 

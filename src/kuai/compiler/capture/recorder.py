@@ -208,7 +208,7 @@ class Recorder(Regions):
             payload = self._outer_value(x, payload)
         elif all(payload.region is not scope.region for scope in self.scopes):
             raise AssertionError(f"{payload!r} belongs to a region that is closed")
-        reason = self.aliases.why_unreadable(x)
+        reason = self.aliases.reads(x)
         if reason:
             self.refuse(reason, CHANGE_A_CLONE)
         if x._requires_grad and mode.grad:

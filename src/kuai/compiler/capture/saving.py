@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kuai.compiler.graph import Operation, Region, StackMeta, Value
-from kuai.compiler.simplify import is_view
 
 
 class Replayed:
@@ -76,7 +75,7 @@ def keep(replayed: Replayed, item: Callable[[Value], tuple[Operation, Value]]) -
 
 def _is_computed_anew(operation: Operation) -> bool:
     return (
-        is_view(operation)
+        operation.is_view
         or operation.primitive.name == "cast"
         or any(isinstance(v.meta, StackMeta) for v in operation.results)
     )

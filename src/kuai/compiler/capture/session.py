@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-from kuai.compiler.capture import choosing, heaps, mathematics, ordering, trees
+from kuai.compiler.capture import trees
 from kuai.compiler.capture.changes import Changes
 from kuai.compiler.capture.held import Held
 from kuai.compiler.capture.hooks import Hooks, Range
@@ -24,7 +24,7 @@ from kuai.compiler.capture.python_functions import GETTERS
 from kuai.compiler.capture.reads import Reads
 from kuai.compiler.capture.recorder import Recorder
 from kuai.compiler.capture.records import BUFFERS
-from kuai.compiler.capture.special import SPECIAL
+from kuai.compiler.capture.special import SPECIAL, has_captured, replacement
 from kuai.compiler.capture.stepping import Stepping
 from kuai.compiler.capture.tensor_functions import know_custom_functions
 from kuai.compiler.capture.undecided import Maybe, is_open, lifted
@@ -38,7 +38,6 @@ from kuai.nn.hooks import call_with_hooks
 from kuai.nn.module import Module
 from kuai.optim.optimizer import Optimizer
 
-_SPECIAL_TOO = (heaps, mathematics)  # whose functions are special once they are imported
 _CHANGING: list[tuple[type, set[str]]] = [
     (list, {"append", "extend", "insert", "remove", "pop", "clear", "sort", "reverse"}),
     (dict, {"update", "pop", "popitem", "clear", "setdefault"}),
@@ -46,13 +45,7 @@ _CHANGING: list[tuple[type, set[str]]] = [
     (deque, {"append", "appendleft", "extend", "pop", "popleft", "clear", "rotate"}),
 ]
 
-_ON_LISTS: dict[str, Any] = {
-    "sort": ordering.sort_list,
-    "pop": choosing.take_out,
-    "insert": choosing.put_in,
-    "remove": ordering.remove,
-}
-_SEARCHES = {"index": ordering.place_in, "count": ordering.count_in}
+_BY_VALUES = ("sort", "pop", "insert", "remove")  # what lists do as their items or places say
 _CALL = "__call__"
 _FUNCTIONS = (FunctionType, MethodType, functools.partial)
 
@@ -88,10 +81,7 @@ class Session(Changes):
             return self._call_function(function, args, kwargs)
         if kind is MethodType:
             return self._call_method(function, args, kwargs)
-        try:
-            special = SPECIAL.get(function)
-        except TypeError:
-            special = None
+        special = replacement(function)
         if special is not None:
             return special(self, *args, **kwargs)
         if isinstance(function, Module):
@@ -125,7 +115,7 @@ class Session(Changes):
             function = function.__func__
         if isinstance(function, FunctionType):
             kuais = str(function.__globals__.get("__name__", "")).split(".")[0] == "kuai"
-            takes = not (kuais or function in SPECIAL or is_library(function))
+            takes = not (kuais or replacement(function) or is_library(function))
         else:
             takes = isinstance(getattr(function, "__self__", None), CONTAINERS)
         return None if takes else found
@@ -133,8 +123,9 @@ class Session(Changes):
     def _call_function(
         self, function: FunctionType, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        if function in SPECIAL:
-            return SPECIAL[function](self, *args, **kwargs)
+        special = replacement(function)
+        if special is not None:
+            return special(self, *args, **kwargs)
         if self.stepping.rewrites(function):
             return self.function(function)(*args, **kwargs)
         if is_own(function) or is_library(function):
@@ -168,10 +159,10 @@ class Session(Changes):
         owner = getattr(function, "__self__", None)
         name = function.__name__
         refuse_impure(self, function, args)
-        if isinstance(owner, (list, tuple)) and name in _SEARCHES:
+        if isinstance(owner, (list, tuple)) and name in ("index", "count"):
             self.walked(owner)
-            if ordering.has_captured(self, [owner, args]):
-                return _SEARCHES[name](self, owner, *args)
+            if has_captured(self, [owner, args]):
+                return self.on_list(name, owner, *args)
         for kind, names in _CHANGING:
             if isinstance(owner, kind):
                 if name == "append" and self._is_rolled(owner, args):
@@ -182,12 +173,11 @@ class Session(Changes):
                     return Maybe(found.value, found.defined, None) if is_maybe else found
                 if name in names:
                     self.changes_container(owner, name)
-                    changing = _ON_LISTS.get(name) if kind is list else None
-                    decides = (owner, args) if name == "remove" else args[:1]
-                    if changing is not None and (
-                        name == "sort" or ordering.has_captured(self, decides)
-                    ):
-                        return changing(self, owner, *args, **kwargs)
+                    decides = (owner, args) if name in ("sort", "remove") else args[:1]
+                    if kind is list and name in _BY_VALUES and has_captured(self, decides):
+                        return self.on_list(name, owner, *args, **kwargs)
+                    if name == "sort" and kwargs.get("key") is not None:
+                        return self.on_list(name, owner, *args, **kwargs)
                 elif name == "get" and kind is dict and self.reads.is_outside(owner):
                     return self._get(owner, *args)  # type: ignore[arg-type]
                 else:
@@ -201,6 +191,12 @@ class Session(Changes):
         else:
             look_through(self, owner)
         return self._call_foreign(function, args, kwargs)
+
+    def on_list(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """A method of a list, where values decide what it does."""
+        from kuai.compiler.capture.ordering import ON_LISTS
+
+        return ON_LISTS[name](self, *args, **kwargs)
 
     def _get(self, owner: dict[Any, Any], key: Any, default: Any = None) -> Any:
         if key in owner:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from types import CellType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from kuai.compiler.capture.sameness import sign_of
+from kuai.compiler.struct import Struct, field
 from kuai.core.base import TensorBase
 from kuai.core.tape import hooks_of
 
@@ -72,8 +72,7 @@ class Form(NamedTuple):
         )
 
 
-@dataclass(eq=False, repr=False)
-class TensorUse:
+class TensorUse(Struct):
     """A tensor that the program reads or changes.
 
     Attributes:
@@ -121,7 +120,7 @@ class TensorUse:
 _INTS = 1 << 63
 
 
-class NumberUse(NamedTuple):
+class NumberUse(Struct):
     """A Python number that the program reads at each call.
 
     Attributes:
@@ -174,7 +173,7 @@ class NumberUse(NamedTuple):
         return self.leaf >= 0 or self.container is not None or self.cell is not None
 
 
-class ArrayMade(NamedTuple):
+class ArrayMade(Struct):
     """An array that the program makes, and its place in the table of buffers."""
 
     form: Form
@@ -189,7 +188,7 @@ class Part(NamedTuple):
     buffer: int
 
 
-class GradientWrite(NamedTuple):
+class GradientWrite(Struct):
     """The `grad` of a tensor, which the program writes; without `made`, it becomes None.
 
     Attributes:
@@ -215,8 +214,7 @@ class Step(NamedTuple):
     pointer: Any = None
 
 
-@dataclass(eq=False, repr=False)
-class Interface:
+class Interface(Struct):
     """What a program takes and gives, in terms of Python objects.
 
     Attributes:
@@ -244,19 +242,19 @@ class Interface:
     places: list[int]
     buffers: int
     arena: int
-    tensors: list[TensorUse] = field(default_factory=list)
-    numbers: list[NumberUse] = field(default_factory=list)
-    fixed: dict[int, int] = field(default_factory=dict)
-    results: list[int] = field(default_factory=list)
-    guards: list[dict[str, int]] = field(default_factory=list)
-    outputs: list[ArrayMade] = field(default_factory=list)
-    gradients: list[GradientWrite] = field(default_factory=list)
-    updates: list[Source] = field(default_factory=list)
-    parts: list[Part] = field(default_factory=list)
-    steps: list[Step] = field(default_factory=list)
+    tensors: list[TensorUse] = field(factory=list)
+    numbers: list[NumberUse] = field(factory=list)
+    fixed: dict[int, int] = field(factory=dict)
+    results: list[int] = field(factory=list)
+    guards: list[dict[str, int]] = field(factory=list)
+    outputs: list[ArrayMade] = field(factory=list)
+    gradients: list[GradientWrite] = field(factory=list)
+    updates: list[Source] = field(factory=list)
+    parts: list[Part] = field(factory=list)
+    steps: list[Step] = field(factory=list)
     finish: Callable[[Any, Sequence[Any]], Any] | None = None
     releases: bool = False
     yields: bool = False
     always: bool = False
     keywords: tuple[str, ...] = ()
-    kept: list[Any] = field(default_factory=list)
+    kept: list[Any] = field(factory=list)

@@ -12,8 +12,9 @@ import mmap
 import platform
 import struct
 import sys
+from collections import namedtuple
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 _LIBRARIES = ("libm.so.6", "libgcc_s.so.1")  # beside what the process has loaded already
 _PAGE = mmap.PAGESIZE
@@ -81,26 +82,8 @@ _ABSOLUTE, _PC32, _PLT32, _GOT, _PC64, _GOTX, _REX_GOTX = 1, 2, 4, 9, 24, 41, 42
 _STUB = 8  # bytes of a jump through the table of addresses
 
 
-class _Section(NamedTuple):
-    name: int
-    type: int
-    flags: int
-    address: int
-    offset: int
-    size: int
-    link: int
-    info: int
-    align: int
-    entry: int
-
-
-class _Symbol(NamedTuple):
-    name: int
-    info: int
-    other: int
-    section: int
-    value: int
-    size: int
+_Section = namedtuple("_Section", "name type flags address offset size link info align entry")
+_Symbol = namedtuple("_Symbol", "name info other section value size")
 
 
 class _Elf:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from kuai.compiler.native import descriptor as d
 from kuai.compiler.native.interface import GradOf, Source, Step, tensor_of
+from kuai.compiler.struct import Struct
 from kuai.core.base import TensorBase, wrap
 from kuai.core.primitive import _changed
 from kuai.core.tape import FREED, Node, _sequence, edge_of, mode
@@ -20,8 +20,7 @@ from kuai.core.tape import FREED, Node, _sequence, edge_of, mode
 _new = object.__new__
 
 
-@dataclass(eq=False, repr=False)
-class Backward:
+class Backward(Struct):
     """What the nodes of one program have in common.
 
     Attributes:
@@ -52,7 +51,8 @@ class Backward:
     stacks: Sequence[int] = ()
     label: str = "CompiledBackward"
 
-    def __post_init__(self) -> None:
+    def __init__(self, *values: Any, **named: Any) -> None:
+        super().__init__(*values, **named)
         self._edges = [s if _is_leaf(s) else None for s in self.leaves]
         self.flags = [(i, flag) for i, flag in enumerate(self.arrivals) if flag is not None]
         self._others = [(i, s) for i, s in enumerate(self.leaves) if not _is_leaf(s)]

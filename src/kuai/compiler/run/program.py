@@ -9,8 +9,7 @@ import itertools
 import sys
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kuai.compiler.capture.held import Held
 from kuai.compiler.capture.records import Read
@@ -20,7 +19,6 @@ from kuai.compiler.native import builtin
 from kuai.compiler.native import descriptor as d
 from kuai.compiler.native.bound import Bound, computed
 from kuai.compiler.native.interface import Source, Step, tensor_of
-from kuai.compiler.partition import Halves, partition
 from kuai.compiler.run.arguments import Argument, Objects, Structure, repeated, same_leaf
 from kuai.compiler.run.backward import Backward
 from kuai.compiler.run.bind import Binding, Input, Loose, Machine
@@ -28,8 +26,12 @@ from kuai.compiler.run.code import Code
 from kuai.compiler.run.guards import Guards
 from kuai.compiler.run.kept import Kept
 from kuai.compiler.run.results import Result
+from kuai.compiler.struct import Struct, field
 from kuai.core.base import TensorBase
 from kuai.nn.registry import epoch
+
+if TYPE_CHECKING:
+    from kuai.compiler.partition import Halves
 
 Layouts = dict[Value, Layout]
 Finish = Callable[[Any, Sequence[Any]], Any]
@@ -37,7 +39,7 @@ MakeCode = Callable[[Graph, Layouts, int], Code]
 """Makes the code of a graph: of a program's forward half, 0, or of its backward half, 1."""
 
 
-class Joint(NamedTuple):
+class Joint(Struct):
     """The backward half of a joint graph.
 
     Attributes:
@@ -55,8 +57,7 @@ class Joint(NamedTuple):
     arrivals: list[Value | None]
 
 
-@dataclass(eq=False, repr=False)
-class Recorded:
+class Recorded(Struct):
     """A function as it was captured.
 
     Attributes:
@@ -78,10 +79,10 @@ class Recorded:
     result: Result
     guards: Guards
     joint: Joint | None = None
-    owners: dict[int, Any] = field(default_factory=dict)
+    owners: dict[int, Any] = field(factory=dict)
     written: Sequence[Held] = ()
     unread: Collection[int] = ()
-    arrivals: dict[int, int] = field(default_factory=dict)
+    arrivals: dict[int, int] = field(factory=dict)
 
 
 class Call(NamedTuple):
@@ -102,12 +103,11 @@ class Call(NamedTuple):
     held: Sequence[Held] = ()
 
 
-@dataclass(eq=False, repr=False)
-class Times:
+class Times(Struct):
     """Seconds that the stages of making a program took."""
 
-    stages: dict[str, float] = field(default_factory=dict)
-    _start: float = field(default_factory=time.perf_counter)
+    stages: dict[str, float] = field(factory=dict)
+    _start: float = field(factory=time.perf_counter)
 
     def mark(self, stage: str) -> None:
         """A stage has ended now."""
@@ -116,7 +116,7 @@ class Times:
         self._start = now
 
 
-class Graphs(NamedTuple):
+class Graphs(Struct):
     """What a capture is compiled as.
 
     Attributes:
@@ -138,6 +138,8 @@ def graphs_of(recorded: Recorded, leaves: Sequence[Any]) -> Graphs:
     joint = recorded.joint
     if joint is None:
         return Graphs([recorded.graph], layouts)
+    from kuai.compiler.partition import partition
+
     given = zip(recorded.graph.inputs, recorded.inputs, strict=False)
     loose = {value for value, x in given if isinstance(x, Loose)}
     halves = partition(recorded.graph, joint.grads, [*joint.gradients, *joint.arrivals], loose)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from kuai.compiler.capture.numbers import KINDS, Number
 from kuai.compiler.capture.trees import Fields, Whole, parts, rebuild
@@ -11,6 +11,7 @@ from kuai.compiler.graph import Value
 from kuai.compiler.native import descriptor as d
 from kuai.compiler.native.interface import Source, Step
 from kuai.compiler.run.arguments import LEAF
+from kuai.compiler.struct import Struct
 from kuai.core.base import TensorBase
 from kuai.core.tape import set_grad_enabled
 
@@ -18,7 +19,7 @@ _PUSH_NUMBER = {float: d.PUSH_FLOAT, int: d.PUSH_INT, bool: d.PUSH_BOOL}
 _MAKE: dict[type, int] = {tuple: d.MAKE_TUPLE, list: d.MAKE_LIST, dict: d.MAKE_DICT}
 
 
-class View(NamedTuple):
+class View(Struct):
     """A result that is a view of a tensor from outside.
 
     Attributes:
@@ -40,7 +41,7 @@ class View(NamedTuple):
         return x
 
 
-class State(NamedTuple):
+class State(Struct):
     """An entry of an optimizer's state that a program makes.
 
     Attributes:

@@ -24,7 +24,6 @@ from kuai.compiler.run.bind import Loose
 from kuai.compiler.run.code import Code
 from kuai.compiler.run.failures import told
 from kuai.compiler.run.program import Program
-from kuai.compiler.simplify import has_effects
 from kuai.compiler.sizes import at
 
 MOST_RUNS = 300
@@ -222,7 +221,7 @@ class _Run:
     def _run_host(self, number: int, pointers: int) -> int:
         """A NumPy kernel, unless it matters beyond its results, as printing does."""
         operation = self.code.hosts[number - self._hosts].operation
-        if has_effects(operation) and not operation.results:
+        if operation.has_effects and not operation.results:
             return 0
         try:
             hosts.run(number, pointers)
