@@ -59,6 +59,11 @@ def read(name: str) -> bytes | None:
     return content
 
 
+def has(name: str) -> bool:
+    """Whether something is kept under a key, sound or not."""
+    return os.path.exists(os.path.join(directory(), name))
+
+
 def write(name: str, content: bytes) -> None:
     """Keep something under a key. It is no error if that cannot be done."""
     folder = directory()

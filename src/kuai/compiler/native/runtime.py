@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import threading
 from typing import Any
 
 from kuai import config
@@ -22,6 +23,7 @@ SYMBOLS = ("kuai_parallel", "kuai_interrupted", "kuai_grow", "kuai_free", "kuai_
 _lock = Lock()
 
 
+@functools.cache
 def text() -> str:
     """The LLVM text of the runtime."""
     import _signal  # type: ignore[import-not-found]  # without the enumerations of `signal`
@@ -34,6 +36,12 @@ def library() -> Library:
     """The runtime in memory."""
     with _lock:
         return _library()
+
+
+def begin() -> None:
+    """Let a thread make the runtime where the disk does not have it; the first program needs it."""
+    if not _library.cache_info().currsize and not jit.is_kept(text()):
+        threading.Thread(target=library, name="kuai-runtime").start()
 
 
 @functools.cache

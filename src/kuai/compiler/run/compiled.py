@@ -16,7 +16,7 @@ from kuai.compiler.capture.sameness import Key
 from kuai.compiler.capture.stepping import EagerFirstError, begun
 from kuai.compiler.capture.trees import leaves as tree_leaves
 from kuai.compiler.capture.trees import map_leaves, opened, parts, rebuild
-from kuai.compiler.native import builtin
+from kuai.compiler.native import builtin, runtime
 from kuai.compiler.native.locks import Lock
 from kuai.compiler.run.arguments import Structure, flatten
 from kuai.compiler.run.failures import shorten
@@ -201,6 +201,7 @@ class Compiled:
 
     def _make(self, call: Call) -> Program:
         times = Times()
+        runtime.begin()
         program = None
         if not self._held and not self._varying.inputs(call.structure, call.leaves):
             program = self.any_batch.program(
