@@ -11,7 +11,7 @@ from kuai.compiler.emit.epilogue import Epilogue
 from kuai.compiler.graph import Value
 from kuai.compiler.memory import Buffer
 from kuai.compiler.products import Convolved
-from kuai.compiler.sizes import hint
+from kuai.compiler.sizes import hint, varies
 from kuai.compiler.steps import Product as ProductStep
 
 PER_ELEMENT = 1.0  # nanoseconds to bring an element into order
@@ -35,7 +35,8 @@ def emit_step(program: Program, step: ProductStep, kind: Convolved) -> None:
     buffers = program.buffers_of([first, second, *epilogue.values])
     parts = _parts(program, step, kind, strategy.blocks)
     size = strategy.workspace
-    workspace = program.scratch(size * parts) if size else None
+    most = cost.PARTS if varies(parts) else parts
+    workspace = program.scratch(size * most) if size else None
 
     def build(f: Function, pointers: dict[Buffer, Ref], part: Part | None) -> None:
         operands = [program.source(f, pointers, v)[1] for v in (first, second)]
@@ -87,6 +88,9 @@ def _parts(program: Program, step: ProductStep, kind: Convolved, blocks: int) ->
     x, second = step.product.inputs[:2]
     by_images = kind.of != "weight" and hint(kind.geometry.batch) > 1
     shared = PER_ELEMENT * hint((second if by_images else x).size)
+    if program.batch is not None and varies(blocks):
+        worth = max(cost.WORTH_A_PART, 10 * shared)
+        return cost.for_any_batch(cost.of_step(step), program.batch, worth)
     most = max(program.target.cores, int(cost.of_step(step) / 10 / shared))
     return cost.parts_of_blocks(step, min(hint(blocks), most))
 

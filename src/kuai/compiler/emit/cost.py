@@ -70,13 +70,18 @@ def parts_of_nest(step: Nest, accesses: int, batch: Batch | None = None) -> int:
     return max(1, min(parts(nanoseconds), hint(room) // 16))
 
 
-def for_any_batch(nanoseconds: float, batch: Batch) -> int:
+def for_any_batch(nanoseconds: float, batch: Batch, worth: float = WORTH_A_PART) -> int:
     """Into how many parts work is divided that takes so long with the batch as it is now.
 
     Work that is far from being worth two of them makes a program for batches for which it is not.
+
+    Args:
+        nanoseconds: the time.
+        batch: the batch.
+        worth: nanoseconds of a part at the least.
     """
-    if nanoseconds < WORTH_A_PART / 10:
-        most = int(batch.value * 2 * WORTH_A_PART / max(nanoseconds - PER_CALL, 1.0))
+    if nanoseconds < worth / 10:
+        most = int(batch.value * 2 * worth / max(nanoseconds - PER_CALL, 1.0))
         _ = batch.size(1) <= most  # which notes it as a condition
         return 1
-    return batch.size(int(nanoseconds)) // int(batch.value * WORTH_A_PART)
+    return batch.size(int(nanoseconds)) // int(batch.value * worth)
