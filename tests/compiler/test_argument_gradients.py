@@ -202,3 +202,29 @@ def test_clearing_gradients_clears_those_that_came_later(of_the_net: bool) -> No
         clear(X)
         assert net.weight.grad is None
         assert net.bias.grad is None
+
+
+def test_a_gradient_that_is_returned_is_that_of_the_tensor() -> None:
+    w = kuai.ones(3, requires_grad=True)
+    w.grad = kuai.full((3,), 5.0)
+    reads = kuai.compile(lambda x: (w.grad, w.grad[0], x * 1))
+    for value in (5.0, 7.0):
+        w.grad = kuai.full((3,), value)
+        whole, part, _ = reads(X)
+        assert whole is w.grad
+        whole[0] = 2.0
+        assert part.item() == 2.0
+
+    def makes(v: Any, x: Any) -> Any:
+        (v * x + w).sum().backward()
+        return v.grad, w.grad[1:], {"both": [v.grad, w.grad]}
+
+    made = kuai.compile(makes)
+    v, w.grad = kuai.ones(3, requires_grad=True), None
+    for n in (1.0, 2.0, 3.0):
+        of_v, of_w, both = made(v, kuai.ones(3))
+        assert of_v is v.grad
+        assert both["both"][0] is v.grad
+        assert both["both"][1] is w.grad
+        assert of_v.tolist() == [n] * 3
+        assert of_w.tolist() == [n] * 2

@@ -442,6 +442,23 @@ def test_a_container_from_outside_is_returned_as_it_is():
     assert both(X)[1] == [1.0, 2.0]
 
 
+@pytest.mark.parametrize("used", [False, True])
+def test_a_tensor_from_outside_is_returned_as_it_is(used):
+    weight, held, block = nn.Parameter(torch.ones(2)), {"t": torch.ones(2)}, nn.Linear(2, 2)
+
+    @kuai.compile
+    def returns(x):
+        y = x * weight * held["t"] * block.bias if used else x
+        return weight, [held["t"], block.bias], y * 2
+
+    for _ in range(2):
+        first, (second, third), _ = returns(X)
+        assert first is weight
+        assert second is held["t"]
+        assert third is block.bias
+        held["t"], block.bias = torch.zeros(2), nn.Parameter(torch.ones(2))
+
+
 def test_the_order_of_a_dict_of_tensors_counts():
     @kuai.compile
     def fold(named):

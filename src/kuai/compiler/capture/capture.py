@@ -18,7 +18,7 @@ from kuai.compiler.capture import trees
 from kuai.compiler.capture.aliases import nodes
 from kuai.compiler.capture.arrivals import as_grad
 from kuai.compiler.capture.branches import described
-from kuai.compiler.capture.captured import Argument, Captured, NumberInput, Source
+from kuai.compiler.capture.captured import Argument, Captured, NumberInput
 from kuai.compiler.capture.held import Held
 from kuai.compiler.capture.numbers import Number, number, signed
 from kuai.compiler.capture.outer import lies_as
@@ -30,6 +30,7 @@ from kuai.compiler.capture.session import Session
 from kuai.compiler.capture.stepping import EagerFirstError
 from kuai.compiler.capture.undecided import Maybe, Undecided
 from kuai.compiler.graph import Graph, Value
+from kuai.compiler.native.interface import Source
 from kuai.compiler.run.results import view_of_outside
 from kuai.core import tape
 from kuai.core.base import TensorBase, grad_readers, wrap
@@ -212,6 +213,9 @@ class _Capturing:
             opened = trees.opened(returned, self.session.has_made)
             captured.output = trees.map_leaves(self._settled, opened)
             self._refuse_hidden(captured.output)
+            for x in trees.leaves(captured.output):
+                if isinstance(x, TensorBase):
+                    recorder.touch(x)  # one from outside is returned as it is
             self._drop_unread()
             self._finish()
             if differentiate:
@@ -365,6 +369,7 @@ class _Capturing:
                 "a change of the gradient of an argument that has hooks, as backward() makes it",
                 "return the loss, and call backward() on the result",
             )
+        self._is_grad(x, argument.leaf)
         looked = (changed or argument.reads_grad) and not argument.overwritten
         argument.lacks_grad = looked and before is None
         argument.is_leaf = changed or added
@@ -380,9 +385,16 @@ class _Capturing:
             new = None if x._grad is None else recorder.value(x._grad)
             graph.gradients.append((argument.value, new))
 
+    def _is_grad(self, x: Any, owner: int | TensorBase) -> None:
+        """Note what the `grad` of a tensor is in the end: that object, whoever returns it."""
+        grad = x._grad
+        if grad is not None and grad._arrives is None and not grad._requires_grad:
+            self.captured._grads[id(grad)] = owner
+
     def _note_outer(self, outer: Any, updated: set[Value]) -> None:
         recorder, graph = self.recorder, self.recorder.graph
         x, value = outer.tensor, outer.value
+        self._is_grad(x, x)
         self._refuse_other_flag(x, outer.requires_grad)
         if x._view is not None:
             recorder.value(x)

@@ -12,9 +12,8 @@ from kuai.compiler.capture.records import Fetch, Read
 from kuai.compiler.capture.sameness import AnyNumber, Key
 from kuai.compiler.capture.stepping import Born
 from kuai.compiler.graph import Graph, Value
+from kuai.compiler.native.interface import GradOf, Source
 from kuai.core.base import TensorBase
-
-Source = int | TensorBase
 
 
 class Argument:
@@ -103,10 +102,15 @@ class Captured:
         self.unread: set[int] = set()
         self._outer: dict[int, Any] = {}
         self._stand_ins: dict[int, int] = {}
+        self._grads: dict[
+            int, int | TensorBase
+        ] = {}  # by a tensor, the one whose `grad` it is in the end
         self._constants: dict[int, Value] = {}
 
     def source(self, x: TensorBase) -> Source | None:
         """Where a returned tensor comes from, if it is an argument or a tensor from outside."""
+        if id(x) in self._grads:
+            return GradOf(self._grads[id(x)])
         if id(x) in self._stand_ins:
             return self._stand_ins[id(x)]
         return x if id(x) in self._outer else None
@@ -141,7 +145,7 @@ class Captured:
             if isinstance(source, int):
                 value = next(a.value for a in self.arguments if a.leaf == source)
                 payload = changed.get(id(value), value)
-            elif source is not None:
+            elif isinstance(source, TensorBase):
                 value = self._outer[id(x)].value
                 payload = changed.get(id(value), value)
             array = found[payload] if isinstance(payload, Value) else payload

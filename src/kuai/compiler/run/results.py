@@ -9,7 +9,7 @@ from kuai.compiler.capture.numbers import KINDS, Number
 from kuai.compiler.capture.trees import Fields, Whole, parts, rebuild
 from kuai.compiler.graph import Value
 from kuai.compiler.native import descriptor as d
-from kuai.compiler.native.interface import Source, Step
+from kuai.compiler.native.interface import GradOf, Source, Step, tensor_of
 from kuai.compiler.run.arguments import LEAF
 from kuai.compiler.struct import Struct
 from kuai.core.base import TensorBase
@@ -23,7 +23,7 @@ class View(Struct):
     """A result that is a view of a tensor from outside.
 
     Attributes:
-        source: the tensor that it is taken from.
+        source: the tensor that it is taken from, or that it is.
         chain: the primitives that take it, one after the other, with their parameters.
         recorded: whether the tape records that.
     """
@@ -34,7 +34,7 @@ class View(Struct):
 
     def take(self, arguments: Sequence[Any]) -> Any:
         """The view, of the tensor as it is now."""
-        x = arguments[self.source] if isinstance(self.source, int) else self.source
+        x = tensor_of(self.source, arguments)
         with set_grad_enabled(self.recorded):
             for primitive, parameters in self.chain:
                 x = primitive(x, **parameters)
@@ -122,6 +122,9 @@ class Result:
         if source is not None:
             if isinstance(source, int):
                 return Step(d.PUSH_ARGUMENT, source)
+            if isinstance(source, GradOf):
+                self.views[len(self.leaves)] = View(source, (), False)
+                return Step(d.PUSH_OBJECT, 0, None)
             return Step(d.PUSH_OBJECT, 0, source)
         view = view_of_outside(x, self._source)
         if view is not None:
