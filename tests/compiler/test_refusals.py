@@ -310,3 +310,48 @@ def test_what_to_do_about_shapes_that_depend_on_values():
     message = refused(lambda x: x[x > 0].mean())
     assert "an index that is a mask" in message
     assert "instead: keep the shape, with kuai.where" in message
+
+
+def doubled(block):
+    return lambda x: block.double()(x.double()).sum()
+
+
+def test_a_parameter_that_changes_its_type():
+    block = nn.Linear(2, 2)
+    assert "becomes float64[2, 2]" in refused_at_the_end(doubled(block))
+    assert block.weight.dtype is kuai.float32
+    assert block(kuai.ones(1, 2)).dtype is kuai.float32
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x.unsqueeze_(0),
+        lambda x: x.t_(),
+        lambda x: x.transpose_(0, 1),
+        lambda x: x.set_(kuai.ones(3)),
+    ],
+)
+def test_an_argument_that_changes_its_shape(change):
+    def function(x):
+        change(x)
+        return x.sum()
+
+    x = kuai.ones(2, 2)
+    assert "from outside of the compiled function" in refused_at_the_end(function, x)
+    assert x.shape == (2, 2)
+
+
+def test_data_of_another_type():
+    def function(x):
+        x.data = x.data.double()
+        return x.sum()
+
+    assert "the shape or the type" in refused(function)
+
+
+def refused_at_the_end(function, *args):
+    """The refusal of a call, which need not name a line."""
+    with pytest.raises(CompileError) as caught:
+        kuai.compile(function)(*args or (kuai.ones(1, 2),))
+    return str(caught.value)

@@ -331,7 +331,7 @@ class _Capturing:
 
     def _finish(self) -> None:
         """Note updates and gradients, and the tensors from outside that were used."""
-        recorder, graph = self.recorder, self.recorder.graph
+        recorder = self.recorder
         if recorder.failure is not None:
             raise recorder.failure
         for argument in list(self.captured.arguments):
@@ -340,7 +340,7 @@ class _Capturing:
             if isinstance(argument.given, TensorBase):
                 self._refuse_other_flag(x, argument.given._requires_grad)
             if isinstance(argument.given, TensorBase) and payload is not argument.value:
-                graph.updates.append((argument.value, payload))
+                self._update(argument.value, payload)
             if isinstance(argument.given, TensorBase) and not argument.is_grad:
                 self._note_grad(argument)
         updated: set[Value] = set()
@@ -351,6 +351,16 @@ class _Capturing:
         self.captured.born = self.session.stepping.born()
         for entry in self.captured.born:
             self._result(entry.value)
+
+    def _update(self, old: Value, new: Value) -> None:
+        """Note what a tensor from outside holds in the end."""
+        if new.meta != old.meta:
+            self.recorder.refuse(
+                f"a tensor from outside of the compiled function that becomes {new.meta!r} and was "
+                f"{old.meta!r}",
+                "make a new tensor, or change its type and shape outside",
+            )
+        self.recorder.graph.updates.append((old, new))
 
     def _note_grad(self, argument: Argument) -> None:
         """Note what becomes of the `grad` of a tensor among the arguments."""
@@ -400,7 +410,7 @@ class _Capturing:
             recorder.value(x)
         elif isinstance(x._payload, Value) and value not in updated:
             updated.add(value)
-            graph.updates.append((value, x._payload))
+            self._update(value, x._payload)
         read = OfTensor(x, outer.payload, outer.requires_grad, outer.node is None)
         looked = outer.requires_grad and (x._grad is not outer.grad or outer.reads_grad)
         if looked and not outer.overwritten:

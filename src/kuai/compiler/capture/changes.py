@@ -88,9 +88,10 @@ class Changes(Access):
             self.touch_gradient(x, overwritten=True)
             value = as_grad(value)
         elif name == "data":
-            if not isinstance(value, TensorBase) or value._payload.shape != x._payload.shape:
+            same = isinstance(value, TensorBase) and value.dtype is x.dtype
+            if not same or value._payload.shape != x._payload.shape:
                 self.recorder.refuse(
-                    "an assignment to `data` that changes the shape of a tensor",
+                    "an assignment to `data` that changes the shape or the type of a tensor",
                     "make a new tensor",
                 )
             with no_grad():

@@ -131,6 +131,11 @@ class Regions:
             return
         if isinstance(x._payload, np.ndarray):
             self.value(x)
+        if not self.is_born(x):
+            self.refuse(
+                "a tensor from outside of the compiled function that changes its shape in place",
+                "assign the result of the out-of-place method to a new variable",
+            )
         if len(self.scopes) > 1 and not self.is_local(x):
             self.refuse(
                 "a tensor that changes its shape in place under a condition or in a loop",
