@@ -131,6 +131,8 @@ class Module(Hooks, State):
                 raise TypeError(
                     f"{name}.__init__() takes 1 positional argument but {len(args) + 1} were given"
                 )
+        if registry.watchers:
+            registry.watchers[-1].makes_block(self)
         fields = self.__dict__
         fields["training"] = True
         fields["_non_persistent_buffers_set"] = set()
@@ -237,6 +239,7 @@ class Module(Hooks, State):
             self._set_plain(name, value)
 
     def _set_plain(self, name: str, value: Any) -> None:
+        registry.changing(self)
         fields = self.__dict__
         if name in _MEMBERS:
             old = fields.get(name)
@@ -276,6 +279,7 @@ class Module(Hooks, State):
                 if kind == "_buffers":
                     fields["_non_persistent_buffers_set"].discard(name)
                 return
+        registry.changing(self)
         object.__delattr__(self, name)
         epoch[0] += 1
 
@@ -727,6 +731,8 @@ class Module(Hooks, State):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        if registry.watchers:
+            registry.watchers[-1].makes_block(self)
         fields = self.__dict__
         fields.update(state)
         fields["_direct"] = False

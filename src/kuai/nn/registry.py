@@ -26,7 +26,22 @@ if TYPE_CHECKING:
 epoch = array("q", (0,))
 """How often any block of the process has changed. An array, for native code to read its memory."""
 
+watchers: list[Any] = []
+"""Who wants to know which blocks are made (`makes_block`), and before it happens, which ones change
+(`changes_block`): the captures under way."""
+
 _MISSING: Any = object()
+
+
+def changing(block: Module | None) -> None:
+    """Tell that a block is about to change; `None` for one that is gone, or not there yet."""
+    if watchers and block is not None:
+        watchers[-1].changes_block(block)
+
+
+def _changing(owner: weakref.ref[Module] | None) -> None:
+    if watchers and owner is not None:
+        changing(owner())
 
 
 class Members(dict[str, Any]):
@@ -70,6 +85,7 @@ class Members(dict[str, Any]):
             del block.__dict__[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
+        _changing(self.owner)
         known = name in self
         dict.__setitem__(self, name, value)
         epoch[0] += 1
@@ -77,6 +93,7 @@ class Members(dict[str, Any]):
 
     def __delitem__(self, name: str) -> None:
         value = self[name]
+        _changing(self.owner)
         dict.__delitem__(self, name)
         epoch[0] += 1
         self._unshow(name, value)
@@ -137,10 +154,12 @@ class HookDict(OrderedDict[int, Any]):
             block.__dict__["_direct"] = False
 
     def __setitem__(self, number: int, hook: Any) -> None:
+        _changing(self.owner)
         OrderedDict.__setitem__(self, number, hook)
         self._changed()
 
     def __delitem__(self, number: int) -> None:
+        _changing(self.owner)
         OrderedDict.__delitem__(self, number)
         self._changed()
 
@@ -151,18 +170,21 @@ class HookDict(OrderedDict[int, Any]):
 
     def pop(self, number: int, *default: Any) -> Any:
         """Remove a hook and return it."""
+        _changing(self.owner)
         hook = OrderedDict.pop(self, number, *default)
         self._changed()
         return hook
 
     def popitem(self, last: bool = True) -> tuple[int, Any]:
         """Remove and return the last (or first) pair."""
+        _changing(self.owner)
         pair = OrderedDict.popitem(self, last)
         self._changed()
         return pair
 
     def clear(self) -> None:
         """Remove all hooks."""
+        _changing(self.owner)
         OrderedDict.clear(self)
         self._changed()
 

@@ -21,6 +21,7 @@ from kuai.core import primitive as primitives
 from kuai.core.base import TensorBase, wrap
 from kuai.core.inplace import assign, check_writable
 from kuai.core.primitive import Meta, Primitive, checked_when_run, primitive
+from kuai.errors import DataDependentError
 from kuai.ops import movement
 from kuai.ops.elementwise import clamp_below, exp, lt, quotient, sqrt
 from kuai.ops.joining import stack
@@ -132,16 +133,23 @@ class Generator:
 
     def seed(self) -> int:
         """Start a stream that cannot be foretold; returns its seed."""
+        if primitives.intercept is not None:
+            raise DataDependentError("seed() takes its seed from the system, once, while capturing")
         seed = int.from_bytes(os.urandom(7), "little")
         self.manual_seed(seed)
         return seed
 
     def initial_seed(self) -> int:
         """The seed of the stream."""
+        if primitives.intercept is not None:
+            return int(self._state[0]) & 0xFFFFFFFFFFFFFFFF
         return int(self._state._payload[0]) & 0xFFFFFFFFFFFFFFFF
 
     def get_state(self) -> Tensor:
         """The place in the stream, as a tensor of bytes."""
+        if primitives.intercept is not None:
+            place: Tensor = self._state.clone().view(dtypes.uint8)
+            return place
         return wrap(self._state._payload.copy().view(np.uint8))
 
     def set_state(self, new_state: Tensor) -> Generator:
@@ -156,7 +164,10 @@ class Generator:
             raise RuntimeError(
                 f"RNG state is wrong size: expected 16 bytes, got {list(new_state._payload.shape)}"
             )
-        self._state._payload[:] = np.ascontiguousarray(new_state._payload).view(np.int64)
+        if primitives.intercept is not None:
+            self._state.copy_(new_state.clone().view(dtypes.int64))
+        else:
+            self._state._payload[:] = np.ascontiguousarray(new_state._payload).view(np.int64)
         return self
 
     def clone_state(self) -> Generator:

@@ -8,7 +8,7 @@ has changed.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from types import CellType, FunctionType, GeneratorType, MethodType
 from typing import Any
@@ -37,6 +37,7 @@ from kuai.core.base import TensorBase, grad_readers, wrap
 from kuai.core.primitive import Meta, intercepted, meta_of
 from kuai.core.tape import hooks_of, mode
 from kuai.errors import CompileError, DataDependentError, GradientError
+from kuai.nn import registry
 from kuai.nn.hooks import captured_calls
 from kuai.nn.module import Module
 from kuai.ops.random import default_generator
@@ -159,7 +160,8 @@ class _Capturing:
             self.recorder.recording(),
             intercepted(self.recorder),
             captured_calls(self.session),
-            _telling_of_grads(self.session.touch_gradient),
+            _told(grad_readers, self.session.touch_gradient),
+            _told(registry.watchers, self.session),
         ):
             try:
                 yield
@@ -205,6 +207,7 @@ class _Capturing:
             self._begin_held(count, number_inputs)
             returned = self._call(tuple(given[0]), given[1])
             captured.written = list(self.session.held.written.values())
+            captured.effects = self.session.effects
             if captured.written:
                 returned = (returned, tuple(self.session.held.results()))
             for _, x in nodes(returned, recorder.opened):
@@ -487,12 +490,12 @@ class _Capturing:
 
 
 @contextmanager
-def _telling_of_grads(reader: Callable[[Any], None]) -> Iterator[None]:
-    grad_readers.append(reader)
+def _told(everybody: list[Any], somebody: Any) -> Iterator[None]:
+    everybody.append(somebody)
     try:
         yield
     finally:
-        grad_readers.pop()
+        everybody.pop()
 
 
 def _is_spent(x: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from kuai.compiler.capture import trees
@@ -82,6 +83,7 @@ class Captured:
         written: the attributes from outside that it sets; `output` is then a pair of what it
             returned and what these hold.
         unread: the leaves, of attributes from outside, that it did not look at.
+        effects: what is done when each call is over.
     """
 
     def __init__(self, graph: Graph, reads: Reads) -> None:
@@ -100,6 +102,7 @@ class Captured:
         self.function: Any = None
         self.written: list[Held] = []
         self.unread: set[int] = set()
+        self.effects: list[Callable[[], object]] = []
         self._outer: dict[int, Any] = {}
         self._stand_ins: dict[int, int] = {}
         self._grads: dict[

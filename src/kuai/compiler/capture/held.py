@@ -46,6 +46,8 @@ class Held:
 
     def set(self, value: Any) -> None:
         """Let it hold something from now on."""
+        if isinstance(value, bool) and self.now() is value:
+            return
         kind = Module if isinstance(self.owner, Module) else object
         kind.__setattr__(self.owner, self.name, value)
 
@@ -64,12 +66,12 @@ def holding(held: Sequence[Held], values: Sequence[Any]) -> Iterator[None]:
 
 
 class NeedsHeldError(BaseException):
-    """An attribute was read before it was set: it has to be an argument of the program.
+    """Attributes were read before they were set: they have to be arguments of the program.
 
     No `Exception`, so that no handler of the captured code catches it.
     """
 
-    def __init__(self, held: Held) -> None:
+    def __init__(self, held: Sequence[Held]) -> None:
         self.held = held
 
 
@@ -104,7 +106,7 @@ class HeldAttributes:
 
     def is_used(self, held: Held) -> bool:
         """Whether the code has looked at what an attribute held, or may leave it as it is."""
-        return held.key in self._needed
+        return held.key in self._needed or held.name == "training"  # at which all blocks look
 
     def find(self, owner: Any, name: str) -> Any:
         """What an attribute holds that is no part of the world outside; `MISSING` for others."""
@@ -131,7 +133,23 @@ class HeldAttributes:
             if self._recorder.is_nested or held.key in self._reads.records:
                 self._needed.add(held.key)
             if held.key in self._needed and held.key not in self.given:
-                raise NeedsHeldError(held)
+                raise NeedsHeldError([held])
+        self._write(held, value)
+
+    def set_modes(self, blocks: Sequence[Module], training: bool) -> None:
+        """Set blocks from outside to training or evaluation mode.
+
+        Raises:
+            NeedsHeldError: their modes are no arguments yet.
+        """
+        found = [Held(block, "training") for block in blocks]
+        missing = [h for h in found if h.key not in self.given]
+        if missing:
+            raise NeedsHeldError(missing)
+        for held in found:
+            self._write(held, training)
+
+    def _write(self, held: Held, value: Any) -> None:
         self.written[held.key] = held
         self._recorder.note(held.key, lambda: _Field(held))
         self._put(held, value)

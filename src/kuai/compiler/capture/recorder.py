@@ -252,12 +252,10 @@ class Recorder(Regions):
         return value
 
     def _source(self, x: Any, payload: Any) -> Any:
-        if self.is_born(x) or isinstance(x._node, TensorBase):
-            found = wrap(payload)
-            if isinstance(x._node, TensorBase):
-                return x._node  # a snapshot of a leaf
-            return found
-        return x
+        leaf = x._node
+        if isinstance(leaf, TensorBase):  # of which `x` is a snapshot
+            return wrap(payload) if self.is_born(leaf) else leaf
+        return wrap(payload) if self.is_born(x) else x
 
     def touch(self, x: Any) -> None:
         """Note a tensor from outside before anything can happen to its `grad`."""

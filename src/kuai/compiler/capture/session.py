@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -36,6 +36,7 @@ from kuai.core.base import TensorBase
 from kuai.nn.block_path import name_within
 from kuai.nn.hooks import call_with_hooks
 from kuai.nn.module import Module
+from kuai.optim.lr_scheduler.scheduler import LRScheduler
 from kuai.optim.optimizer import Optimizer
 
 _CHANGING: list[tuple[type, set[str]]] = [
@@ -65,6 +66,8 @@ class Session(Changes):
         self.stepping = Stepping(self)
         self._rewritten: dict[int, tuple[Any, FunctionType]] = {}
         self._paths: dict[tuple[int, int], str] = {}
+        self._new_blocks: dict[int, Module] = {}
+        self.effects: list[Callable[[], object]] = []  # of each call, when it is over
 
     # -- calls --------------------------------------------------------------------------------
 
@@ -147,6 +150,12 @@ class Session(Changes):
             return self._call_foreign(method, args, kwargs)
         if isinstance(owner, Module) and is_own(function):
             self._touch_parts(owner, function.__name__)
+            if function is Module.train:
+                return self._set_mode(owner, *args, **kwargs)
+            if function is Module.eval:
+                return self._set_mode(owner, False)
+        if isinstance(owner, LRScheduler) and is_own(function):
+            return self._call_scheduler(owner, function, args, kwargs)
         if isinstance(owner, Optimizer):
             return self.call_optimizer(owner, function, args, kwargs)
         if isinstance(owner, TensorBase) and is_own(function):
@@ -379,6 +388,52 @@ class Session(Changes):
             self.reads.block(part)
         for p in block.parameters():
             self.touch_gradient(p, overwritten=method == "zero_grad")
+
+    def makes_block(self, block: Module) -> None:
+        """A block is being made."""
+        self._new_blocks[id(block)] = block
+
+    def changes_block(self, block: Module) -> None:
+        """Refuse a change of a block from outside that no captured code makes."""
+        if self.is_active() and self._new_blocks.get(id(block)) is not block:
+            self.recorder.refuse(
+                f"a change of a {block._get_name()} that lives outside of the compiled function: "
+                "it would happen once, when the function is compiled, and not in each call",
+                "change it where the compiled function is called",
+            )
+
+    def _set_mode(self, block: Module, mode: bool = True, **named: Any) -> Module:
+        """`block.train(mode)`."""
+        mode = named.get("mode", mode)
+        if not isinstance(mode, bool):
+            raise ValueError("training mode is expected to be boolean")
+        changed = [part for part in block.modules() if part.training is not mode]
+        new = [part for part in changed if self._new_blocks.get(id(part)) is part]
+        for part in new:
+            part.training = mode
+        if len(new) < len(changed):
+            self.held.set_modes([part for part in changed if part not in new], mode)
+        return block
+
+    def _call_scheduler(
+        self, scheduler: LRScheduler, function: FunctionType, args: Any, kwargs: Any
+    ) -> Any:
+        """A method of a scheduler: its step is made when each call of the program is over."""
+        if function.__name__ != "step" or has_captured(self, [list(args), kwargs]):
+            self.recorder.refuse(
+                f"a call of {type(scheduler).__name__}.{function.__name__}() that needs values of "
+                "now",
+                "call it where the compiled function is called",
+            )
+        if self.recorder.is_nested:
+            self.recorder.refuse(
+                "a step of a scheduler in a loop or under a condition on the values of tensors",
+                "call it where the compiled function is called",
+            )
+        self.reads.outside(scheduler)
+        self.stepping.finished.add(id(scheduler.optimizer))
+        self.effects.append(functools.partial(function, scheduler, *args, **kwargs))
+        return None
 
     def steps(self, optimizer: Optimizer) -> bool:
         """Whether this capture has to make a step of an optimizer that begins now."""

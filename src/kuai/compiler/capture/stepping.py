@@ -51,6 +51,14 @@ class Born:
         self.defined: Any = entry.defined if is_maybe and entry.defined is not True else None
 
 
+_CHANGING = {
+    "add_param_group",
+    "load_state_dict",
+    "register_step_pre_hook",
+    "register_step_post_hook",
+}
+
+
 class Stepping:
     """The optimizers of one capture.
 
@@ -60,6 +68,7 @@ class Stepping:
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        self.finished: set[int] = set()  # the optimizers whose schedulers have made a step
         self._under_way: set[int] = set()
         self._before: list[tuple[Optimizer, dict[Any, dict[str, Any]]]] = []
         self._states: dict[int, Any] = {}
@@ -91,6 +100,17 @@ class Stepping:
     ) -> Any:
         """A method of an optimizer."""
         session = self.session
+        if function.__name__ in _CHANGING:
+            session.recorder.refuse(
+                f"{function.__name__}() of an optimizer in a compiled function: it would happen "
+                "once, when the function is compiled",
+                "call it where the compiled function is called",
+            )
+        if id(optimizer) in self.finished:
+            session.recorder.refuse(
+                "an optimizer that is used after a step of its scheduler, in a compiled function",
+                "let the scheduler's step be the last, or make it outside",
+            )
         set_to_none = kwargs.get("set_to_none", args[0] if args else True)
         overwritten = function.__name__ == "zero_grad" and bool(set_to_none)
         self._remember(optimizer)

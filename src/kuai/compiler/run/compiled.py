@@ -167,9 +167,9 @@ class Compiled:
             self._give_up(call, error)
             return None
 
-    def _hold(self, held: Held) -> None:
-        """From now on, what an attribute holds is an argument of every program."""
-        self._held.append(held)
+    def _hold(self, held: Sequence[Held]) -> None:
+        """From now on, what these attributes hold is an argument of every program."""
+        self._held += held
         self.programs.clear()
         self._chain()
 

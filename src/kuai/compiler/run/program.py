@@ -72,6 +72,7 @@ class Recorded(Struct):
         unread: the leaves, of attributes that it may set, that it did not look at.
         arrivals: for each of the graph's `gradients` that may not arrive, the number of the
             output that says whether it does.
+        effects: what is done when each call is over.
     """
 
     graph: Graph
@@ -83,6 +84,7 @@ class Recorded(Struct):
     written: Sequence[Held] = ()
     unread: Collection[int] = ()
     arrivals: dict[int, int] = field(factory=dict)
+    effects: Sequence[Callable[[], object]] = ()
 
 
 class Call(NamedTuple):
@@ -230,17 +232,21 @@ class Program:
 
     def _leave(self, build: Finish | None = None) -> Finish | None:
         """What happens to a result last: attributes are set to what comes with it."""
-        written = self.recorded.written
-        if not written:
+        written, effects = self.recorded.written, self.recorded.effects
+        if not written and not effects:
             return build
 
         def finish(made: Any, leaves: Sequence[Any]) -> Any:
-            result, values = made if build is None else build(made, leaves)
-            before = epoch[0]
-            for held, value in zip(written, values, strict=True):
-                held.set(value)
-            self.guards.keep_up(before)
-            self.bound.keep_up(before)
+            result = made if build is None else build(made, leaves)
+            if written:
+                result, values = result
+                before = epoch[0]
+                for held, value in zip(written, values, strict=True):
+                    held.set(value)
+                self.guards.keep_up(before)
+                self.bound.keep_up(before)
+            for effect in effects:
+                effect()
             return result
 
         return finish

@@ -76,7 +76,9 @@ def record(
     result.forget()
     found = _inputs(captured)
     written, unread = captured.written, captured.unread
-    return Recorded(graph, found, result, guards, joint, owners, written, unread, arrivals)
+    return Recorded(
+        graph, found, result, guards, joint, owners, written, unread, arrivals, captured.effects
+    )
 
 
 def _number(result: Result, x: Any) -> int:

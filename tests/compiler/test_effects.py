@@ -1,0 +1,219 @@
+"""What a compiled function does to the world outside beside tensors: in each call, or never."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import kuai
+from kuai import nn, optim
+from kuai.errors import CompileError
+
+X = kuai.ones(4, 3)
+
+
+def network() -> nn.Sequential:
+    kuai.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Dropout(0.5), nn.Linear(3, 1))
+
+
+def toggles(net: Any) -> Callable[[Any], Any]:
+    def function(x: Any) -> Any:
+        found = net(x).sum()
+        net.train(not net.training)
+        return found
+
+    return function
+
+
+def evaluates(net: Any) -> Callable[[Any], Any]:
+    def function(x: Any) -> Any:
+        net.eval()
+        return net(x).sum()
+
+    return function
+
+
+def both_ways(net: Any) -> Callable[[Any], Any]:
+    def function(x: Any) -> Any:
+        net.train()
+        first = net(x).sum()
+        net[2].eval()
+        second = net(x).sum()
+        net.eval()
+        return first, second, net(x).sum()
+
+    return function
+
+
+def restores(net: Any) -> Callable[[Any], Any]:
+    def function(x: Any) -> Any:
+        before = net.training
+        net.eval()
+        with kuai.no_grad():
+            found = net(x).sum()
+        net.train(before)
+        return found
+
+    return function
+
+
+@pytest.mark.parametrize("make", [toggles, evaluates, both_ways, restores])
+def test_modes_that_a_function_sets(make: Callable[[Any], Callable[[Any], Any]]) -> None:
+    runs = []
+    for compiles in (False, True):
+        net = network()
+        function: Any = kuai.compile(make(net)) if compiles else make(net)
+        kuai.manual_seed(1)
+        found: list[Any] = []
+        for step in range(6):
+            if step == 3:
+                net.train()
+            if step == 5:
+                net[1].eval()
+            result = function(X * (step + 1))
+            values = result if isinstance(result, tuple) else (result,)
+            found.append([round(v.item(), 4) for v in values])
+            found.append([m.training for m in net.modules()])
+            found.append(int(net[1].num_batches_tracked))
+        runs.append(found)
+    assert runs[0] == runs[1]
+
+
+SCHEDULES = [
+    lambda o: optim.lr_scheduler.StepLR(o, 2, 0.5),
+    lambda o: optim.lr_scheduler.CosineAnnealingLR(o, 5),
+    lambda o: optim.lr_scheduler.OneCycleLR(o, 0.1, total_steps=20),
+]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_schedulers_step_is_made_in_each_call(schedule: Callable[[Any], Any]) -> None:
+    runs = []
+    for compiles in (False, True):
+        kuai.manual_seed(0)
+        net = nn.Linear(3, 1)
+        optimizer = optim.Adam(net.parameters(), 0.01)
+        scheduler = schedule(optimizer)
+
+        def step(
+            x: Any, net: Any = net, optimizer: Any = optimizer, scheduler: Any = scheduler
+        ) -> Any:
+            optimizer.zero_grad()
+            loss = net(x).pow(2).mean()
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
+            return loss.detach()
+
+        function: Any = kuai.compile(step) if compiles else step
+        found = []
+        for _ in range(7):
+            loss = function(X).item()
+            rate = optimizer.param_groups[0]["lr"]
+            found += [loss, rate, scheduler.last_epoch, net.weight.sum().item()]
+        runs.append(found)
+    assert runs[1] == pytest.approx(runs[0], rel=1e-5)
+
+
+def test_steps_of_schedulers_that_cannot_wait() -> None:
+    net = nn.Linear(3, 1)
+    optimizer = optim.SGD(net.parameters(), 0.1)
+    scheduler = optim.lr_scheduler.StepLR(optimizer, 1, 0.5)
+    plateau = optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+
+    def early(x: Any) -> Any:
+        scheduler.step()
+        net(x).sum().backward()
+        optimizer.step()
+        return x
+
+    def by_the_loss(x: Any) -> Any:
+        plateau.step(net(x).sum())
+        return x
+
+    def sometimes(x: Any) -> Any:
+        if x.sum() > 0:
+            scheduler.step()
+        return x
+
+    for function in (early, by_the_loss, sometimes):
+        with pytest.raises(CompileError, match=r"scheduler|ReduceLROnPlateau"):
+            kuai.compile(function)(X)
+        assert scheduler.last_epoch == 0
+        assert optimizer.param_groups[0]["lr"] == 0.1
+
+
+CHANGES: dict[str, Callable[[Any, Any], object]] = {
+    "append": lambda net, _: net.append(nn.ReLU()),
+    "an item": lambda net, _: net.__setitem__(0, nn.Linear(3, 3)),
+    "a buffer": lambda net, _: net.register_buffer("b", kuai.ones(1)),
+    "a parameter": lambda net, _: net.register_parameter("p", nn.Parameter(kuai.ones(1))),
+    "a hook": lambda net, _: net.register_forward_hook(lambda *_: None),
+    "a hook of a part": lambda net, _: net[0].register_full_backward_hook(lambda *_: None),
+    "a type": lambda net, _: net.double(),
+    "a parametrization": lambda net, _: nn.utils.parametrizations.weight_norm(net[0]),
+    "a group": lambda _, o: o.add_param_group({"params": [nn.Parameter(kuai.ones(1))]}),
+    "a state": lambda _, o: o.load_state_dict(o.state_dict()),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_changes_that_would_happen_once_are_refused_and_do_not_happen(name: str) -> None:
+    net = network()
+    optimizer = optim.SGD(net.parameters(), 0.1)
+    change = CHANGES[name]
+
+    def function(x: Any) -> Any:
+        change(net, optimizer)
+        return x * 2
+
+    before = str(net), [n for n, _ in net.named_buffers()], len(optimizer.param_groups)
+    with pytest.raises(CompileError, match=r"once|becomes"):
+        kuai.compile(function)(X)
+    assert before == (str(net), [n for n, _ in net.named_buffers()], len(optimizer.param_groups))
+    assert not net._forward_hooks
+    assert not net[0]._backward_hooks
+    assert net[0].weight.dtype is kuai.float32
+
+
+def test_blocks_that_the_function_makes_may_change() -> None:
+    @kuai.compile
+    def function(x: Any) -> Any:
+        kuai.manual_seed(0)
+        net = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5))
+        net.append(nn.ReLU())
+        net.eval()
+        net[0].register_buffer("scale", kuai.ones(3) * 2)
+        return net(x) * net[0].scale
+
+    kuai.manual_seed(0)
+    want = kuai.relu(nn.Linear(3, 3)(X)) * 2
+    assert kuai.allclose(function(X), want)
+
+
+def forks(x: Any) -> Any:
+    with kuai.random.fork_rng():
+        first = kuai.rand(2)
+    return first, kuai.rand(2)
+
+
+def goes_back(x: Any) -> Any:
+    state = kuai.get_rng_state()
+    first = kuai.rand(2)
+    kuai.set_rng_state(state)
+    return first, kuai.rand(2), state
+
+
+@pytest.mark.parametrize("function", [forks, goes_back])
+def test_places_in_the_random_stream(function: Callable[[Any], Any]) -> None:
+    runs = []
+    for one in (function, kuai.compile(function)):
+        kuai.manual_seed(3)
+        runs.append([str(one(X)) for _ in range(3)])
+    assert runs[0] == runs[1]
+
+
+def test_a_seed_from_the_system_is_refused() -> None:
+    with pytest.raises(CompileError, match="from the system"):
+        kuai.compile(lambda x: x * kuai.seed())(X)
