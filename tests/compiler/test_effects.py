@@ -116,6 +116,40 @@ def test_a_schedulers_step_is_made_in_each_call(schedule: Callable[[Any], Any]) 
     assert runs[1] == pytest.approx(runs[0], rel=1e-5)
 
 
+AVERAGES: list[dict[str, Any]] = [
+    {},
+    {"use_buffers": True},
+    {"avg_fn": lambda a, b, n: 0.1 * a + 0.9 * b},
+    {"multi_avg_fn": optim.swa_utils.get_ema_multi_avg_fn(0.9)},
+]
+
+
+@pytest.mark.parametrize("options", AVERAGES)
+def test_averages_of_the_weights(options: dict[str, Any]) -> None:
+    runs = []
+    for compiles in (False, True):
+        net = network()
+        averaged = optim.swa_utils.AveragedModel(net, **options)
+        optimizer = optim.SGD(net.parameters(), 0.1)
+
+        def step(x: Any, net: Any = net, averaged: Any = averaged, o: Any = optimizer) -> Any:
+            o.zero_grad()
+            loss = net(x).pow(2).mean()
+            loss.backward()
+            o.step()
+            averaged.update_parameters(net)
+            return loss.detach()
+
+        function: Any = kuai.compile(step) if compiles else step
+        kuai.manual_seed(1)
+        found = []
+        for _ in range(5):
+            found += [function(kuai.rand(4, 3)).item(), float(averaged.n_averaged)]
+            found += [x.double().sum().item() for x in averaged.state_dict().values()]
+        runs.append(found)
+    assert runs[1] == pytest.approx(runs[0], rel=1e-4, abs=1e-5)
+
+
 def test_steps_of_schedulers_that_cannot_wait() -> None:
     net = nn.Linear(3, 1)
     optimizer = optim.SGD(net.parameters(), 0.1)

@@ -24,6 +24,7 @@ _WITH_LOOPS = {
     "kuai.nn.functional.recurrent",
     "kuai.optim.lbfgs_captured",
     "kuai.optim.line_search",
+    "kuai.optim.swa_utils",
 }
 _PACKAGES = ("site-packages", "dist-packages")
 
