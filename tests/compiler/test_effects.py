@@ -116,6 +116,19 @@ def test_a_schedulers_step_is_made_in_each_call(schedule: Callable[[Any], Any]) 
     assert runs[1] == pytest.approx(runs[0], rel=1e-5)
 
 
+def test_a_gradient_mode_that_stays() -> None:
+    def function(x: Any) -> Any:
+        y = x * 2
+        kuai.set_grad_enabled(False)
+        return y
+
+    for one in (function, kuai.compile(function)):
+        for _ in range(2):
+            kuai.set_grad_enabled(True)
+            assert one(X.clone().requires_grad_()).requires_grad
+            assert not kuai.is_grad_enabled()
+
+
 AVERAGES: list[dict[str, Any]] = [
     {},
     {"use_buffers": True},

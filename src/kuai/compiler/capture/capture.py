@@ -7,6 +7,7 @@ has changed.
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -205,7 +206,10 @@ class _Capturing:
             )
             self._keep_containers(given)
             self._begin_held(count, number_inputs)
+            recorded = mode.grad
             returned = self._call(tuple(given[0]), given[1])
+            if mode.grad is not recorded:  # `set_grad_enabled`, which nobody took back
+                self.session.effects.append(functools.partial(setattr, mode, "grad", mode.grad))
             captured.written = list(self.session.held.written.values())
             captured.effects = self.session.effects
             if captured.written:
