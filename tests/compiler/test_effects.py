@@ -264,3 +264,20 @@ def test_places_in_the_random_stream(function: Callable[[Any], Any]) -> None:
 def test_a_seed_from_the_system_is_refused() -> None:
     with pytest.raises(CompileError, match="from the system"):
         kuai.compile(lambda x: x * kuai.seed())(X)
+
+
+def test_attributes_of_functions_count_the_calls() -> None:
+    @kuai.compile
+    def counted(x: Any) -> Any:
+        helper.calls = getattr(helper, "calls", 0) + 1  # type: ignore[attr-defined]
+        return helper(x) * helper.calls  # type: ignore[attr-defined]
+
+    def helper(x: Any) -> Any:
+        def inner(y: Any) -> Any:
+            return y * inner.factor  # type: ignore[attr-defined]
+
+        inner.factor = 3  # type: ignore[attr-defined]
+        return inner(x)
+
+    assert [counted(X).sum().item() for _ in range(4)] == [36.0, 72.0, 108.0, 144.0]
+    assert helper.calls == 4  # type: ignore[attr-defined]

@@ -34,7 +34,7 @@ class Access(Observing):
         if isinstance(owner, TensorBase):
             return self._tensor_attribute(owner, name)
         self.readable(owner)
-        if isinstance(owner, Module) or self.reads.is_outside(owner):
+        if isinstance(owner, (Module, FunctionType)) or self.reads.is_outside(owner):
             found = self.held.find(owner, name)
             if found is not MISSING:
                 return found

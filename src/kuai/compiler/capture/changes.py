@@ -17,7 +17,7 @@ from kuai.compiler.capture.access import Access
 from kuai.compiler.capture.arrivals import as_grad
 from kuai.compiler.capture.observing import CONTAINERS
 from kuai.compiler.capture.places import Attribute, Item
-from kuai.compiler.rewrite.functions import is_library, is_own
+from kuai.compiler.rewrite.functions import is_library, is_own, is_rewritten
 from kuai.core.base import TensorBase
 from kuai.core.inplace import assign
 from kuai.core.tape import no_grad
@@ -31,6 +31,8 @@ class Changes(Access):
 
     def _is_shared(self, owner: Any) -> bool:
         """Whether an object lives on when the call is over."""
+        if isinstance(owner, FunctionType) and not is_rewritten(owner):
+            return True
         return isinstance(owner, (Module, type, ModuleType)) or self.reads.is_outside(owner)
 
     def changes_object(self, owner: Any, name: str) -> None:
