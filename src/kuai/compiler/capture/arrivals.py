@@ -109,3 +109,9 @@ def negation(flag: Tensor) -> Tensor:
     """The captured bool that is not another."""
     with no_grad():
         return ops.logical_not(flag)
+
+
+def arrival_of(grad: Any, recorder: Any) -> Any:
+    """The value that says whether a gradient arrives; `None` where it does in any case."""
+    flag = None if grad is None else grad._arrives
+    return None if flag is None else recorder.value(flag)

@@ -20,23 +20,22 @@ from kuai.compiler.capture.aliases import nodes
 from kuai.compiler.capture.arrivals import as_grad
 from kuai.compiler.capture.branches import described
 from kuai.compiler.capture.captured import Argument, Captured, NumberInput
+from kuai.compiler.capture.derivatives import differentiate_results
 from kuai.compiler.capture.held import Held
+from kuai.compiler.capture.leaving import Leaving
 from kuai.compiler.capture.numbers import Number, number, signed
 from kuai.compiler.capture.outer import lies_as
 from kuai.compiler.capture.reads import Reads
 from kuai.compiler.capture.recorder import Recorder
-from kuai.compiler.capture.records import MISSING, Fetch, OfModes, OfTensor
+from kuai.compiler.capture.records import MISSING, Fetch, OfModes
 from kuai.compiler.capture.sameness import AnyNumber, Key
 from kuai.compiler.capture.session import Session
 from kuai.compiler.capture.stepping import EagerFirstError
 from kuai.compiler.capture.undecided import Maybe, Undecided
 from kuai.compiler.graph import Graph, Value
-from kuai.compiler.native.interface import Source
-from kuai.compiler.run.results import view_of_outside
-from kuai.core import tape
 from kuai.core.base import TensorBase, grad_readers, wrap
 from kuai.core.primitive import Meta, intercepted, meta_of
-from kuai.core.tape import hooks_of, mode
+from kuai.core.tape import mode
 from kuai.errors import CompileError, DataDependentError, GradientError
 from kuai.nn import registry
 from kuai.nn.hooks import captured_calls
@@ -226,7 +225,7 @@ class _Capturing:
             self._drop_unread()
             self._finish()
             if differentiate:
-                self._differentiate()
+                differentiate_results(captured, recorder, self._input)
             recorder.graph.outputs = [
                 self._result(x)
                 for x in trees.leaves(captured.output)
@@ -338,159 +337,12 @@ class _Capturing:
 
     def _finish(self) -> None:
         """Note updates and gradients, and the tensors from outside that were used."""
-        recorder = self.recorder
-        if recorder.failure is not None:
-            raise recorder.failure
-        for argument in list(self.captured.arguments):
-            payload = recorder.value(argument.stand_in)
-            x = argument.stand_in
-            if isinstance(argument.given, TensorBase):
-                self._refuse_other_flag(x, argument.given._requires_grad)
-            if isinstance(argument.given, TensorBase) and payload is not argument.value:
-                self._update(argument.value, payload)
-            if isinstance(argument.given, TensorBase) and not argument.is_grad:
-                self._note_grad(argument)
-        updated: set[Value] = set()
-        for outer in list(recorder.outer.values()):
-            self._note_outer(outer, updated)
-        recorder.check_overlaps(updated)
-        self.captured._outer = dict(recorder.outer)
+        if self.recorder.failure is not None:
+            raise self.recorder.failure
+        Leaving(self.captured, self.recorder, self._grads).note_everything()
         self.captured.born = self.session.stepping.born()
         for entry in self.captured.born:
             self._result(entry.value)
-
-    def _update(self, old: Value, new: Value) -> None:
-        """Note what a tensor from outside holds in the end."""
-        if new.meta != old.meta:
-            self.recorder.refuse(
-                f"a tensor from outside of the compiled function that becomes {new.meta!r} and was "
-                f"{old.meta!r}",
-                "make a new tensor, or change its type and shape outside",
-            )
-        self.recorder.graph.updates.append((old, new))
-
-    def _note_grad(self, argument: Argument) -> None:
-        """Note what becomes of the `grad` of a tensor among the arguments."""
-        captured, recorder, graph = self.captured, self.recorder, self.recorder.graph
-        x, given = argument.stand_in, argument.given
-        before = self._grads.get(id(x))
-        changed = x._grad is not (None if before is None else before.stand_in)
-        added = before is not None and recorder.value(before.stand_in) is not before.value
-        if changed and given._node is not None:
-            recorder.refuse(
-                "backward() reaches an argument that was computed outside of the compiled function",
-                "detach() it, or compute it within; or use kuai.autograd.grad",
-            )
-        if (changed or added) and hooks_of(given):
-            recorder.refuse(
-                "a change of the gradient of an argument that has hooks, as backward() makes it",
-                "return the loss, and call backward() on the result",
-            )
-        self._is_grad(x, argument.leaf)
-        looked = (changed or argument.reads_grad) and not argument.overwritten
-        argument.lacks_grad = looked and before is None
-        argument.is_leaf = changed or added
-        if before is not None and not looked:
-            unused = all(before.value not in operation.used for operation in graph.walk())
-            if unused and (changed or not argument.reads_grad):
-                captured.arguments.remove(before)
-                graph.inputs.remove(before.value)
-        if changed or argument.overwritten:
-            arrives = self._arrival(x._grad)
-            if arrives is not None:
-                captured.grad_arrivals[len(graph.gradients)] = arrives
-            new = None if x._grad is None else recorder.value(x._grad)
-            graph.gradients.append((argument.value, new))
-
-    def _is_grad(self, x: Any, owner: int | TensorBase) -> None:
-        """Note what the `grad` of a tensor is in the end: that object, whoever returns it."""
-        grad = x._grad
-        if grad is not None and grad._arrives is None and not grad._requires_grad:
-            self.captured._grads[id(grad)] = owner
-
-    def _note_outer(self, outer: Any, updated: set[Value]) -> None:
-        recorder, graph = self.recorder, self.recorder.graph
-        x, value = outer.tensor, outer.value
-        self._is_grad(x, x)
-        self._refuse_other_flag(x, outer.requires_grad)
-        if x._view is not None:
-            recorder.value(x)
-        elif isinstance(x._payload, Value) and value not in updated:
-            updated.add(value)
-            self._update(value, x._payload)
-        read = OfTensor(x, outer.payload, outer.requires_grad, outer.node is None)
-        looked = outer.requires_grad and (x._grad is not outer.grad or outer.reads_grad)
-        if looked and not outer.overwritten:
-            read.grad = outer.grad is None
-        self.reads.add(read)
-        if x._grad is not outer.grad or outer.overwritten:
-            if outer.node is not None:
-                recorder.refuse(
-                    "backward() reaches a tensor that was computed outside of the compiled "
-                    "function",
-                    "detach() it, or compute it within",
-                )
-            arrives = self._arrival(x._grad)
-            if arrives is not None:
-                self.captured.grad_arrivals[len(graph.gradients)] = arrives
-            graph.gradients.append((value, None if x._grad is None else recorder.value(x._grad)))
-
-    def _refuse_other_flag(self, x: Any, before: bool) -> None:
-        """Refuse what makes a tensor from outside require a gradient, or not any more."""
-        if x._requires_grad != before:
-            self.recorder.refuse(
-                "a tensor from outside of the compiled function that begins or ceases to require "
-                "a gradient there",
-                "change a clone(), or change it in place under no_grad()",
-            )
-
-    # -- gradients --------------------------------------------------------------------------
-
-    def _differentiate(self) -> None:
-        captured, recorder = self.captured, self.recorder
-        tensors: list[Any] = []
-        for x in trees.leaves(captured.output):
-            if isinstance(x, TensorBase) and self._is_computed(x) and x not in _Same(tensors):
-                recorder.value(x)
-                if view_of_outside(x, captured.source) is not None:
-                    continue  # the tape records how it is taken
-                if x._requires_grad and x._node is not None and not isinstance(x, Number):
-                    tensors.append(x)
-        for x in tensors:
-            (captured.spent if _is_spent(x) else captured.differentiated).append(x)
-        if not captured.differentiated:
-            return
-        seeds = []
-        for i, x in enumerate(captured.differentiated):
-            seeds.append(wrap(self._input(meta_of(x), f"grad{i}")))
-        captured.grad_inputs = [s._payload for s in seeds]  # type: ignore[misc]
-        leaves: list[tuple[Source, Any]] = [
-            (a.leaf, a.stand_in)
-            for a in captured.arguments
-            if isinstance(a.given, TensorBase) and a.given._requires_grad and not a.is_grad
-        ]
-        leaves += [(o.tensor, o.tensor) for o in recorder.outer.values() if o.requires_grad]
-        found = self._walk(captured.differentiated, seeds, [x for _, x in leaves])
-        captured.leaf_gradients = [
-            (source, None if g is None else recorder.value(g))
-            for (source, _), g in zip(leaves, found, strict=True)
-        ]
-        captured.arrivals = [self._arrival(g) for g in found]
-
-    def _arrival(self, grad: Any) -> Value | None:
-        flag = None if grad is None else grad._arrives
-        return None if flag is None else self.recorder.value(flag)
-
-    def _walk(self, roots: list[Any], seeds: list[Any], leaves: list[Any]) -> list[Any]:
-        hooks = [(x, x._hooks) for x in leaves]
-        for x, _ in hooks:
-            x._hooks = None  # they run outside, when the gradient arrives there
-        entered = [_entry(a) for a in leaves]
-        try:
-            return tape.backward(roots, seeds, True, False, entered, accumulate=False)
-        finally:
-            for x, kept in hooks:
-                x._hooks = kept
 
 
 @contextmanager
@@ -500,39 +352,6 @@ def _told(everybody: list[Any], somebody: Any) -> Iterator[None]:
         yield
     finally:
         everybody.pop()
-
-
-def _is_spent(x: Any) -> bool:
-    """Whether `backward` has used up a part of the tape that leads to `x`."""
-    seen: set[Any] = set()
-    pending = [tape.edge_of(x)]
-    while pending:
-        edge = pending.pop()
-        if edge is None or edge in seen or isinstance(edge, TensorBase):
-            continue
-        seen.add(edge)
-        if getattr(edge, "saved", None) is tape.FREED:
-            return True
-        pending += [edge.node] if type(edge) is tape.OutputEdge else list(edge.edges)
-    return False
-
-
-def _entry(x: Any) -> Any:
-    """A leaf as the tape knows it, even where the tensor has moved on."""
-    entry = wrap(x._payload)
-    entry._requires_grad = True
-    entry._node = x
-    return entry
-
-
-class _Same:
-    """A list whose `in` asks for the very object."""
-
-    def __init__(self, items: list[Any]) -> None:
-        self.items = items
-
-    def __contains__(self, x: object) -> bool:
-        return any(x is item for item in self.items)
 
 
 def capture(function: Any, *args: Any) -> Graph:
