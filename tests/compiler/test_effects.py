@@ -281,3 +281,47 @@ def test_attributes_of_functions_count_the_calls() -> None:
 
     assert [counted(X).sum().item() for _ in range(4)] == [36.0, 72.0, 108.0, 144.0]
     assert helper.calls == 4  # type: ignore[attr-defined]
+
+
+BLOCKS: dict[str, Callable[[], Any]] = {
+    "weight_norm": lambda: nn.utils.weight_norm(nn.Linear(3, 2)),
+    "spectral_norm": lambda: nn.utils.spectral_norm(nn.Linear(3, 2)),
+    "lazy": lambda: nn.Sequential(nn.LazyLinear(4), nn.LazyBatchNorm1d(), nn.LazyLinear(2)),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", BLOCKS)
+def test_blocks_that_make_their_own_weights(name: str) -> None:
+    runs = []
+    for compiles in (False, True):
+        kuai.manual_seed(0)
+        net = BLOCKS[name]()
+        optimizer = optim.SGD(net.parameters(), 0.1)
+
+        def step(x: Any, net: Any = net, optimizer: Any = optimizer) -> Any:
+            optimizer.zero_grad()
+            loss = net(x).pow(2).mean()
+            loss.backward()
+            optimizer.step()
+            return loss.detach()
+
+        function: Any = kuai.compile(step) if compiles else step
+        kuai.manual_seed(1)
+        runs.append([function(kuai.randn(4, 3)).item() for _ in range(4)])
+        net.eval()
+        runs[-1].append(net(X).sum().item())  # eagerly, afterwards
+    assert runs[1] == pytest.approx(runs[0], rel=1e-4, abs=1e-6)
+
+
+def test_a_call_with_other_parameters() -> None:
+    net = nn.Linear(3, 2)
+
+    @kuai.compile
+    def called(x: Any, weights: Any) -> Any:
+        return kuai.func.functional_call(net, weights, (x,))
+
+    weights = {"weight": kuai.ones(2, 3), "bias": kuai.zeros(2)}
+    before = net.weight
+    assert kuai.equal(called(X, weights), kuai.full((4, 2), 3.0))
+    assert net.weight is before

@@ -17,7 +17,8 @@ from __future__ import annotations
 import weakref
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,6 +32,17 @@ watchers: list[Any] = []
 (`changes_block`): the captures under way."""
 
 _MISSING: Any = object()
+
+
+@contextmanager
+def unwatched() -> Iterator[None]:
+    """While blocks change that will be as they were, before anybody looks."""
+    kept = watchers[:]
+    watchers.clear()
+    try:
+        yield
+    finally:
+        watchers[:] = kept
 
 
 def changing(block: Module | None) -> None:

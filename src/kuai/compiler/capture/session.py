@@ -25,7 +25,7 @@ from kuai.compiler.capture.reads import Reads
 from kuai.compiler.capture.recorder import Recorder
 from kuai.compiler.capture.records import BUFFERS
 from kuai.compiler.capture.special import SPECIAL, has_captured, replacement
-from kuai.compiler.capture.stepping import Stepping
+from kuai.compiler.capture.stepping import EagerFirstError, Stepping
 from kuai.compiler.capture.tensor_functions import know_custom_functions
 from kuai.compiler.capture.undecided import Maybe, is_open, lifted
 from kuai.compiler.capture.whole import look_through
@@ -35,6 +35,7 @@ from kuai.compiler.run.uncompiled import uncompiled
 from kuai.core.base import TensorBase
 from kuai.nn.block_path import name_within
 from kuai.nn.hooks import call_with_hooks
+from kuai.nn.lazy import LazyModuleMixin
 from kuai.nn.module import Module
 from kuai.optim.lr_scheduler.scheduler import LRScheduler
 from kuai.optim.optimizer import Optimizer
@@ -396,6 +397,13 @@ class Session(Changes):
     def changes_block(self, block: Module) -> None:
         """Refuse a change of a block from outside that no captured code makes."""
         if self.is_active() and self._new_blocks.get(id(block)) is not block:
+            if isinstance(block, LazyModuleMixin):
+                raise self.recorder.failed(
+                    EagerFirstError(
+                        "the parameters of a lazy block, which its first call makes",
+                        "let the first call run eagerly",
+                    )
+                )
             self.recorder.refuse(
                 f"a change of a {block._get_name()} that lives outside of the compiled function: "
                 "it would happen once, when the function is compiled, and not in each call",

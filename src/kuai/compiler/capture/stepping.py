@@ -30,9 +30,11 @@ _PLAIN = ("kuai.optim.updates", "kuai.optim.optimizer", "kuai.optim.lbfgs")
 
 
 class EagerFirstError(CompileError):
-    """The call has to run eagerly once, because it makes what lasts: an optimizer's state."""
+    """The call has to run eagerly once, because it makes what lasts: an optimizer's state, or the
+    parameters of a lazy block.
+    """
 
-    optimizer: Optimizer
+    optimizer: Optimizer | None = None
 
 
 class Born:

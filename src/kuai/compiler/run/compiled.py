@@ -159,7 +159,8 @@ class Compiled:
             self._hold(needed.held)
             return self._attempt(self._call(call.args, call.kwargs))
         except EagerFirstError as error:
-            begun.add(error.optimizer)
+            if error.optimizer is not None:
+                begun.add(error.optimizer)
             return None
         except CompileError as error:
             if not self.fallback:

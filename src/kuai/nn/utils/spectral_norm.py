@@ -12,6 +12,7 @@ from kuai import ops
 from kuai.core.tape import no_grad
 from kuai.nn.module import Module
 from kuai.nn.parameter import Parameter, is_lazy
+from kuai.nn.registry import unwatched
 from kuai.tensor import Tensor
 
 M = TypeVar("M", bound=Module)
@@ -97,7 +98,8 @@ class SpectralNorm:
 
     def __call__(self, module: Module, inputs: Any) -> None:
         weight = self.compute_weight(module, do_power_iteration=module.training)
-        setattr(module, self.name, weight)
+        with unwatched():  # each call does it again
+            setattr(module, self.name, weight)
 
     @staticmethod
     def apply(

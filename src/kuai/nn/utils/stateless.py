@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from kuai.core.base import TensorBase
+from kuai.nn import registry
 from kuai.nn.module import Module
 from kuai.tensor import Tensor
 
@@ -107,6 +108,11 @@ def _check_names(module: Module, given: Mapping[str, Any], own: Mapping[str, Any
 
 def _swap(module: Module, path: str, x: Any) -> Any:
     """Put `x` at `path`, and return what was there before."""
+    with registry.unwatched():
+        return _swapped(module, path, x)
+
+
+def _swapped(module: Module, path: str, x: Any) -> Any:
     block_path, _, name = path.rpartition(".")
     block = module.get_submodule(block_path)
     for members in (block._parameters, block._buffers):

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from kuai.nn.module import Module
 from kuai.nn.parameter import Parameter, is_lazy
+from kuai.nn.registry import unwatched
 from kuai.tensor import Tensor
 
 M = TypeVar("M", bound=Module)
@@ -84,7 +85,9 @@ class WeightNorm:
         setattr(module, self.name, Parameter(weight.data))
 
     def __call__(self, module: Module, inputs: Any) -> None:
-        setattr(module, self.name, self.compute_weight(module))
+        weight = self.compute_weight(module)
+        with unwatched():  # each call does it again
+            setattr(module, self.name, weight)
 
 
 def weight_norm(module: M, name: str = "weight", dim: int | None = 0) -> M:
