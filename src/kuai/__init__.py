@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import math as _math
 from typing import TYPE_CHECKING, Any
@@ -141,7 +142,13 @@ def __getattr__(name: str) -> Any:
     room = _ON_FIRST_USE[name]
     if room is None:
         return importlib.import_module(f"kuai.{name}")
-    value = getattr(importlib.import_module(room), name)
+    looked_for_garbage = gc.isenabled()
+    gc.disable()  # what an import makes lasts
+    try:
+        value = getattr(importlib.import_module(room), name)
+    finally:
+        if looked_for_garbage:
+            gc.enable()
     globals()[name] = value
     return value
 

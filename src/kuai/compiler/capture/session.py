@@ -29,8 +29,13 @@ from kuai.compiler.capture.stepping import EagerFirstError, Stepping
 from kuai.compiler.capture.tensor_functions import know_custom_functions
 from kuai.compiler.capture.undecided import Maybe, is_open, lifted
 from kuai.compiler.capture.whole import look_through
-from kuai.compiler.rewrite.functions import is_library, is_own, is_rewritten, rewritten
-from kuai.compiler.rewrite.source import SourceError
+from kuai.compiler.rewrite.functions import (
+    SourceError,
+    is_library,
+    is_own,
+    is_rewritten,
+    rewritten,
+)
 from kuai.compiler.run.uncompiled import uncompiled
 from kuai.core.base import TensorBase
 from kuai.nn.block_path import name_within

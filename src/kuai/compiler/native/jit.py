@@ -103,19 +103,10 @@ def assembly(text: str, optimise: bool = True) -> str:
         return str(_machine(host(), LEVEL).emit_assembly(_optimised(text, optimise, False, host())))
 
 
-def _key(text: str, optimise: bool) -> str:
-    target = host()
-    return cache.key("object", str(optimise), target.triple, target.cpu, target.features, text)
-
-
-def is_kept(text: str) -> bool:
-    """Whether the cache has the object file of a module of LLVM text."""
-    return cache.has(_key(text, True))
-
-
 def compiled(text: str, optimise: bool = True) -> bytes:
     """The object file of a module of LLVM text, from the cache where it was made before."""
-    key = _key(text, optimise)
+    target = host()
+    key = cache.key("object", str(optimise), target.triple, target.cpu, target.features, text)
     found = cache.read(key)
     if found is None:
         found = assemble(text, optimise)

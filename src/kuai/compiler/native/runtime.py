@@ -12,21 +12,21 @@ import threading
 from typing import Any
 
 from kuai import config
-from kuai.compiler.native import hosts, jit
-from kuai.compiler.native.interrupts import interrupts_text
+from kuai.compiler.native import cache, hosts, jit
 from kuai.compiler.native.link import Library, process_symbol
 from kuai.compiler.native.locks import Lock
-from kuai.compiler.native.pool import pool_text
 from kuai.compiler.native.target import host
 
 SYMBOLS = ("kuai_parallel", "kuai_interrupted", "kuai_grow", "kuai_free", "kuai_host")
 _lock = Lock()
 
 
-@functools.cache
 def text() -> str:
     """The LLVM text of the runtime."""
     import _signal  # type: ignore[import-not-found]  # without the enumerations of `signal`
+
+    from kuai.compiler.native.interrupts import interrupts_text
+    from kuai.compiler.native.pool import pool_text
 
     architecture = host().triple.split("-")[0]
     return pool_text(architecture, _signal.SIG_SETMASK) + interrupts_text()
@@ -38,9 +38,13 @@ def library() -> Library:
         return _library()
 
 
+def _key() -> str:
+    return cache.key("runtime", cache.sources(), repr(host()))
+
+
 def begin() -> None:
     """Let a thread make the runtime where the disk does not have it; the first program needs it."""
-    if not _library.cache_info().currsize and not jit.is_kept(text()):
+    if not _library.cache_info().currsize and not cache.has(_key()):
         threading.Thread(target=library, name="kuai-runtime").start()
 
 
@@ -54,7 +58,11 @@ def _library() -> Library:
         "kuai_pool_reset",
         "kuai_pool_workers",
     )
-    loaded = jit.load(jit.compiled(text()), exports)
+    found = cache.read(_key())
+    if found is None:
+        found = jit.assemble(text())
+        cache.write(_key(), found)
+    loaded = jit.load(found, exports)
     # Its threads may run until the process ends, past the end of Python.
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(loaded._memory))
     threads, _ = config.threads.buffer_info()

@@ -29,6 +29,10 @@ _WITH_LOOPS = {
 _PACKAGES = ("site-packages", "dist-packages")
 
 
+class SourceError(Exception):
+    """The source of a function is not there, or is not the one that was compiled."""
+
+
 def is_own(function: FunctionType) -> bool:
     """Whether a function is kuai's own, which needs no rewriting."""
     module = str(function.__globals__.get("__name__", ""))

@@ -7,11 +7,9 @@ import inspect
 import linecache
 from types import CodeType
 
+from kuai.compiler.rewrite.functions import SourceError
+
 FunctionNode = ast.FunctionDef | ast.Lambda | ast.AsyncFunctionDef
-
-
-class SourceError(Exception):
-    """The source of a function is not there, or is not the one that was compiled."""
 
 
 def function_node(code: CodeType) -> FunctionNode:

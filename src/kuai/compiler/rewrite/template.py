@@ -6,8 +6,9 @@ import ast
 import copy
 from types import CodeType, FunctionType
 
+from kuai.compiler.rewrite.functions import SourceError
 from kuai.compiler.rewrite.nodes import HOOKS
-from kuai.compiler.rewrite.source import SourceError, function_node
+from kuai.compiler.rewrite.source import function_node
 from kuai.compiler.rewrite.transform import Transformer
 
 _trees: dict[CodeType, ast.AST] = {}
