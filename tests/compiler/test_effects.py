@@ -1,5 +1,7 @@
 """What a compiled function does to the world outside beside tensors: in each call, or never."""
 
+import collections
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -264,6 +266,39 @@ def test_places_in_the_random_stream(function: Callable[[Any], Any]) -> None:
 def test_a_seed_from_the_system_is_refused() -> None:
     with pytest.raises(CompileError, match="from the system"):
         kuai.compile(lambda x: x * kuai.seed())(X)
+
+
+def test_what_is_logged_is_logged_in_each_call(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("of a test")
+
+    @kuai.compile
+    def function(x: Any) -> Any:
+        logger.warning("here, with %s", tuple(x.shape))
+        return x * 2
+
+    for _ in range(3):
+        function(X)
+    assert [r.getMessage() for r in caplog.records] == ["here, with (4, 3)"] * 3
+
+
+def test_a_counter_from_outside_is_not_changed() -> None:
+    counter = collections.Counter("aab")
+
+    @kuai.compile
+    def looks(x: Any) -> Any:
+        return x * counter.most_common(1)[0][1]
+
+    @kuai.compile
+    def changes(x: Any) -> Any:
+        counter.update("a")
+        return x
+
+    assert looks(X).sum().item() == 24.0
+    counter["b"] = 5
+    assert looks(X).sum().item() == 60.0
+    with pytest.raises(CompileError, match="a change"):
+        changes(X)
+    assert counter == {"a": 2, "b": 5}
 
 
 def test_attributes_of_functions_count_the_calls() -> None:

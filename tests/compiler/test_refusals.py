@@ -1,6 +1,9 @@
 """What cannot be captured is refused, with the line, the reason and what to do; nothing changes."""
 
 import copy
+import io
+import os
+import pathlib
 import random
 import struct
 import sys
@@ -16,6 +19,7 @@ from kuai.errors import CompileError
 
 kept_list, kept_dict, kept_set = [], {}, set()
 kept_number = 0
+stream = io.StringIO()
 
 
 def refused(function, *args):
@@ -57,6 +61,12 @@ IMPURE = {
     "random": lambda x: x * random.random(),
     "numpy.random": lambda x: x * np.random.rand(),
     "time": lambda x: x * time.time(),
+    "a path": lambda x: x * pathlib.Path(__file__).exists(),
+    "a file's text": lambda x: x * len(pathlib.Path(__file__).read_text()),
+    "os.path": lambda x: x * os.path.getsize(__file__),
+    "numpy's files": lambda x: x * np.load("nowhere.npy"),
+    "kuai's files": lambda x: x * kuai.load("nowhere.pt"),
+    "a stream": lambda x: x * stream.write("text"),
 }
 
 

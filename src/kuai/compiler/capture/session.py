@@ -7,6 +7,7 @@ have no values yet, are refused.
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -53,6 +54,7 @@ _CHANGING: list[tuple[type, set[str]]] = [
 ]
 
 _BY_VALUES = ("sort", "pop", "insert", "remove")  # what lists do as their items or places say
+_LOGS = {"debug", "info", "warning", "warn", "error", "critical", "log"}
 _CALL = "__call__"
 _FUNCTIONS = (FunctionType, MethodType, functools.partial)
 
@@ -139,6 +141,10 @@ class Session(Changes):
             return self.function(function)(*args, **kwargs)
         if is_own(function) or is_library(function):
             refuse_impure(self, function, args)
+            if function.__module__ == "logging" and function.__name__ in _LOGS:
+                return self._later(f"a {function.__name__} of logging", function, args, kwargs)
+            if args and isinstance(args[0], CONTAINERS) and self.reads.is_outside(args[0]):
+                return self._unchanged(function, args, kwargs)
             if is_library(function):
                 look_through(self, (args, kwargs))
             args, kwargs = self._prepared(args, kwargs)
@@ -438,15 +444,30 @@ class Session(Changes):
                 "now",
                 "call it where the compiled function is called",
             )
+        self._later("a step of a scheduler", function, (scheduler, *args), kwargs)
+        self.stepping.finished.add(id(scheduler.optimizer))
+
+    def _later(self, what: str, function: FunctionType, args: Any, kwargs: Any) -> None:
+        """A call that is made when each call of the program is over."""
         if self.recorder.is_nested:
             self.recorder.refuse(
-                "a step of a scheduler in a loop or under a condition on the values of tensors",
+                f"{what} in a loop or under a condition on the values of tensors",
                 "call it where the compiled function is called",
             )
-        self.reads.outside(scheduler)
-        self.stepping.finished.add(id(scheduler.optimizer))
-        self.effects.append(functools.partial(function, scheduler, *args, **kwargs))
-        return None
+        self.spelled((args, kwargs))
+        self.effects.append(functools.partial(function, *args, **kwargs))
+
+    def _unchanged(self, function: FunctionType, args: Any, kwargs: Any) -> Any:
+        """A method of a container of the standard library: it may look, and change nothing."""
+        owner = self.walked(args[0])
+        before = copy.copy(owner)
+        args, kwargs = self._prepared(args, kwargs)
+        result = function(*args, **kwargs)
+        if list(before) != list(owner) or (isinstance(owner, dict) and before != owner):
+            owner.clear()
+            owner.update(before) if isinstance(owner, (dict, set)) else owner.extend(before)
+            self.changes_container(owner, function.__name__)
+        return self.made(result) if isinstance(result, CONTAINERS) else result
 
     def steps(self, optimizer: Optimizer) -> bool:
         """Whether this capture has to make a step of an optimizer that begins now."""
