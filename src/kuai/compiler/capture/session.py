@@ -143,7 +143,9 @@ class Session(Changes):
             refuse_impure(self, function, args)
             if function.__module__ == "logging" and function.__name__ in _LOGS:
                 return self._later(f"a {function.__name__} of logging", function, args, kwargs)
-            if args and isinstance(args[0], CONTAINERS) and self.reads.is_outside(args[0]):
+            owner = args[0] if args else None
+            is_method = getattr(type(owner), function.__name__, None) is function
+            if is_method and isinstance(owner, CONTAINERS) and self.reads.is_outside(owner):
                 return self._unchanged(function, args, kwargs)
             if is_library(function):
                 look_through(self, (args, kwargs))
@@ -459,7 +461,8 @@ class Session(Changes):
 
     def _unchanged(self, function: FunctionType, args: Any, kwargs: Any) -> Any:
         """A method of a container of the standard library: it may look, and change nothing."""
-        owner = self.walked(args[0])
+        look_through(self, (args, kwargs))
+        owner = args[0]
         before = copy.copy(owner)
         args, kwargs = self._prepared(args, kwargs)
         result = function(*args, **kwargs)
