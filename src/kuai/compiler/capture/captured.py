@@ -105,9 +105,8 @@ class Captured:
         self.effects: list[Callable[[], object]] = []
         self._outer: dict[int, Any] = {}
         self._stand_ins: dict[int, int] = {}
-        self._grads: dict[
-            int, int | TensorBase
-        ] = {}  # by a tensor, the one whose `grad` it is in the end
+        # By a tensor, the one whose `grad` it is in the end.
+        self._grads: dict[int, int | TensorBase] = {}
         self._constants: dict[int, Value] = {}
 
     def source(self, x: TensorBase) -> Source | None:

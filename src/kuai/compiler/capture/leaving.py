@@ -82,11 +82,15 @@ class Leaving:
                 captured.arguments.remove(before)
                 graph.inputs.remove(before.value)
         if changed or argument.overwritten:
-            arrives = arrival_of(x._grad, recorder)
-            if arrives is not None:
-                captured.grad_arrivals[len(graph.gradients)] = arrives
-            new = None if x._grad is None else recorder.value(x._grad)
-            graph.gradients.append((argument.value, new))
+            self._gradient(argument.value, x._grad)
+
+    def _gradient(self, value: Value, grad: Any) -> None:
+        """Note what becomes the `grad` of the tensor whose input that is."""
+        recorder, gradients = self._recorder, self._recorder.graph.gradients
+        arrives = arrival_of(grad, recorder)
+        if arrives is not None:
+            self._captured.grad_arrivals[len(gradients)] = arrives
+        gradients.append((value, None if grad is None else recorder.value(grad)))
 
     def _is_grad(self, x: Any, owner: int | TensorBase) -> None:
         """Note what the `grad` of a tensor is in the end: that object, whoever returns it."""
@@ -95,7 +99,7 @@ class Leaving:
             self._captured._grads[id(grad)] = owner
 
     def _note_outer(self, outer: Any, updated: set[Value]) -> None:
-        recorder, graph = self._recorder, self._recorder.graph
+        recorder = self._recorder
         x, value = outer.tensor, outer.value
         self._is_grad(x, x)
         self._refuse_other_flag(x, outer.requires_grad)
@@ -116,10 +120,7 @@ class Leaving:
                     "function",
                     "detach() it, or compute it within",
                 )
-            arrives = arrival_of(x._grad, recorder)
-            if arrives is not None:
-                self._captured.grad_arrivals[len(graph.gradients)] = arrives
-            graph.gradients.append((value, None if x._grad is None else recorder.value(x._grad)))
+            self._gradient(value, x._grad)
 
     def _refuse_other_flag(self, x: Any, before: bool) -> None:
         """Refuse what makes a tensor from outside require a gradient, or not any more."""

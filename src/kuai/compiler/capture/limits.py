@@ -38,7 +38,11 @@ def check(condition: Any, error: type[Exception], message: str) -> None:
 
 def check_int(result: Any) -> None:
     """Raise where the result of integers, computed in float64, is none that 64 bits hold."""
-    within = ops.lt(ops.abs(result), _SURELY_WITHIN)
+    _check_below(result, _SURELY_WITHIN)
+
+
+def _check_below(x: Any, limit: float) -> None:
+    within = ops.lt(ops.abs(x), limit)
     primitives.intercept.check_limit(within, OverflowError, _BEYOND)  # type: ignore[union-attr]
 
 
@@ -52,8 +56,7 @@ def check_integral(x: Tensor) -> None:
     check(ops.eq(x, x), ValueError, "cannot convert float NaN to integer")
     finite = ops.lt(ops.abs(x), float("inf"))
     check(finite, OverflowError, "cannot convert float infinity to integer")
-    within = ops.lt(ops.abs(x), _WORD)
-    primitives.intercept.check_limit(within, OverflowError, _BEYOND)  # type: ignore[union-attr]
+    _check_below(x, _WORD)
 
 
 def check_power(x: Any, y: Any, result: Tensor) -> None:
@@ -78,16 +81,13 @@ def check_power(x: Any, y: Any, result: Tensor) -> None:
 
 
 def check_overflow(
-    result: Tensor,
-    arguments: list[Tensor],
-    message: str = "math range error",
-    error: type[Exception] = OverflowError,
+    result: Tensor, arguments: list[Tensor], message: str = "math range error"
 ) -> None:
     """Raise where a result is infinite, and no argument is."""
     known = ops.isfinite(result)
     for x in arguments:
         known = ops.logical_or(known, ops.logical_not(ops.isfinite(x)))
-    check(ops.logical_or(known, ops.isnan(result)), error, message)
+    check(ops.logical_or(known, ops.isnan(result)), OverflowError, message)
 
 
 def check_domain(inside: Tensor, arguments: list[Tensor]) -> None:

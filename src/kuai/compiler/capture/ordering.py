@@ -209,7 +209,7 @@ def compare(session: Any, symbol: str, x: Any, y: Any) -> Any:
 
 def place_in(session: Any, items: Sequence[Any], x: Any) -> Any:
     """`items.index(x)`, where values decide it."""
-    matches = ops.stack([_as_flag(equal(session, item, x)) for item in items])
+    matches = _matches(session, items, x)
     message = f"an element that the {type(items).__name__} does not have"
     session.recorder.check(ops.any(matches), ValueError, message)
     return number(ops.argmax(ops.cast(matches, dtype=int64)))
@@ -222,8 +222,13 @@ def remove(session: Session, items: list[Any], x: Any) -> None:
 
 def count_in(session: Any, items: Sequence[Any], x: Any) -> Any:
     """`items.count(x)`, where values decide it."""
-    matches = ops.stack([_as_flag(equal(session, item, x)) for item in items])
-    return number(ops.sum(ops.cast(matches, dtype=int64)))
+    return number(ops.sum(ops.cast(_matches(session, items, x), dtype=int64)))
+
+
+def _matches(session: Any, items: Sequence[Any], x: Any) -> Tensor:
+    """For each item, whether it equals `x`."""
+    found: Tensor = ops.stack([_as_flag(equal(session, item, x)) for item in items])
+    return found
 
 
 ON_LISTS: dict[str, Any] = {

@@ -185,10 +185,10 @@ class Recorder(Regions):
                 "would have to run in the compiled program",
                 "move the check out of the `try`, or choose with kuai.where",
             )
-        parameters = {"error": error, "message": message}
         if value is None:
             self.check_limit(condition, error, message)
         else:
+            parameters = {"error": error, "message": message}
             given = [self.value(condition), self.value(value)]
             self.emit(check_each_, given, parameters, [self.new(given[0].meta)])
 

@@ -54,4 +54,4 @@ def replacement(function: Any) -> Callable[..., Any] | None:
 
 def has_captured(session: Any, x: Any) -> bool:
     """Whether a captured value is among the parts of `x`."""
-    return any(session.recorder.is_captured(leaf) for leaf in trees.leaves(x))
+    return is_captured(session, *trees.leaves(x))

@@ -58,10 +58,11 @@ def _library() -> Library:
         "kuai_pool_reset",
         "kuai_pool_workers",
     )
-    found = cache.read(_key())
+    key = _key()
+    found = cache.read(key)
     if found is None:
         found = jit.assemble(text())
-        cache.write(_key(), found)
+        cache.write(key, found)
     loaded = jit.load(found, exports)
     # Its threads may run until the process ends, past the end of Python.
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(loaded._memory))
