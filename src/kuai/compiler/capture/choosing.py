@@ -124,10 +124,8 @@ def _alike(session: Access, items: Sequence[Any]) -> list[Any]:
     """Tensors of one shape and type, and numbers that are to be such, too."""
     like = next(x for x in items if not is_number(x))
     for x in items:
-        same = is_number(x) or x.dtype is like.dtype
-        if not same or (is_number(x) and like._payload.shape):
-            _refuse_items(session, items)
-        if not is_number(x) and x._payload.shape != like._payload.shape:
+        shape = () if is_number(x) else x._payload.shape
+        if shape != like._payload.shape or not (is_number(x) or x.dtype is like.dtype):
             _refuse_items(session, items)
     return [as_tensor(x, like.dtype) if is_number(x) else x for x in items]
 

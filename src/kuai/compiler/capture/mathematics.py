@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from kuai.compiler.capture.special import SPECIAL, is_captured, special
 ops: Any = operations
 
 
-@special(abs)
+@special(abs, operator.abs)
 def _abs(session: Session, x: Any) -> Any:
     return abs(x)
 

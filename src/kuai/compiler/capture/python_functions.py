@@ -211,11 +211,6 @@ def _setitem(session: Session, owner: Any, index: Any, value: Any) -> None:
     session.set_item(owner, index, value)
 
 
-@special(operator.abs)
-def _abs(session: Session, x: Any) -> Any:
-    return abs(x)
-
-
 @special(operator.not_)
 def _not(session: Session, x: Any) -> Any:
     return session.negated(SPECIAL[bool](session, x))

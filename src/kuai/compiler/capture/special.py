@@ -6,6 +6,7 @@ modules that are imported when one of them is first called.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 SPECIAL: dict[Any, Callable[..., Any]] = {}
 _LATER: dict[Any, str] = dict.fromkeys((sorted, min, max), "ordering")
-_LATER |= dict.fromkeys((abs, pow, divmod, round), "mathematics")
+_LATER |= dict.fromkeys((abs, operator.abs, pow, divmod, round), "mathematics")
 _LATER_OF = {"math": "mathematics"} | dict.fromkeys(("heapq", "_heapq", "_bisect"), "heaps")
 
 
